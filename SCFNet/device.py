@@ -1,0 +1,31 @@
+"""The one place that decides on the device, and that imports Paddle without its import noise."""
+
+import os
+import warnings
+
+from datasets.files import InputError
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # hides "libcudnn.so not found" on CPU machines
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import paddle
+
+DEVICES = ("auto", "cpu", "gpu")
+
+
+def set_device(name: str = "auto") -> str:
+    """Make `name` ('auto', 'cpu', 'gpu' or 'gpu:N') the device of all that follows; its name.
+
+    'auto' is the GPU where there is one that works, else the CPU. Under
+    `paddle.distributed.launch` 'auto' and 'gpu' are the GPU of this process.
+    Raises InputError where a GPU is asked for and there is none.
+    """
+    count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    if name == "auto":
+        name = "gpu" if count else "cpu"
+    elif name.startswith("gpu") and not count:
+        raise InputError(f"--device {name}: no GPU was found; use --device cpu")
+    if name == "gpu":
+        name = f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}"
+    return paddle.device.set_device(name)
