@@ -1,0 +1,124 @@
+"""The losses of the paper: Dice, boundary Dice, SP, and their sums over the four maps.
+
+Every function takes logits [N, 1, H, W] of any float type, a target [N, 1, H, W] in [0, 1] (masks
+may be soft), computes in float32, and returns a scalar tensor, averaged over the samples.
+"""
+
+from typing import List, Optional, Sequence
+
+from SCFNet.device import paddle
+
+Tensor = paddle.Tensor
+functional = paddle.nn.functional
+
+LOSSES = ("sp", "dice", "bce", "bce+sp")
+KERNELS = (13, 11, 9, 7, 5, 3, 1)  # PBSM's stages, each PBSM_STAGE epochs of the paper's run
+PBSM_STAGE, PBSM_EPOCHS = 10, 69
+
+
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Dice loss of sigmoid(logits) and `mask`, smoothed by 1, over each whole sample."""
+    return _dice(_probability(logits), mask)
+
+
+def boundary_map(x: Tensor, k: int) -> Tensor:
+    """The boundary of maps `x` [N, 1, H, W] in [0, 1], thickened to an odd `k`: [N, 1, H, W].
+
+    It equals maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), in values and in gradients. A k x k
+    max-pool is computed as 1 x k, then k x 1: in this order, a tie goes to the first of the equals
+    in reading order, which is also where a square pool sends the gradient.
+    """
+    inverse = 1 - x
+    edge = functional.max_pool2d(inverse, 3, stride=1, padding=1) - inverse
+    if k == 1:
+        return edge
+    rows = functional.max_pool2d(edge, (1, k), stride=1, padding=(0, k // 2))
+    return functional.max_pool2d(rows, (k, 1), stride=1, padding=(k // 2, 0))
+
+
+def boundary_dice_loss(logits: Tensor, mask: Tensor, k: int) -> Tensor:
+    """Dice loss of the two boundaries of thickness `k`, over each whole sample."""
+    return _dice(boundary_map(_probability(logits), k), boundary_map(mask, k))
+
+
+def sp_loss(
+    logits: Tensor, mask: Tensor, k: int, weight: float = 1.0, boundary: Optional[Tensor] = None
+) -> Tensor:
+    """Structure-preserving loss: Dice + `weight` * boundary Dice (paper, SP loss).
+
+    `boundary` is `boundary_map(mask, k)` where the caller has it already.
+    """
+    if boundary is None:
+        boundary = boundary_map(mask, k)
+    probability = _probability(logits)
+    return _dice(probability, mask) + weight * _dice(boundary_map(probability, k), boundary)
+
+
+def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy, averaged over the pixels (the paper's ablation)."""
+    return functional.binary_cross_entropy_with_logits(logits.astype("float32"), mask)
+
+
+def map_losses(maps: Sequence[Tensor], target: Tensor, loss: str, k: int = 1) -> List[Tensor]:
+    """The loss of each of the maps (m2, m3, m4, m5) against one `target`, unweighted.
+
+    `loss` is one of LOSSES; "bce+sp" is the sum of the two. `k` is the thickness of SP's boundary.
+    Raises ValueError for another `loss`.
+    """
+    if loss == "dice":
+        return [dice_loss(logits, target) for logits in maps]
+    if loss == "bce":
+        return [bce_loss(logits, target) for logits in maps]
+    if loss not in LOSSES:
+        raise ValueError(f"unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
+    boundary = boundary_map(target, k)
+    losses = [sp_loss(logits, target, k, boundary=boundary) for logits in maps]
+    if loss == "bce+sp":
+        losses = [sp + bce_loss(logits, target) for sp, logits in zip(losses, maps)]
+    return losses
+
+
+def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
+    """The total of the losses of m2, m3, m4, m5: each map counts half of the one before it."""
+    return sum(loss / 2**i for i, loss in enumerate(losses))
+
+
+def fs_loss(maps: Sequence[Tensor], mask: Tensor, k: int) -> Tensor:
+    """L_FS, the loss of fully supervised training: SP of (m2, m3, m4, m5), weighted."""
+    return weighted_sum(map_losses(maps, mask, "sp", k))
+
+
+def kd_loss(maps: Sequence[Tensor], teacher_logits: Tensor) -> Tensor:
+    """L_KD, the loss of distillation: Dice of the student's four maps and the teacher's m2.
+
+    No gradient reaches the teacher.
+    """
+    return weighted_sum(map_losses(maps, soft_target(teacher_logits), "dice"))
+
+
+def soft_target(teacher_logits: Tensor) -> Tensor:
+    """What the student learns from: the teacher's probabilities, float32, without gradient."""
+    return _probability(teacher_logits).detach()
+
+
+def pbsm_kernel(epoch: int, epochs: int = PBSM_EPOCHS, schedule: str = "paper") -> int:
+    """Thickness k of the boundary in `epoch` (from 0) of `epochs`: PBSM's staircase 13 ... 1.
+
+    'paper' (also the notebook): 13 in the first 10 of 69 epochs, 2 less every 10, 1 in the last 9;
+    'release': each step one epoch earlier, as the release's code does. Other totals scale the
+    staircase of 69. Raises ValueError for another schedule.
+    """
+    if schedule not in ("paper", "release"):
+        raise ValueError(f"unknown schedule {schedule!r}: choose from paper, release")
+    epoch = epoch * PBSM_EPOCHS // epochs + (schedule == "release")
+    return KERNELS[min(epoch // PBSM_STAGE, len(KERNELS) - 1)]
+
+
+def _probability(logits: Tensor) -> Tensor:
+    return functional.sigmoid(logits.astype("float32"))
+
+
+def _dice(p: Tensor, g: Tensor) -> Tensor:
+    overlap = (p * g).sum(axis=(2, 3))
+    total = p.sum(axis=(2, 3)) + g.sum(axis=(2, 3))
+    return (1 - (1 + 2 * overlap) / (1 + total)).mean()
