@@ -119,6 +119,5 @@ def _probability(logits: Tensor) -> Tensor:
 
 
 def _dice(p: Tensor, g: Tensor) -> Tensor:
-    overlap = (p * g).sum(axis=(2, 3))
-    total = p.sum(axis=(2, 3)) + g.sum(axis=(2, 3))
-    return (1 - (1 + 2 * overlap) / (1 + total)).mean()
+    p, g = p.flatten(1), g.flatten(1)  # (N, H * W): one long sum rounds less than two nested ones
+    return (1 - (1 + 2 * (p * g).sum(1)) / (1 + (p + g).sum(1))).mean()
