@@ -1,0 +1,132 @@
+"""The network: a backbone, the mapping module, three SCFMs and a head per level (paper section 3).
+
+Three ways to build it, none of which reads a file:
+
+    SCFNet(backbone="R50")
+    SCFNet(1, "M3_0.5")      # the AI Studio notebook; the first argument is ignored
+    SCFNet(cfg)              # the GitHub release: anything with `cfg.model_type`
+"""
+
+from typing import List, Optional, Tuple
+
+from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+from paddle import nn
+from paddle.nn import functional as F
+
+from backbones import build_backbone
+
+DECODERS = ("scfm", "base")
+
+
+def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
+    """Conv3x3 - BN - ReLU, Kaiming normal with zero bias."""
+    return nn.Sequential(
+        nn.Conv2D(
+            in_c,
+            out_c,
+            3,
+            padding=dilation,
+            dilation=dilation,
+            weight_attr=nn.initializer.KaimingNormal(),
+            bias_attr=nn.initializer.Constant(0.0),
+        ),
+        nn.BatchNorm2D(out_c),
+        nn.ReLU(),
+    )
+
+
+def resize_to(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
+    """`x` [N, C, h, w] bilinearly (half-pixel) at the height and width of `reference`."""
+    return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=False)
+
+
+class MappingModule(nn.Layer):
+    """Maps the four feature levels to `out_c` channels each."""
+
+    def __init__(self, channels: Tuple[int, ...], out_c: int) -> None:
+        super().__init__()
+        self.cv1, self.cv2, self.cv3, self.cv4 = (conv_bn_relu(c, out_c) for c in channels)
+
+    def forward(self, features: List[paddle.Tensor]) -> List[paddle.Tensor]:
+        mappings = (self.cv1, self.cv2, self.cv3, self.cv4)
+        return [mapping(feature) for mapping, feature in zip(mappings, features)]
+
+
+class SCFM(nn.Layer):
+    """Semantics-guided coarse-to-fine fusion of three levels [N, C, h, w] (paper section 3.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.cv1 = conv_bn_relu(channels, channels)
+        self.cv2 = conv_bn_relu(channels, channels)
+        self.cv3 = conv_bn_relu(channels, channels)
+
+    def forward(
+        self, low: paddle.Tensor, high: paddle.Tensor, deepest: paddle.Tensor
+    ) -> paddle.Tensor:
+        """`low` is this level, `high` the fused level above it, `deepest` the deepest one."""
+        a = self.cv1(high + high * resize_to(deepest, high))
+        b = self.cv2(low + low * resize_to(high, low))
+        return self.cv3(b + resize_to(a, low))
+
+
+class SCFNet(nn.Layer):
+    """The salient-object network. forward maps normalised images [N, 3, H, W] to the logits
+    (m2, m3, m4, m5), [N, 1, H, W] each; sigmoid(m2) is the saliency map.
+
+    `args` are the release's ways to call it (see the head of this file). `backbone` is one of
+    `backbones.BACKBONES`, by default 'M3_0.5'; `decoder` is 'scfm', or 'base', the baseline of the
+    paper's Table 3: the mapped levels concatenated, one convolution, one head, whose map stands
+    for all four. Raises ValueError for unknown names.
+    """
+
+    def __init__(
+        self, *args: object, backbone: Optional[str] = None, decoder: str = "scfm"
+    ) -> None:
+        super().__init__()
+        if decoder not in DECODERS:
+            raise ValueError(f"unknown decoder {decoder!r}: choose from {', '.join(DECODERS)}")
+        if len(args) == 1:
+            backbone = args[0].model_type
+        elif len(args) == 2:
+            backbone = args[1]
+        elif len(args) > 2:
+            raise TypeError(
+                f"SCFNet takes (cfg) or (anything, model_type), not {len(args)} arguments"
+            )
+        self.model_type = backbone or "M3_0.5"
+        self.decoder = decoder
+        self.input_size = 384 if self.model_type == "ST" else 352
+        in_c = 16 if self.model_type == "M3_0.5" else 64
+
+        self.bkbone = build_backbone(self.model_type)
+        self.mp = MappingModule(self.bkbone.channels, in_c)
+        if decoder == "base":
+            self.fuse = conv_bn_relu(4 * in_c, in_c)
+            self.linear2 = nn.Conv2D(in_c, 1, 3, padding=1)
+            return
+        self.cv1 = conv_bn_relu(in_c, in_c, dilation=5)
+        self.de1, self.de2, self.de3 = SCFM(in_c), SCFM(in_c), SCFM(in_c)
+        for level in (2, 3, 4, 5):
+            setattr(self, f"linear{level}", nn.Conv2D(in_c, 1, 3, padding=1))
+
+    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
+        f2, f3, f4, f5 = self.mp(self.bkbone(x))
+        if self.decoder == "base":
+            levels = [f2] + [resize_to(f, f2) for f in (f3, f4, f5)]
+            m2 = resize_to(self.linear2(self.fuse(paddle.concat(levels, 1))), x)
+            return m2, m2, m2, m2
+        f5 = self.cv1(f5)
+        f4 = self.de3(f4, f5, f5)
+        f3 = self.de2(f3, f4, f5)
+        f2 = self.de1(f2, f3, f5)
+        return (
+            resize_to(self.linear2(f2), x),
+            resize_to(self.linear3(f3), x),
+            resize_to(self.linear4(f4), x),
+            resize_to(self.linear5(f5), x),
+        )
+
+    def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
+        """`set_state_dict` by the name that the notebook uses."""
+        return self.set_state_dict(state_dict)

@@ -1,0 +1,132 @@
+"""MobileNetV3-Large x0.5 without its head; keys equal PaddleClas's ImageNet file.
+
+Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1.
+"""
+
+from typing import List
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+from paddle.regularizer import L2Decay
+
+# kernel, expanded channels, output channels, squeeze-excite, activation, stride (at width 1.0)
+LARGE = [
+    (3, 16, 16, False, "relu", 1),
+    (3, 64, 24, False, "relu", 2),
+    (3, 72, 24, False, "relu", 1),
+    (5, 72, 40, True, "relu", 2),
+    (5, 120, 40, True, "relu", 1),
+    (5, 120, 40, True, "relu", 1),
+    (3, 240, 80, False, "hardswish", 2),
+    (3, 200, 80, False, "hardswish", 1),
+    (3, 184, 80, False, "hardswish", 1),
+    (3, 184, 80, False, "hardswish", 1),
+    (3, 480, 112, True, "hardswish", 1),
+    (3, 672, 112, True, "hardswish", 1),
+    (5, 672, 160, True, "hardswish", 2),
+    (5, 960, 160, True, "hardswish", 1),
+    (5, 960, 160, True, "hardswish", 1),
+]
+TAPS = (2, 5, 11, 14)  # the last blocks at strides 4, 8, 16 and 32
+
+
+def _make_divisible(value: float, divisor: int = 8) -> int:
+    """`value` rounded to a multiple of `divisor`, at most 10 % down."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class ConvBNLayer(nn.Layer):
+    """Convolution without bias, batch norm without weight decay, activation (or none)."""
+
+    def __init__(
+        self,
+        in_c: int,
+        out_c: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str = "",
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2D(
+            in_c, out_c, kernel, stride, kernel // 2, groups=groups, bias_attr=False
+        )
+        self.bn = nn.BatchNorm2D(
+            out_c,
+            weight_attr=paddle.ParamAttr(regularizer=L2Decay(0.0)),
+            bias_attr=paddle.ParamAttr(regularizer=L2Decay(0.0)),
+        )
+        self.activation = getattr(F, activation) if activation else None
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.bn(self.conv(x))
+        return self.activation(x) if self.activation else x
+
+
+class SEModule(nn.Layer):
+    """Squeeze and excite with reduction 4 and a hard sigmoid of slope 0.2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.avg_pool = nn.AdaptiveAvgPool2D(1)
+        self.conv1 = nn.Conv2D(channels, channels // 4, 1)
+        self.conv2 = nn.Conv2D(channels // 4, channels, 1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        scale = self.conv2(F.relu(self.conv1(self.avg_pool(x))))
+        return x * F.hardsigmoid(scale, slope=0.2, offset=0.5)
+
+
+class ResidualUnit(nn.Layer):
+    """Inverted residual: expand 1x1, depthwise, squeeze-excite, linear 1x1."""
+
+    def __init__(
+        self, in_c: int, mid_c: int, out_c: int, kernel: int, stride: int, se: bool, activation: str
+    ) -> None:
+        super().__init__()
+        self.shortcut = stride == 1 and in_c == out_c
+        self.expand_conv = ConvBNLayer(in_c, mid_c, 1, activation=activation)
+        self.bottleneck_conv = ConvBNLayer(mid_c, mid_c, kernel, stride, mid_c, activation)
+        self.mid_se = SEModule(mid_c) if se else None
+        self.linear_conv = ConvBNLayer(mid_c, out_c, 1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        y = self.bottleneck_conv(self.expand_conv(x))
+        if self.mid_se is not None:
+            y = self.mid_se(y)
+        y = self.linear_conv(y)
+        return x + y if self.shortcut else y
+
+
+class MobileNetV3(nn.Layer):
+    """The stem and the 15 residual units of MobileNetV3-Large, `scale` times as wide.
+
+    forward maps [N, 3, H, W] to the features at strides 4, 8, 16 and 32.
+    """
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        in_c = _make_divisible(16 * scale)
+        self.conv = ConvBNLayer(3, in_c, 3, 2, activation="hardswish")
+        self.blocks = nn.LayerList()
+        for kernel, mid_c, out_c, se, activation, stride in LARGE:
+            mid_c, out_c = _make_divisible(mid_c * scale), _make_divisible(out_c * scale)
+            self.blocks.append(ResidualUnit(in_c, mid_c, out_c, kernel, stride, se, activation))
+            in_c = out_c
+        self.channels = tuple(_make_divisible(LARGE[tap][2] * scale) for tap in TAPS)
+
+    def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
+        x = self.conv(x)
+        features = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in TAPS:
+                features.append(x)
+        return features
+
+
+def mobilenet_v3_large_x0_5() -> MobileNetV3:
+    """MobileNetV3-Large x0.5: 16, 24, 56 and 80 channels."""
+    return MobileNetV3(0.5)
