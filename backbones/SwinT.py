@@ -210,8 +210,9 @@ class PatchEmbed(nn.Layer):
 class SwinTransformer(nn.Layer):
     """Four stages over patches of 4x4 pixels.
 
-    forward maps [N, 3, H, W], H and W multiples of 32, to the inputs of the stages, at strides 4,
-    8, 16 and 32. Raises ValueError for other sizes.
+    forward maps [N, 3, H, W], H and W multiples of 32, to the inputs of the first three stages
+    and the output of the last, at strides 4, 8, 16 and 32. As in the release the final layer norm
+    is in the state dict but not on the way. Raises ValueError for other sizes.
     """
 
     def __init__(
@@ -248,10 +249,13 @@ class SwinTransformer(nn.Layer):
             raise ValueError(f"Swin takes sizes that are multiples of 32, not {h}x{w}")
         x = self.patch_embed(x)
         features = []
+        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             size = (h // 4 // 2**i, w // 4 // 2**i)
-            features.append(x.transpose([0, 2, 1]).reshape([-1, self.channels[i], *size]))
-            x = layer(x, size)
+            y = layer(x, size)
+            tap = y if i == last else x
+            features.append(tap.transpose([0, 2, 1]).reshape([-1, self.channels[i], *size]))
+            x = y
         return features
 
 
