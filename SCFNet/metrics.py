@@ -1,0 +1,256 @@
+"""The field's measures of saliency maps, in two protocols: streaming accumulators of scores.
+
+`paper` is the toolbox behind the paper's tables, `pysod` the PySODMetrics library. Their numbers
+differ by definition; never put both in one table. Use:
+
+    score = PaperScore()
+    for saliency_map, mask in pairs:
+        score.add(saliency_map, mask)  # gives the image's own values
+    score.result()                     # {'MAE': 0.03, 'Mean-F': 0.93, ...}
+
+Degenerate input, `paper` protocol (`pysod` follows its library):
+
+- A constant map is not stretched: it keeps its value on its type's scale (uint8 128 is 0.502).
+- A constant mask is all object where its value is at least half its scale, or 1 in a 0/1 coding,
+  else it is all black. Masks coded 0/1, 0/255 or with soft edges read alike.
+- All-black mask: precision, recall and every F are 0; E is the share of pixels below the
+  adaptive threshold; S is 1 - mean(map). `score.empty` counts such masks.
+- All-white mask: E is the share of pixels at or above the threshold, S is mean(map).
+- An all-black map has adaptive threshold 0, so that every pixel is at or above it.
+- E divides by N - 1 pixels as the toolbox does, a 1x1 image by 1. A perfect E is N / (N - 1).
+"""
+
+from typing import Dict, Tuple
+
+import cv2
+import numpy as np
+
+THRESHOLDS = np.linspace(0, 1, 256)
+BETA2 = 0.3  # of every F but the weighted one
+EPS = np.finfo(float).eps
+
+
+def scale(image: np.ndarray) -> np.ndarray:
+    """The grey image [H, W] stretched to [0, 1], float64; a constant one keeps its value.
+
+    uint8 has the scale 255, uint16 65535, bool and floats 1. Raises ValueError for other shapes
+    and for values that are not finite.
+    """
+    if image.ndim != 2 or not image.size:
+        raise ValueError(f"a grey image [H, W] is needed, this one has shape {image.shape}")
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite(high - low):
+        raise ValueError("the image has values that are not finite")
+    if high > low:
+        return (image - low) / (high - low)
+    top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
+    return np.full(image.shape, np.clip(high / top, 0, 1))
+
+
+def binarize(mask: np.ndarray) -> np.ndarray:
+    """The object's pixels, bool [H, W], of a grey mask in any coding: 0/1, 0/255, soft edges."""
+    if mask.dtype.kind in "iu" and mask.max(initial=0) == 1:
+        mask = mask.astype(bool)
+    return scale(mask) >= 0.5
+
+
+def f_measure(precision: np.ndarray, recall: np.ndarray, beta2: float = BETA2) -> np.ndarray:
+    """The weighted harmonic mean; 0 where both are 0."""
+    return (1 + beta2) * precision * recall / (beta2 * precision + recall + EPS)
+
+
+def precision_recall(values: np.ndarray, mask: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Precision and recall [256] of `values >= t` for every t in THRESHOLDS.
+
+    `values` is float64 [H, W] in [0, 1], `mask` bool [H, W]. Each pixel is put into the bin of the
+    highest threshold that it reaches, and the bins are summed from above.
+    """
+    bins = (values * 255).astype(np.intp)
+    bins -= THRESHOLDS[bins] > values
+    bins += np.append(THRESHOLDS, 2)[bins + 1] <= values
+    histogram = np.bincount((bins + 256 * mask).ravel(), minlength=512).reshape(2, 256)
+    below_object, object_ = histogram[:, ::-1].cumsum(axis=1)[:, ::-1]
+    return object_ / (object_ + below_object + EPS), object_ / (np.count_nonzero(mask) + EPS)
+
+
+def e_measure(binary: np.ndarray, mask: np.ndarray) -> float:
+    """Enhanced alignment of two bool [H, W] (Fan et al. 2018), summed over N - 1 pixels.
+
+    A pixel's alignment depends on its two bits alone: four values and their counts suffice.
+    """
+    size, positive, objects = mask.size, np.count_nonzero(binary), np.count_nonzero(mask)
+    both = np.count_nonzero(binary & mask)
+    if objects == 0:
+        total = float(size - positive)
+    elif objects == size:
+        total = float(positive)
+    else:
+        total = 0.0
+        counts = ((both, 1, 1), (positive - both, 1, 0), (objects - both, 0, 1))
+        for count, in_map, in_mask in (*counts, (size - positive - objects + both, 0, 0)):
+            x, y = in_map - positive / size, in_mask - objects / size
+            total += count * (2 * x * y / (x * x + y * y + EPS) + 1) ** 2 / 4
+    return total / max(size - 1, 1)
+
+
+# Offsets (row, column) within the 7x7 window's reach by squared distance; among equally near
+# ones the leftmost comes first, then the topmost: the choice of SciPy's distance transform.
+_NEAR = sorted(
+    (y * y + x * x, x, y) for y in range(-4, 5) for x in range(-4, 5) if 0 < y * y + x * x <= 18
+)
+_GAUSSIAN = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
+
+
+def _carry_to_band(error: np.ndarray, mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """`error` with, in the band of 3 pixels around the object, the nearest object pixel's."""
+    pad = 4
+    width = mask.shape[1] + 2 * pad
+    objects = np.pad(mask, pad).ravel()
+    source = np.pad(error, pad).ravel()
+    carried = source.copy()
+    rows, columns = np.nonzero((distance > 0) & (distance < 4.25))
+    places = (rows + pad) * width + columns + pad
+    squares = np.rint(distance[rows, columns] ** 2)
+    for square in sorted({near[0] for near in _NEAR}):
+        ring = places[squares == square]
+        steps = np.array([y * width + x for near, x, y in _NEAR if near == square])
+        candidates = ring[:, None] + steps
+        first = objects[candidates].argmax(axis=1)
+        carried[ring] = source[candidates[np.arange(len(ring)), first]]
+    return carried.reshape(-1, width)[pad:-pad, pad:-pad]
+
+
+def weighted_f(values: np.ndarray, mask: np.ndarray) -> float:
+    """The weighted F-measure, beta^2 = 1 (Margolin et al. 2014); 0 for an all-black mask.
+
+    An error on the object counts no more than its 7x7 Gaussian (sigma 5) mean, in which a pixel
+    off the object has the error of the nearest object pixel: the mean reaches 3 pixels out, so
+    only a band around the object needs that look-up. An error off the object weighs 1 to 2, more
+    with its distance.
+    """
+    objects = np.count_nonzero(mask)
+    if not objects:
+        return 0.0
+    error = np.abs(values - mask)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    carried = _carry_to_band(error, mask, distance)
+    smooth = cv2.sepFilter2D(
+        carried, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT
+    )
+    missed = np.minimum(error, smooth)[mask].sum()
+    false = (error * (2 - np.exp(np.log(0.5) / 5 * distance)))[~mask].sum()
+    hit = objects - missed
+    return float(f_measure(hit / (hit + false + EPS), hit / objects, beta2=1))
+
+
+def _object_similarity(values: np.ndarray) -> float:
+    mean = values.mean()
+    return 2 * mean / (mean**2 + 1 + values.std() + EPS)
+
+
+def _region_similarity(values: np.ndarray, mask: np.ndarray) -> float:
+    """Structural similarity of one region of the map and the mask, each [h, w]."""
+    x, y = values.mean(), mask.mean()
+    dx, dy = (values - x).ravel(), mask.ravel() - y
+    degrees = values.size - 1 + EPS
+    above = 4 * x * y * (dx @ dy) / degrees
+    below = (x * x + y * y) * (dx @ dx + dy @ dy) / degrees
+    if above == 0:
+        return float(below == 0)
+    return above / (below + EPS)
+
+
+def s_measure(values: np.ndarray, mask: np.ndarray) -> float:
+    """The structure measure (Fan et al. 2017), alpha = 0.5, not below 0.
+
+    Half is the similarity of map and mask on and off the object, half that of the four regions
+    that meet at the object's centroid.
+    """
+    share = float(mask.mean())
+    if share in (0, 1):
+        return float(values.mean() if share else 1 - values.mean())
+    by_object = share * _object_similarity(values[mask])
+    by_object += (1 - share) * _object_similarity(1 - values[~mask])
+    height, width = mask.shape
+    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    middle_y = int(np.rint(rows @ np.arange(height) / rows.sum()))
+    middle_x = int(np.rint(columns @ np.arange(width) / columns.sum()))
+    by_region = 0.0
+    for ys in (slice(0, middle_y), slice(middle_y, height)):
+        for xs in (slice(0, middle_x), slice(middle_x, width)):
+            region = values[ys, xs]
+            if region.size:
+                by_region += region.size / mask.size * _region_similarity(region, mask[ys, xs])
+    return float(max(0, 0.5 * by_object + 0.5 * by_region))
+
+
+class PaperScore:
+    """The paper's protocol: scores of a set, one map after the other, in constant memory.
+
+    Map and mask are each stretched to [0, 1]; the mask's object is where it is >= 0.5; a map of
+    another size is then resized (bilinear) to the mask's. Precision and recall are averaged over
+    the set, then `Max-F` and `Mean-F` (the paper's F) are the largest and the mean F over 256
+    thresholds. `E-measure` and `Adp-F` use the map's own threshold min(2 * mean, 1).
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.empty = 0  # all-black masks
+        self._sums: Dict[str, float] = {}
+        self._precision = np.zeros(256)
+        self._recall = np.zeros(256)
+
+    def add(self, saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, float]:
+        """Count one grey map [h, w] with its grey mask [H, W]; the image's own values.
+
+        The image's own Max-F and Mean-F come from its own curve: the set's are not their means.
+        Raises ValueError for arrays that are not grey images.
+        """
+        objects = binarize(mask)
+        values = scale(saliency_map)
+        if values.shape != objects.shape:
+            values = cv2.resize(values, objects.shape[::-1])
+        adaptive = values >= min(2 * values.mean(), 1)
+        hits = np.count_nonzero(adaptive & objects)
+        own = {
+            "MAE": float(np.abs(values - objects).mean()),
+            "E-measure": e_measure(adaptive, objects),
+            "S-measure": s_measure(values, objects),
+            "Adp-F": float(
+                f_measure(
+                    hits / (np.count_nonzero(adaptive) + EPS),
+                    hits / (np.count_nonzero(objects) + EPS),
+                )
+            ),
+            "Wgt-F": weighted_f(values, objects),
+        }
+        precision, recall = precision_recall(values, objects)
+        self.count += 1
+        self.empty += not objects.any()
+        self._precision += precision
+        self._recall += recall
+        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in own.items()}
+        curve = f_measure(precision, recall)
+        return {**own, "Max-F": float(curve.max()), "Mean-F": float(curve.mean())}
+
+    def merge(self, other: "PaperScore") -> None:
+        """Take in what another accumulator has counted."""
+        self.count += other.count
+        self.empty += other.empty
+        self._precision += other._precision
+        self._recall += other._recall
+        for name, value in other._sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def curves(self) -> Dict[str, np.ndarray]:
+        """`precision`, `recall` and `f` of the set, [256] each, over THRESHOLDS."""
+        if not self.count:
+            raise ValueError("no map has been added")
+        precision, recall = self._precision / self.count, self._recall / self.count
+        return {"precision": precision, "recall": recall, "f": f_measure(precision, recall)}
+
+    def result(self) -> Dict[str, float]:
+        """The set's MAE, E-measure, S-measure, Adp-F, Wgt-F, Max-F and Mean-F."""
+        f = self.curves()["f"]
+        means = {name: value / self.count for name, value in self._sums.items()}
+        return {**means, "Max-F": float(f.max()), "Mean-F": float(f.mean())}
