@@ -20,7 +20,7 @@ Degenerate input, `paper` protocol (`pysod` follows its library):
 - E divides by N - 1 pixels as the toolbox does, a 1x1 image by 1. A perfect E is N / (N - 1).
 """
 
-from typing import Dict, Tuple
+from typing import Dict, Tuple, Type
 
 import cv2
 import numpy as np
@@ -30,28 +30,29 @@ BETA2 = 0.3  # of every F but the weighted one
 EPS = np.finfo(float).eps
 
 
+def _top(image: np.ndarray) -> int:
+    return np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
+
+
+def _as_coded(mask: np.ndarray) -> np.ndarray:
+    """The mask; as bool where it is of integers that are coded 0/1."""
+    return mask.astype(bool) if mask.dtype.kind in "iu" and mask.max() == 1 else mask
+
+
 def scale(image: np.ndarray) -> np.ndarray:
     """The grey image [H, W] stretched to [0, 1], float64; a constant one keeps its value.
 
-    uint8 has the scale 255, uint16 65535, bool and floats 1. Raises ValueError for other shapes
-    and for values that are not finite.
+    The scale of integers is their type's largest value, of bool and floats 1.
     """
-    if image.ndim != 2 or not image.size:
-        raise ValueError(f"a grey image [H, W] is needed, this one has shape {image.shape}")
     low, high = float(image.min()), float(image.max())
-    if not np.isfinite(high - low):
-        raise ValueError("the image has values that are not finite")
     if high > low:
         return (image - low) / (high - low)
-    top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
-    return np.full(image.shape, np.clip(high / top, 0, 1))
+    return np.full(image.shape, np.clip(high / _top(image), 0, 1))
 
 
 def binarize(mask: np.ndarray) -> np.ndarray:
     """The object's pixels, bool [H, W], of a grey mask in any coding: 0/1, 0/255, soft edges."""
-    if mask.dtype.kind in "iu" and mask.max(initial=0) == 1:
-        mask = mask.astype(bool)
-    return scale(mask) >= 0.5
+    return scale(_as_coded(mask)) >= 0.5
 
 
 def f_measure(precision: np.ndarray, recall: np.ndarray, beta2: float = BETA2) -> np.ndarray:
@@ -184,73 +185,164 @@ def s_measure(values: np.ndarray, mask: np.ndarray) -> float:
     return float(max(0, 0.5 * by_object + 0.5 * by_region))
 
 
-class PaperScore:
-    """The paper's protocol: scores of a set, one map after the other, in constant memory.
+class Score:
+    """Scores of a set in constant memory: `add` one map after the other, then `result`.
 
-    Map and mask are each stretched to [0, 1]; the mask's object is where it is >= 0.5; a map of
-    another size is then resized (bilinear) to the mask's. Precision and recall are averaged over
-    the set, then `Max-F` and `Mean-F` (the paper's F) are the largest and the mean F over 256
-    thresholds. `E-measure` and `Adp-F` use the map's own threshold min(2 * mean, 1).
+    A protocol is a subclass that says in `_measure` what one image adds to the set's means, and in
+    `_headline` which numbers follow from them.
     """
+
+    table: Tuple[str, str, str]  # the columns M, F and E of the paper's tables
 
     def __init__(self) -> None:
         self.count = 0
         self.empty = 0  # all-black masks
-        self._sums: Dict[str, float] = {}
-        self._precision = np.zeros(256)
-        self._recall = np.zeros(256)
+        self._sums: Dict[str, np.ndarray] = {}  # of values [] and curves [256] by name
 
     def add(self, saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, float]:
         """Count one grey map [h, w] with its grey mask [H, W]; the image's own values.
 
-        The image's own Max-F and Mean-F come from its own curve: the set's are not their means.
-        Raises ValueError for arrays that are not grey images.
+        A map of another size is resized to the mask's. In the `paper` protocol the set's Max-F
+        and Mean-F are not the means of the images' own. Raises ValueError for arrays that are not
+        grey images.
         """
+        for image in (saliency_map, mask):
+            if image.ndim != 2 or not image.size:
+                raise ValueError(f"a grey image [H, W] is needed, not one of shape {image.shape}")
+            if not np.isfinite(image).all():
+                raise ValueError("the image has values that are not finite")
+        means = self._measure(saliency_map, mask)
+        self.count += 1
+        self.empty += bool(means["recall"][0] == 0)  # any object is found at threshold 0
+        self._add_sums(means)
+        return self._headline(means)
+
+    def merge(self, other: "Score") -> None:
+        """Take in what another accumulator of the same protocol has counted."""
+        self.count += other.count
+        self.empty += other.empty
+        self._add_sums(other._sums)
+
+    def means(self) -> Dict[str, np.ndarray]:
+        """The set's means: the values, and `precision`, `recall`, ... [256] over THRESHOLDS."""
+        if not self.count:
+            raise ValueError("no map has been added")
+        return {name: total / self.count for name, total in self._sums.items()}
+
+    def curves(self) -> Dict[str, np.ndarray]:
+        """`precision`, `recall` and `f` of the set, [256] each, over THRESHOLDS."""
+        means = self.means()
+        curves = {"precision": means["precision"], "recall": means["recall"]}
+        return {**curves, "f": self._f_curve(means)}
+
+    def result(self) -> Dict[str, float]:
+        """The set's values by name: MAE, E, S and F in their kinds."""
+        return self._headline(self.means())
+
+    def _add_sums(self, sums: Dict[str, np.ndarray]) -> None:
+        for name, value in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def _headline(self, means: Dict[str, np.ndarray]) -> Dict[str, float]:
+        f = self._f_curve(means)
+        values = {name: float(mean) for name, mean in means.items() if np.ndim(mean) == 0}
+        return {**values, "Max-F": float(f.max()), "Mean-F": float(f.mean())}
+
+    def _measure(self, saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, np.ndarray]:
+        raise NotImplementedError
+
+    def _f_curve(self, means: Dict[str, np.ndarray]) -> np.ndarray:
+        raise NotImplementedError
+
+
+class PaperScore(Score):
+    """The paper's protocol: MAE, E-measure, S-measure, Adp-F, Wgt-F, Max-F and Mean-F.
+
+    Map and mask are each stretched to [0, 1]; the mask's object is where it is >= 0.5; a map of
+    another size is then resized (bilinear). Precision and recall are averaged over the set, then
+    `Max-F` and `Mean-F` (the paper's F) are the largest and the mean F over 256 thresholds.
+    `E-measure` and `Adp-F` use the map's own threshold min(2 * mean, 1).
+    """
+
+    table = ("MAE", "Mean-F", "E-measure")
+
+    def _measure(self, saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, np.ndarray]:
         objects = binarize(mask)
         values = scale(saliency_map)
         if values.shape != objects.shape:
             values = cv2.resize(values, objects.shape[::-1])
         adaptive = values >= min(2 * values.mean(), 1)
         hits = np.count_nonzero(adaptive & objects)
-        own = {
-            "MAE": float(np.abs(values - objects).mean()),
+        adaptive_f = f_measure(
+            hits / (np.count_nonzero(adaptive) + EPS), hits / (np.count_nonzero(objects) + EPS)
+        )
+        precision, recall = precision_recall(values, objects)
+        return {
+            "MAE": np.abs(values - objects).mean(),
             "E-measure": e_measure(adaptive, objects),
             "S-measure": s_measure(values, objects),
-            "Adp-F": float(
-                f_measure(
-                    hits / (np.count_nonzero(adaptive) + EPS),
-                    hits / (np.count_nonzero(objects) + EPS),
-                )
-            ),
+            "Adp-F": adaptive_f,
             "Wgt-F": weighted_f(values, objects),
+            "precision": precision,
+            "recall": recall,
         }
-        precision, recall = precision_recall(values, objects)
-        self.count += 1
-        self.empty += not objects.any()
-        self._precision += precision
-        self._recall += recall
-        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in own.items()}
-        curve = f_measure(precision, recall)
-        return {**own, "Max-F": float(curve.max()), "Mean-F": float(curve.mean())}
 
-    def merge(self, other: "PaperScore") -> None:
-        """Take in what another accumulator has counted."""
-        self.count += other.count
-        self.empty += other.empty
-        self._precision += other._precision
-        self._recall += other._recall
-        for name, value in other._sums.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+    def _f_curve(self, means: Dict[str, np.ndarray]) -> np.ndarray:
+        return f_measure(means["precision"], means["recall"])
 
-    def curves(self) -> Dict[str, np.ndarray]:
-        """`precision`, `recall` and `f` of the set, [256] each, over THRESHOLDS."""
-        if not self.count:
-            raise ValueError("no map has been added")
-        precision, recall = self._precision / self.count, self._recall / self.count
-        return {"precision": precision, "recall": recall, "f": f_measure(precision, recall)}
 
-    def result(self) -> Dict[str, float]:
-        """The set's MAE, E-measure, S-measure, Adp-F, Wgt-F, Max-F and Mean-F."""
-        f = self.curves()["f"]
-        means = {name: value / self.count for name, value in self._sums.items()}
-        return {**means, "Max-F": float(f.max()), "Mean-F": float(f.mean())}
+def _as_uint8(image: np.ndarray) -> np.ndarray:
+    """The grey image [H, W] on the scale 0..255 that the PySODMetrics library reads."""
+    if image.dtype == np.uint8:
+        return image
+    return np.rint(np.clip(image / _top(image), 0, 1) * 255).astype(np.uint8)
+
+
+class PysodScore(Score):
+    """The field's protocol, computed by PySODMetrics (`pip install pysodmetrics`) itself.
+
+    Every F is a mean over the images' own: `Max-F` and `Mean-F` are of the mean F curve, `Max-E`
+    and `Mean-E` of the mean E curve, `Adp-F` and `Adp-E` use the map's threshold min(2 * mean, 1).
+    A map of another size is resized (bilinear) first, as uint8; 0/1 masks are read as 0/255.
+    """
+
+    table = ("MAE", "Mean-F", "Adp-E")
+
+    def _measure(self, saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, np.ndarray]:
+        import py_sod_metrics  # half a second that only this protocol needs
+
+        objects, values = _as_uint8(_as_coded(mask)), _as_uint8(saliency_map)
+        if values.shape != objects.shape:
+            values = cv2.resize(values, objects.shape[::-1])
+        mae, e, s = py_sod_metrics.MAE(), py_sod_metrics.Emeasure(), py_sod_metrics.Smeasure()
+        weighted = py_sod_metrics.WeightedFmeasure()
+        f = py_sod_metrics.FmeasureV2(
+            {
+                "f": py_sod_metrics.FmeasureHandler(True, True),
+                "precision": py_sod_metrics.PrecisionHandler(True, False),
+                "recall": py_sod_metrics.RecallHandler(True, False),
+            }
+        )
+        for measure in (mae, e, s, weighted, f):  # new for every image: they keep all they saw
+            measure.step(values, objects)
+        e_result, f_result = e.get_results()["em"], f.get_results()
+        descending = {name: f_result[name]["dynamic"] for name in ("precision", "recall", "f")}
+        return {
+            "MAE": mae.get_results()["mae"],
+            "Adp-E": e_result["adp"],
+            "S-measure": s.get_results()["sm"],
+            "Adp-F": f_result["f"]["adaptive"],
+            "Wgt-F": weighted.get_results()["wfm"],
+            "e": e_result["curve"][::-1],
+            **{name: values[::-1] for name, values in descending.items()},
+        }
+
+    def _f_curve(self, means: Dict[str, np.ndarray]) -> np.ndarray:
+        return means["f"]
+
+    def _headline(self, means: Dict[str, np.ndarray]) -> Dict[str, float]:
+        e = means["e"]
+        return {**super()._headline(means), "Max-E": float(e.max()), "Mean-E": float(e.mean())}
+
+
+PROTOCOLS: Dict[str, Type[Score]] = {"paper": PaperScore, "pysod": PysodScore}

@@ -1,13 +1,28 @@
 """SCFNet/metrics.py: the reference's numbers, degenerate input, and agreement with pysodmetrics."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import py_sod_metrics
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import correlate, distance_transform_edt
 
-from SCFNet.metrics import PaperScore
+from SCFNet.metrics import (
+    THRESHOLDS,
+    PaperScore,
+    PysodScore,
+    binarize,
+    f_measure,
+    precision_recall,
+    scale,
+    weighted_f,
+)
 
 DATA = Path(__file__).parent / "data"
 
@@ -46,4 +61,174 @@ def test_a_perfect_map_scores_one():
     assert own["E-measure"] == pytest.approx(600 / 599)
     assert [own[name] for name in ("S-measure", "Adp-F", "Wgt-F", "Max-F")] == pytest.approx(
         [1] * 4
+    )
+
+
+def blob(shape, seed):
+    """A random mask that has an object and a background, bool [H, W]."""
+    rng = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(rng.random(shape), (0, 0), rng.uniform(1, 8))
+    mask = noise > np.quantile(noise, rng.uniform(0.05, 0.9))
+    mask.flat[0], mask.flat[-1] = True, False
+    return mask
+
+
+def soft_map(mask, seed):
+    """A map that finds the mask more or less, uint8 [H, W]."""
+    rng = np.random.default_rng(seed)
+    noisy = np.clip(mask + rng.normal(0, rng.uniform(0.05, 1), mask.shape), 0, 1)
+    return (cv2.GaussianBlur(noisy, (0, 0), rng.uniform(0.5, 5)) * 255).astype(np.uint8)
+
+
+SHAPES = st.tuples(st.integers(2, 60), st.integers(2, 60))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHAPES, st.integers(0, 10**6))
+def test_paper_equals_pysod_where_the_definitions_agree(shape, seed):
+    mask = blob(shape, seed)
+    saliency_map, mask = soft_map(mask, seed), mask.astype(np.uint8) * 255
+    paper, pysod = PaperScore().add(saliency_map, mask), PysodScore().add(saliency_map, mask)
+    assert paper["E-measure"] == pytest.approx(pysod["Adp-E"], abs=1e-4)
+    for name in ("MAE", "Adp-F", "Wgt-F"):
+        assert paper[name] == pytest.approx(pysod[name], abs=1e-4), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHAPES, st.integers(0, 10**6), st.booleans())
+def test_precision_and_recall_equal_256_comparisons(shape, seed, is_float):
+    mask = blob(shape, seed)
+    values = scale(soft_map(mask, seed))
+    if is_float:
+        values = scale(cv2.GaussianBlur(values, (3, 3), 0))
+    above = values >= THRESHOLDS[:, None, None]
+    hits = (above & mask).sum(axis=(1, 2))
+    precision, recall = precision_recall(values, mask)
+    np.testing.assert_allclose(precision, hits / np.maximum(above.sum(axis=(1, 2)), 1), atol=1e-12)
+    np.testing.assert_allclose(recall, hits / mask.sum(), atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHAPES, st.integers(0, 10**6))
+def test_weighted_f_chooses_among_equally_near_pixels_as_scipy_does(shape, seed):
+    mask = np.random.default_rng(seed).random(shape) < 0.03
+    mask.flat[seed % mask.size] = True
+    values = np.random.default_rng(seed + 1).random(shape)
+    distance, (rows, columns) = distance_transform_edt(~mask, return_indices=True)
+    error = abs(values - mask)
+    gaussian = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
+    smooth = correlate(error[rows, columns], gaussian @ gaussian.T, mode="constant")
+    weighted = np.where(mask & (smooth < error), smooth, error)
+    weighted *= 2 - np.exp(np.log(0.5) / 5 * distance)
+    hit, false = mask.sum() - weighted[mask].sum(), weighted[~mask].sum()
+    expected = f_measure(hit / (hit + false), hit / mask.sum(), beta2=1)
+    assert weighted_f(values, mask) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_all_black_mask():
+    saliency_map = np.array([[0, 255], [0, 0]], np.uint8)
+    score = PaperScore()
+    own = score.add(saliency_map, np.zeros((2, 2), np.uint8))
+    assert score.empty == 1
+    assert own == pytest.approx(
+        {
+            "MAE": 1 / 4,
+            "E-measure": 3 / 3,
+            "S-measure": 3 / 4,
+            **dict.fromkeys(("Adp-F", "Wgt-F", "Max-F", "Mean-F"), 0),
+        }
+    )
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_all_white_mask(white):
+    saliency_map = np.array([[0, 255], [255, 255]], np.uint8)
+    score = PaperScore()
+    own = score.add(saliency_map, np.full((2, 2), white, np.uint8))
+    assert score.empty == 0
+    assert own["MAE"] == 1 / 4
+    assert own["E-measure"] == 3 / 3
+    assert own["S-measure"] == 3 / 4
+    assert own["Adp-F"] == pytest.approx(1.3 * 0.75 / (0.3 + 0.75))
+    assert own["Wgt-F"] == pytest.approx(
+        PysodScore().add(saliency_map, np.full((2, 2), 255, "u1"))["Wgt-F"]
+    )
+
+
+@pytest.mark.parametrize(
+    "saliency_map, value",
+    [
+        (np.zeros((8, 9), np.uint8), 0),
+        (np.full((8, 9), 51, np.uint8), 0.2),
+        (np.full((8, 9), 65535, np.uint16), 1),
+        (np.full((8, 9), 0.4, np.float32), 0.4),
+    ],
+)
+def test_constant_map_keeps_its_value(saliency_map, value):
+    mask = np.zeros((8, 9), np.uint8)
+    mask[2:5, 3:6] = 255
+    own = PaperScore().add(saliency_map, mask)
+    assert own["MAE"] == pytest.approx((9 * (1 - value) + 63 * value) / 72)
+    assert all(np.isfinite(list(own.values())))
+
+
+@pytest.mark.parametrize("map_value", [0, 255])
+@pytest.mark.parametrize("mask_value", [0, 1, 255])
+def test_one_pixel_has_finite_values(map_value, mask_value):
+    own = PaperScore().add(np.full((1, 1), map_value, np.uint8), np.full((1, 1), mask_value, "u1"))
+    assert own["MAE"] == float((map_value > 0) != (mask_value > 0))
+    assert all(0 <= value <= 1.0001 for value in own.values())
+
+
+def test_a_map_of_another_size_is_stretched_and_then_resized():
+    saliency_map, mask = next(reference_pairs())
+    small = cv2.resize(saliency_map, (50, 40)) // 2
+    resized = cv2.resize(scale(small), mask.shape[::-1])
+    own = PaperScore().add(small, mask)
+    assert own["MAE"] == pytest.approx(abs(resized - binarize(mask)).mean(), abs=1e-9)
+    assert PysodScore().add(small, mask)["MAE"] == pytest.approx(own["MAE"], abs=0.01)
+
+
+@pytest.mark.parametrize("protocol", [PaperScore, PysodScore])
+def test_coding_of_map_and_mask_does_not_matter(protocol):
+    saliency_map, mask = next(reference_pairs())
+    plain = protocol().add(saliency_map, mask)
+    assert protocol().add(saliency_map, mask // 255) == pytest.approx(plain, abs=1e-9)
+    assert protocol().add(saliency_map, mask > 0) == pytest.approx(plain, abs=1e-9)
+    deep = protocol().add(saliency_map.astype(np.uint16) * 257, mask.astype(np.uint16) * 257)
+    assert deep == pytest.approx(plain, abs=1e-9)
+
+
+@pytest.mark.parametrize("protocol", [PaperScore, PysodScore])
+def test_what_is_not_a_grey_image_is_refused(protocol):
+    grey = np.zeros((4, 4))
+    for bad in (np.zeros((4, 4, 3)), np.zeros((0, 4)), np.full((4, 4), np.nan)):
+        with pytest.raises(ValueError, match=r"grey image|finite"):
+            protocol().add(bad, grey)
+        with pytest.raises(ValueError, match=r"grey image|finite"):
+            protocol().add(grey, bad)
+    with pytest.raises(ValueError, match="no map"):
+        protocol().result()
+
+
+def test_pysod_is_the_library_over_the_set():
+    score, mae, f = PysodScore(), py_sod_metrics.MAE(), py_sod_metrics.FmeasureV2()
+    f.add_handler("f", py_sod_metrics.FmeasureHandler(True, True))
+    for saliency_map, mask in reference_pairs():
+        saliency_map = cv2.resize(saliency_map, mask.shape[::-1])
+        score.add(saliency_map, mask)
+        mae.step(saliency_map, mask)
+        f.step(saliency_map, mask)
+    result, expected = score.result(), f.get_results()["f"]
+    assert result["MAE"] == pytest.approx(mae.get_results()["mae"], abs=1e-12)
+    assert result["Max-F"] == pytest.approx(expected["dynamic"].max(), abs=1e-12)
+    assert result["Mean-F"] == pytest.approx(expected["dynamic"].mean(), abs=1e-12)
+    assert score.curves()["recall"][0] == 1
+
+
+def test_metrics_never_load_paddle():
+    code = "import sys, SCFNet.metrics; sys.exit('paddle' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=DATA.parents[1], check=False).returncode
+        == 0
     )
