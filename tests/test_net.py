@@ -1,0 +1,156 @@
+"""The network against the release's: keys, shapes, sizes and forwards of every backbone."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import SCFNet.device
+from backbones import BACKBONES
+from SCFNet.net import SCFNet
+from tests.fill_weights import fill
+
+import paddle  # isort: skip
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.mark.parametrize("backbone", ["M3_0.5", "R50", "ST"])
+def test_state_dict_is_the_releases(backbone):
+    expected = json.loads((DATA / f"state_dict_{backbone}.json").read_text())
+    state = SCFNet(backbone=backbone).state_dict()
+    found = {k: [str(v.dtype).rsplit(".", 1)[-1], *v.shape] for k, v in state.items()}
+    assert list(found) == list(expected)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("backbone", "shape", "seed", "tolerance"),
+    [
+        ("M3_0.5", (2, 352, 352), 0, 1e-4),
+        ("M3_0.5", (1, 256, 320), 1, 1e-4),
+        ("R50", (1, 224, 224), 0, 1e-3),
+        ("ST", (1, 384, 384), 0, 1e-3),
+    ],
+)
+def test_forward_is_the_releases(backbone, shape, seed, tolerance):
+    n, h, w = shape
+    net = SCFNet(backbone=backbone)
+    fill(net)
+    net.eval()
+    x = np.random.default_rng(seed).standard_normal((n, 3, h, w)).astype("float32")
+    with paddle.no_grad():
+        maps = net(paddle.to_tensor(x))
+    expected = np.load(DATA / "forward.npz")  # every fourth row and column
+    for name, found in zip(("m2", "m3", "m4", "m5"), maps):
+        assert list(found.shape) == [n, 1, h, w]
+        key = f"{backbone}_{n}x{h}x{w}_seed{seed}_{name}"
+        assert np.abs(found.numpy()[..., ::4, ::4] - expected[key]).max() < tolerance
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "parameters", "macs"),
+    [
+        ("M3_0.5", 352, 800_154, 253_194_747),
+        ("R50", 352, 26_148_420, 13_148_501_421),
+        ("ST", 384, 88_158_980, 46_747_600_848),
+    ],
+)
+def test_size_is_the_papers(backbone, size, parameters, macs, capsys):
+    net = SCFNet(backbone=backbone)
+    assert net.input_size == size
+    assert paddle.flops(net, [1, 3, size, size]) == macs
+    assert f"Total Params: {parameters}" in capsys.readouterr().out
+
+
+def test_the_three_ways_to_construct():
+    for net in (
+        SCFNet(1, "R34"),
+        SCFNet(SimpleNamespace(model_type="R34")),
+        SCFNet(backbone="R34"),
+    ):
+        assert net.model_type == "R34"
+        assert "bkbone.layer4.2.bn2.weight" in net.state_dict()
+    assert SCFNet().model_type == "M3_0.5"
+
+
+def test_constructing_reads_no_file(monkeypatch):
+    opened = []
+    monkeypatch.setattr("builtins.open", lambda *args: opened.append(args))
+    SCFNet(backbone="M3_0.5")
+    assert not opened
+
+
+def test_unknown_names_are_quoted_with_the_choices():
+    with pytest.raises(ValueError, match=r"'R18'.*M3_0\.5, R50"):
+        SCFNet(backbone="R18")
+    with pytest.raises(ValueError, match=r"'fpn'.*scfm, base"):
+        SCFNet(decoder="fpn")
+
+
+@pytest.mark.parametrize("decoder", ["scfm", "base"])
+@pytest.mark.parametrize("backbone", ["M3_0.5", "R34", "V16"])
+def test_every_model_trains(backbone, decoder):
+    net = SCFNet(backbone=backbone, decoder=decoder)
+    net.train()
+    maps = net(paddle.rand([2, 3, 64, 96]))
+    assert [list(m.shape) for m in maps] == [[2, 1, 64, 96]] * 4
+    paddle.add_n([m.mean() for m in maps]).backward()
+    silent = [name for name, p in net.named_parameters() if p.trainable and p.grad is None]
+    assert silent == []
+
+
+@pytest.mark.parametrize("backbone", ["R50", "R34", "V16"])
+def test_imagenet_keys_are_paddles(backbone):
+    builder = {"R50": "resnet50", "R34": "resnet34", "V16": "vgg16"}[backbone]
+    theirs = getattr(paddle.vision.models, builder)().state_dict()
+    ours = SCFNet(backbone=backbone).bkbone.state_dict()
+    assert {k: list(v.shape) for k, v in ours.items()} == {
+        k: list(v.shape) for k, v in theirs.items() if not k.startswith(("fc.", "classifier."))
+    }
+
+
+def test_batch_norm_of_mobilenet_has_no_weight_decay():
+    net = SCFNet(backbone="M3_0.5")
+    for name, p in net.named_parameters():
+        exempt = name.startswith("bkbone.") and name.endswith((".bn.weight", ".bn.bias"))
+        assert (p.regularizer is not None) == exempt, name
+
+
+def test_swin_at_other_sizes_ignores_the_padding_it_adds():
+    """At 12x12 tokens per window, 96 px is 24 tokens (no padding), 64 px is 16 (padded to 24)."""
+    from backbones.SwinT import SwinBlock, SwinTransformer
+
+    paddle.seed(0)
+    net = SwinTransformer(384, 16, (2, 2), (2, 2), 12, 0.0)
+    net.eval()
+    assert [list(f.shape) for f in net(paddle.rand([1, 3, 64, 160]))] == [
+        [1, 16, 16, 40],
+        [1, 32, 8, 20],
+    ]
+    with pytest.raises(ValueError, match="multiples of 32, not 64x100"):
+        net(paddle.rand([1, 3, 64, 100]))
+
+    block = SwinBlock(16, (24, 24), 12, 2, shifted=False, drop=0.0)
+    block.eval()
+    x = paddle.rand([1, 5 * 7, 16])  # smaller than one window: attention over just these 35
+    whole = block(x, (5, 7))
+    block.masks[(5, 7)] = None  # with the padding attended to, the result must differ
+    assert float((block(x, (5, 7)) - whole).abs().max()) > 1e-6
+
+
+def test_swin_mask_is_within_regions():
+    from backbones.SwinT import _attention_mask
+
+    mask = _attention_mask((24, 24), 12, (6, 6))
+    assert mask.shape == (4, 144, 144)
+    assert not mask[0].any()  # the first window lies inside one region
+    assert sorted(np.unique(mask[3])) == [-100.0, 0.0]
+    assert (np.diagonal(mask, axis1=1, axis2=2) == 0).all()
+
+
+def test_every_backbone_is_built_by_name():
+    for name in set(BACKBONES) - {"ST", "R50"}:
+        assert len(SCFNet(backbone=name).bkbone.channels) == 4
