@@ -1,6 +1,9 @@
 """Reading photos and masks from any image file, and writing PNGs."""
 
+import contextlib
+import warnings
 from pathlib import Path
+from typing import Callable
 
 import cv2
 import numpy as np
@@ -9,6 +12,14 @@ from PIL import Image, ImageOps
 from datasets.files import InputError, PathLike, write_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow may try, in this order
+
+# Pillow refuses an image of more than twice this as a decompression bomb. Its own limit would
+# refuse photos of today's largest phones and of medium-format cameras.
+Image.MAX_IMAGE_PIXELS = 128_000_000
+warnings.filterwarnings("ignore", module="PIL")  # a file either reads or gives an InputError
+
+STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
 
 # RGB statistics of the release, on the 0..255 scale: a photo is fed as (image - MEAN) / STD.
 MEAN = np.array([124.55, 118.90, 102.94], "float32")
@@ -16,27 +27,116 @@ STD = np.array([56.77, 55.97, 57.50], "float32")
 
 
 def read_image(path: PathLike) -> np.ndarray:
-    """The photo as RGB uint8 [H, W, 3], upright by its EXIF orientation. Raises InputError."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as an image: {error}") from error
+    """The photo as RGB uint8 [H, W, 3], upright by its EXIF orientation.
+
+    Grey, palette, CMYK, 16-bit and float images are converted, what is transparent is laid over
+    white, and of an animation the first frame is taken. Raises InputError for a file that is
+    missing, damaged, truncated, no image, or of more than 256 million pixels.
+    """
+    return _decode(path, _to_rgb)
 
 
 def read_mask(path: PathLike) -> np.ndarray:
-    """The mask as float32 [H, W] in [0, 1]; 0/255, 0/1 and soft codings all read right."""
-    try:
-        with Image.open(path) as image:
-            mask = np.asarray(image.convert("L"), "float32")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as a mask: {error}") from error
-    return mask / 255 if mask.max() > 1 else mask
+    """The mask as float32 [H, W] in [0, 1]; 0/255, 0/1, 16-bit and soft codings all read right.
+
+    Raises InputError as `read_image` does.
+    """
+    return _decode(path, _to_mask)
 
 
-def write_png(path: PathLike, image: np.ndarray) -> None:
-    """Write uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA as a PNG, atomically."""
+def write_image(path: PathLike, image: np.ndarray) -> None:
+    """Write uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA in the format of the suffix of
+    `path`, '.png' or '.jpg', atomically. Raises InputError where that fails.
+    """
     if image.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
         image = cv2.cvtColor(image, code)
-    write_atomically(Path(path), cv2.imencode(".png", image)[1].tobytes())
+    suffix = Path(path).suffix
+    if suffix == ".jpg" and max(image.shape) > 65500:
+        height, width = image.shape[:2]
+        raise InputError(f"{path}: {width} x {height} pixels are too many for a JPEG file")
+    write_atomically(path, cv2.imencode(suffix, image)[1])
+
+
+def write_png(path: PathLike, image: np.ndarray) -> None:
+    """`write_image` for a path that ends in '.png'."""
+    write_image(path, image)
+
+
+def _decode(path: PathLike, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """`convert` of the first frame, upright. Every fault of the file becomes an InputError."""
+    try:
+        _check_is_file(Path(path))
+        with Image.open(path, formats=FORMATS) as image:
+            image.load()
+            with contextlib.suppress(Exception):  # damaged EXIF data does not cost us the photo
+                ImageOps.exif_transpose(image, in_place=True)
+            return convert(image)
+    except InputError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"{path}: is not an image ({', '.join(FORMATS)} can be read)") from error
+    except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
+        fault = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot be read as an image: {fault or type(error).__name__}"
+        ) from error
+
+
+def _check_is_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not an image")
+    if not path.exists():
+        raise InputError(f"{path}: does not exist")
+    if not path.is_file():
+        raise InputError(f"{path}: is not a regular file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """RGB uint8 [H, W, 3]. In strips: of a huge image no second full-size copy is made."""
+    width, height = image.size
+    array = np.empty((height, width, 3), "uint8")
+    deep = _is_deep(image)
+    full = _full_scale(image) if deep else 255.0
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        if deep:
+            unit = np.nan_to_num(np.asarray(strip, "float32")) / full
+            pixels = np.rint(np.clip(unit, 0, 1) * 255)[..., None]
+        elif strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            white = Image.new("RGB", strip.size, "white")
+            white.paste(strip, mask=strip)
+            pixels = np.asarray(white)
+        else:
+            pixels = np.asarray(strip.convert("RGB"))
+        array[top : top + rows] = pixels
+    return array
+
+
+def _to_mask(image: Image.Image) -> np.ndarray:
+    """Float32 [H, W] in [0, 1]."""
+    mask = np.asarray(image if _is_deep(image) else image.convert("L"), "float32")
+    mask = np.nan_to_num(mask)
+    return np.clip(mask / _full_scale_of(mask.max()), 0, 1)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the pixels are grey of more than 8 bits, which Pillow would clip, not scale."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _full_scale(image: Image.Image) -> float:
+    """The value that stands for white in an image of 16 bits, 32 bits or floats."""
+    return 65535.0 if image.mode.startswith("I;16") else _full_scale_of(image.getextrema()[1])
+
+
+def _full_scale_of(largest: float) -> float:
+    """The customary white, of 1, 255 and 65535, that `largest` does not exceed; else `largest`,
+    and 1 for NaN.
+    """
+    whites = (1.0, 255.0, 65535.0)
+    return next((white for white in whites if not largest > white), float(largest))

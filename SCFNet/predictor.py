@@ -1,0 +1,138 @@
+"""Prediction: photo in, saliency map out, by Paddle or by ONNX Runtime.
+
+This module imports neither: the engine in use does, when a Predictor is made.
+"""
+
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Callable, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+
+from datasets.files import InputError, PathLike
+from datasets.images import MEAN, STD, read_image
+
+# The checkpoint that is used where none is named.
+DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-provisional.pdparams"
+
+# Normalised images [N, 3, size, size] to saliency [N, size, size] in [0, 1], float32 both.
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+class Predictor:
+    """A trained network, ready for photos.
+
+    `weights`   a `.pdparams` file; None is the default checkpoint (said on stderr)
+    `backbone`  a name of `backbones.BACKBONES`; None finds it out from the weights
+    `device`    'auto', 'cpu', 'gpu' or 'gpu:N'
+    `size`      height and width that photos are resized to; None is the network's own
+    Raises InputError for files that do not fit.
+    """
+
+    def __init__(
+        self,
+        weights: Optional[PathLike] = None,
+        backbone: Optional[str] = None,
+        device: str = "auto",
+        size: Optional[int] = None,
+    ) -> None:
+        if size is not None and (size < 32 or size % 32):
+            raise InputError(f"--size {size}: must be a multiple of 32")
+        self.weights = Path(DEFAULT_WEIGHTS if weights is None else weights)
+        if weights is None:
+            print(f"weights: {self.weights}", file=sys.stderr)
+        self._network, self.size = _paddle_network(self.weights, backbone, device, size)
+
+    def __call__(
+        self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
+    ) -> Union[np.ndarray, List[np.ndarray]]:
+        """The map float32 [H, W] in [0, 1] of an RGB uint8 image [H, W, 3].
+
+        A list of images, of any sizes, is one batch and gives the list of their maps. With
+        `align_corners` maps are resized as the release's test script does it, else as its
+        notebook does. Raises ValueError for an array that is not RGB uint8.
+        """
+        if isinstance(images, np.ndarray):
+            return self([images], align_corners)[0]
+        maps = self._network(np.stack([network_input(image, self.size) for image in images]))
+        return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
+
+    def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its map
+        times 255, float32 [H, W, 1]; and image * map, float32 [H, W, 3] in [0, 255].
+
+        Raises InputError where the photo cannot be read.
+        """
+        image = read_image(path)
+        saliency = self(image)[..., None]
+        return image, saliency * 255, image * saliency
+
+
+@lru_cache(maxsize=1)
+def _default_predictor() -> Predictor:
+    return Predictor()
+
+
+def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Predictor.predict` with the default checkpoint, which is read once."""
+    return _default_predictor().predict(path)
+
+
+def network_input(image: np.ndarray, size: int) -> np.ndarray:
+    """RGB uint8 [H, W, 3] normalised and resized: float32 [3, size, size].
+
+    Bilinear without antialiasing, half-pixel centres. Only the rows that count become float: a
+    huge photo is never converted as a whole. Raises ValueError for any other array.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
+    last = image.shape[0] - 1
+    where = np.clip((np.arange(size) + 0.5) * (image.shape[0] / size) - 0.5, 0, last)
+    above = where.astype(int)
+    rows = image[above].astype("float32")
+    weight = (where - above).astype("float32")[:, None, None]
+    rows += (image[np.minimum(above + 1, last)] - rows) * weight
+    small = cv2.resize(rows, (size, size), interpolation=cv2.INTER_LINEAR)
+    planes = np.ascontiguousarray(small.transpose(2, 0, 1))
+    planes -= MEAN[:, None, None]
+    planes /= STD[:, None, None]
+    return planes
+
+
+def resize_map(
+    saliency: np.ndarray, shape: Tuple[int, int], align_corners: bool = False
+) -> np.ndarray:
+    """A map float32 [h, w], bilinearly at `shape` (H, W)."""
+    if align_corners:
+        down, across = (_corner_weights(n, m) for n, m in zip(saliency.shape, shape))
+        return down @ saliency @ across.T
+    return cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _corner_weights(before: int, after: int) -> np.ndarray:
+    """Float32 [after, before]: the linear interpolation that keeps both end points in place."""
+    where = np.linspace(0, before - 1, after)[:, None]
+    return np.maximum(0, 1 - np.abs(where - np.arange(before))).astype("float32")
+
+
+def _paddle_network(
+    weights: Path, backbone: Optional[str], device: str, size: Optional[int]
+) -> Tuple[Network, int]:
+    """The network in Paddle, and the size of its input."""
+    from SCFNet.checkpoint import load_net
+    from SCFNet.device import paddle, set_device
+
+    set_device(device)
+    net = load_net(weights)
+    if backbone not in (None, net.model_type):
+        raise InputError(f"{weights}: is a checkpoint of {net.model_type}, not of {backbone}")
+    lock = threading.Lock()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with lock, paddle.no_grad():
+            return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
+
+    return run, size or net.input_size
