@@ -1,0 +1,128 @@
+"""Augmentation: what happens to a photo and its mask before they are batched."""
+
+from typing import NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+
+Pair = Tuple[np.ndarray, Optional[np.ndarray]]
+
+BLUR_CHANCE, BLUR_SIZES = 0.1, (3, 5, 7, 9)
+CONTRAST, BRIGHTNESS = (0.5, 1.5), (-15, 15)
+HORIZONTAL_FLIP, VERTICAL_FLIP = 0.5, 0.2
+
+HUE_SHIFT = 9  # of OpenCV's 180 steps around the circle
+SATURATION = (0.4, 1.6)
+OBJECT_KEPT = 0.5  # the part of the object that a strong crop must leave in the picture
+PASTED_SIDE = (0.2, 0.7)  # longer side of a pasted object, as a part of the photo's shorter side
+
+
+class Augmentation(NamedTuple):
+    """How strong the augmentation is; the defaults are the release's.
+
+    crop: the largest part of each side that the random crop cuts off, in [0, 1).
+    colour: also shift the hue and scale the saturation.
+    paste: the chance that the object of another pair is pasted onto the photo.
+    """
+
+    crop: float = 1 / 8
+    colour: bool = False
+    paste: float = 0.0
+
+
+RELEASE = Augmentation()
+STRONG = Augmentation(crop=0.5, colour=True, paste=0.3)  # for training from scratch
+
+
+def augment(
+    image: np.ndarray,
+    mask: Optional[np.ndarray],
+    rng: np.random.Generator,
+    settings: Augmentation = RELEASE,
+) -> Pair:
+    """One random variant of a photo, RGB uint8 [H, W, 3], and its mask, float32 [H, W], or None.
+
+    In the release's order: Gaussian blur, contrast and brightness with a clip, a crop of up to
+    1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.
+    The release normalises before it crops, in floats. Here the photo stays uint8, and is
+    normalised after the loader's resize: normalisation is affine and bilinear weights sum to 1,
+    so the two commute, and the distribution is the same up to rounding to whole grey levels.
+    """
+    if rng.random() < BLUR_CHANCE:
+        size = int(rng.choice(BLUR_SIZES))
+        image = cv2.GaussianBlur(image, (size, size), 0)
+    image = cv2.LUT(image, _contrast_table(rng))
+    if settings.colour:
+        image = _shift_colour(image, rng)
+    image, mask = _crop(image, mask, rng, settings.crop)
+    horizontal, vertical = rng.random() < HORIZONTAL_FLIP, rng.random() < VERTICAL_FLIP
+    step = np.s_[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+    return image[step], None if mask is None else mask[step]
+
+
+def paste_object(
+    image: np.ndarray,
+    mask: np.ndarray,
+    donor_image: np.ndarray,
+    donor_mask: np.ndarray,
+    rng: np.random.Generator,
+) -> Pair:
+    """Copy-paste: the donor's object, scaled and mirrored at random, at a random place of `image`.
+
+    Shapes and ranges as in `augment`, for both pairs; the masks are united. Returned unchanged
+    where the donor's mask is empty.
+    """
+    rows, columns = (np.flatnonzero((donor_mask > 0.5).any(axis)) for axis in (1, 0))
+    if not rows.size:
+        return image, mask
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    part, alpha = donor_image[box], donor_mask[box]
+    scale = rng.uniform(*PASTED_SIDE) * min(mask.shape) / max(alpha.shape)
+    height, width = (max(1, round(side * scale)) for side in alpha.shape)
+    part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.5:
+        part, alpha = part[:, ::-1], alpha[:, ::-1]
+    top = rng.integers(mask.shape[0] - height + 1)
+    left = rng.integers(mask.shape[1] - width + 1)
+    place = np.s_[top : top + height, left : left + width]
+    image, mask = image.copy(), mask.copy()
+    weight = alpha[..., None]
+    image[place] = np.rint(part * weight + image[place] * (1 - weight))
+    mask[place] = np.maximum(mask[place], alpha)
+    return image, mask
+
+
+def _contrast_table(rng: np.random.Generator) -> np.ndarray:
+    """The 256 new grey levels of a random contrast and brightness, uint8."""
+    levels = np.arange(256) * rng.uniform(*CONTRAST) + rng.integers(*BRIGHTNESS)
+    return np.clip(np.rint(levels), 0, 255).astype("uint8")
+
+
+def _shift_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    levels = np.arange(256)
+    hue = (levels + rng.integers(-HUE_SHIFT, HUE_SHIFT + 1)) % 180
+    saturation = np.minimum(levels * rng.uniform(*SATURATION), 255)
+    table = np.stack([hue, saturation, levels], axis=-1).astype("uint8")[None]  # (1, 256, 3)
+    return cv2.cvtColor(cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table), cv2.COLOR_HSV2RGB)
+
+
+def _crop(
+    image: np.ndarray, mask: Optional[np.ndarray], rng: np.random.Generator, cut: float
+) -> Pair:
+    """Cut up to `cut` of each side, at a random offset; uncut where that loses the object.
+
+    A crop of at most 1/8 is the release's, and is taken whatever it loses.
+    """
+    window = tuple(_interval(side, cut, rng) for side in image.shape[:2])
+    if mask is None:
+        return image[window], None
+    if cut > RELEASE.crop and mask[window].sum() < OBJECT_KEPT * mask.sum():
+        return image, mask
+    return image[window], mask[window]
+
+
+def _interval(side: int, cut: float, rng: np.random.Generator) -> slice:
+    removed = int(rng.integers(max(1, int(side * cut))))
+    start = int(rng.integers(max(1, removed)))
+    return slice(start, start + side - removed)

@@ -1,0 +1,134 @@
+"""Batches for training: each a pure function of seed, epoch and position, by any worker.
+
+No random state is kept anywhere, so that a run which is resumed at a batch, or has another number
+of workers, sees the same pixels.
+"""
+
+import collections
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from datasets.augment import RELEASE, Augmentation, augment, paste_object
+from datasets.files import InputError
+from datasets.images import MEAN, STD
+from datasets.sod import Sample, read_pair
+
+Batch = Tuple[np.ndarray, Optional[np.ndarray]]
+
+ORDER, SIZE, SAMPLE = range(1, 4)  # the streams of random numbers: [stream, seed, epoch, position]
+
+
+class Recipe(NamedTuple):
+    """What turns a sample into pixels, the same for all of an epoch's batches."""
+
+    samples: Sequence[Sample]
+    augmentation: Augmentation
+    seed: int
+    epoch: int
+
+
+def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
+    """Batches, or steps, of an epoch of `samples`, with `batch_size` for each of `world` processes.
+
+    The last batch may be smaller. Where it would leave a process without any sample, its samples
+    go to the batch before it. Raises InputError where there are fewer samples than processes.
+    """
+    if samples < world:
+        raise InputError(f"{samples} samples are too few for {world} processes")
+    whole, rest = divmod(samples, batch_size * world)
+    return whole + (rest >= world or not whole)
+
+
+def batch_size_in_pixels(sizes: Sequence[int], seed: int, epoch: int, batch: int) -> int:
+    """The side length, one of `sizes`, to which a batch is resized; the same on all processes."""
+    return int(np.random.default_rng([SIZE, seed, epoch, batch]).choice(sizes))
+
+
+def epoch_indices(
+    samples: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
+) -> List[np.ndarray]:
+    """The samples of each batch of process `rank`, as indices: a shuffle, split, not repeated."""
+    order = np.random.default_rng([ORDER, seed, epoch]).permutation(samples)
+    count = count_batches(samples, batch_size, world)
+    cuts = batch_size * world * np.arange(1, count)
+    return [whole[rank::world] for whole in np.split(order, cuts)]
+
+
+def batches(
+    samples: Sequence[Sample],
+    batch_size: int,
+    sizes: Sequence[int],
+    seed: int,
+    epoch: int,
+    start_batch: int = 0,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    augmentation: Augmentation = RELEASE,
+) -> Iterator[Batch]:
+    """The batches of an epoch from `start_batch` on, as process `rank` of `world` sees them.
+
+    Yields images, float32 [N, 3, S, S], RGB and normalised, and masks, float32 [N, 1, S, S] in
+    [0, 1], or None where the samples have no masks; S is one of `sizes`, drawn for each batch.
+    `workers` threads load ahead, up to one batch more than there are threads; 0 loads when asked.
+    Threads are enough, because decoding and resizing run outside of Python's lock, and unlike
+    processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be
+    read.
+    """
+    recipe = Recipe(samples, augmentation, seed, epoch)
+    plan = [
+        (indices, batch_size_in_pixels(sizes, seed, epoch, batch))
+        for batch, indices in enumerate(
+            epoch_indices(len(samples), batch_size, seed, epoch, rank, world)
+        )
+    ][start_batch:]
+    if not workers:
+        for indices, size in plan:
+            yield load_batch(recipe, indices, size)
+        return
+    pool = ThreadPoolExecutor(workers)
+    todo, ahead = iter(plan), collections.deque()
+    try:
+        while True:
+            for indices, size in itertools.islice(todo, workers + 1 - len(ahead)):
+                ahead.append(pool.submit(load_batch, recipe, indices, size))
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+    finally:
+        for task in ahead:
+            task.cancel()
+        pool.shutdown()
+
+
+def load_batch(recipe: Recipe, indices: Sequence[int], size: int) -> Batch:
+    """Read, augment, resize to `size` x `size` and normalise samples; returns as `batches`."""
+    images = np.empty((len(indices), 3, size, size), "float32")
+    masks = np.empty((len(indices), 1, size, size), "float32")
+    labelled = recipe.samples[0].mask is not None
+    for i, index in enumerate(indices):
+        image, mask = _augmented(recipe, int(index))
+        normalise(cv2.resize(image, (size, size)), out=images[i])
+        if labelled:
+            cv2.resize(mask, (size, size), dst=masks[i, 0])
+    return images, masks if labelled else None
+
+
+def normalise(image: np.ndarray, out: np.ndarray) -> None:
+    """Write (image - MEAN) / STD of RGB uint8 [H, W, 3] to `out`, float32 [3, H, W]."""
+    for channel, plane, mean, std in zip(cv2.split(image), out, MEAN, STD):
+        np.multiply(channel, 1 / std, out=plane)
+        plane -= mean / std
+
+
+def _augmented(recipe: Recipe, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    rng = np.random.default_rng([SAMPLE, recipe.seed, recipe.epoch, index])
+    image, mask = read_pair(recipe.samples[index])
+    if mask is not None and rng.random() < recipe.augmentation.paste:
+        donor = recipe.samples[rng.integers(len(recipe.samples))]
+        image, mask = paste_object(image, mask, *read_pair(donor), rng)
+    return augment(image, mask, rng, recipe.augmentation)

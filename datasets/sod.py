@@ -1,0 +1,191 @@
+"""A data set's folder: which photos and masks belong to it, whether they are whole, reading."""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from datasets.files import InputError, PathLike
+from datasets.images import IMAGE_SUFFIXES, read_image, read_mask
+
+IMAGE_FOLDERS = ("image", "images")
+MASK_FOLDERS = ("mask", "masks")
+LISTS = ("train.txt", "test.txt")
+LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
+
+ORIENTATION = 0x0112  # EXIF's tag
+SHOWN = 10  # faults that an error lists; the others are counted
+
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+
+
+class Sample(NamedTuple):
+    """One photo of a data set: `stem` is its path in the image folder, without the suffix."""
+
+    stem: str
+    image: Path
+    mask: Optional[Path]
+
+
+def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> List[Sample]:
+    """The samples of the data set in folder `root`, sorted as its list is, else by name.
+
+    The photos are those of `root`/image (or images; an unlabelled set may also lie in `root`
+    itself), at any depth, and the masks those of `root`/mask (or masks), of the same stems. The
+    list is `root`/train.txt or test.txt, that of `split` ('train' or 'test') if there are both:
+    one stem a line, where blank lines, repeated stems and suffixes do not matter. Without a list
+    all images count. With `labelled` false masks are neither looked for nor returned.
+
+    Raises InputError, which lists the first ten faults and counts them: a listed image that is
+    missing, an image without mask, a mask without image where there is no list, two files of one
+    stem. No file is opened: see `check_files`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; {LAYOUT}")
+    faults: List[str] = []
+    images = _files(_folder(root, IMAGE_FOLDERS, optional=not labelled), faults)
+    masks = _files(_folder(root, MASK_FOLDERS), faults) if labelled else {}
+    names = [f"{split}.txt", *LISTS]
+    listing = next((root / name for name in names if (root / name).is_file()), None)
+    if listing:
+        stems = _read_list(listing, images)
+    else:
+        stems = sorted(images)
+        faults += [f"{masks[stem]} has no image" for stem in sorted(masks.keys() - images.keys())]
+    if not stems:
+        raise InputError(f"{listing or root}: names no images; {LAYOUT}")
+    for stem in stems:
+        if stem not in images:
+            faults.append(f"{stem} has no image")
+        elif labelled and stem not in masks:
+            faults.append(f"{images[stem]} has no mask")
+    _raise_faults(root, faults)
+    return [Sample(stem, images[stem], masks.get(stem)) for stem in stems]
+
+
+def check_files(samples: List[Sample]) -> None:
+    """Check that each file of `samples` opens, is whole, and that its mask has the photo's size.
+
+    Only headers and ends are read; a file that looks odd there is decoded. Raises InputError,
+    which lists the first ten faults and counts them.
+    """
+    faults = []
+    for sample in tqdm(samples, desc="checking files", unit="image", leave=False, delay=2):
+        if not _looks_whole(sample):
+            try:
+                read_pair(sample)
+            except InputError as error:
+                faults.append(str(error))
+    _raise_faults(samples[0].image.parent, faults)
+
+
+def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """The photo, RGB uint8 [H, W, 3], and the mask, float32 [H, W] in [0, 1], or None.
+
+    Raises InputError for a file that cannot be read, or a mask of another size than its photo.
+    """
+    image = _read_whole_jpeg(sample.image)
+    if image is None:
+        image = read_image(sample.image)
+    if sample.mask is None:
+        return image, None
+    mask = _read_whole_grey_png(sample.mask)
+    if mask is None:
+        mask = read_mask(sample.mask)
+    if mask.shape != image.shape[:2]:
+        (height, width), (rows, columns) = image.shape[:2], mask.shape
+        raise InputError(
+            f"{sample.mask}: is {columns}x{rows}, but its image {sample.image} is {width}x{height}"
+        )
+    return image, mask
+
+
+def _folder(root: Path, names: Tuple[str, ...], optional: bool = False) -> Path:
+    """The folder of `root` that is called one of `names`; where there is none, `root` itself if
+    that is allowed."""
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    if optional:
+        return root
+    raise InputError(f"{root}: has no folder {names[0]}/; {LAYOUT}")
+
+
+def _files(folder: Path, faults: List[str]) -> Dict[str, Path]:
+    """Every image file below `folder` by its stem; a second file of a stem is added to `faults`."""
+    found: Dict[str, Path] = {}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+                continue
+            stem = path.relative_to(folder).with_suffix("").as_posix()
+            if found.setdefault(stem, path) != path:
+                faults.append(f"{path} has the stem of another file")
+    return found
+
+
+def _read_list(path: Path, images: Dict[str, Path]) -> List[str]:
+    """The stems that a list names, each once, in its order."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    stems = []
+    for line in filter(None, map(str.strip, lines)):
+        path = PurePosixPath(line)
+        named_by_file = line not in images and path.suffix.lower() in IMAGE_SUFFIXES
+        stems.append(str(path.with_suffix("")) if named_by_file else line)
+    return list(dict.fromkeys(stems))
+
+
+def _raise_faults(place: Path, faults: List[str]) -> None:
+    if faults:
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise InputError(f"{place}: {len(faults)} faults: {'; '.join(faults[:SHOWN])}{more}")
+
+
+def _looks_whole(sample: Sample) -> bool:
+    """Whether header and end of the files are as they should, and the sizes are equal."""
+    sizes = set()
+    for path in filter(None, (sample.image, sample.mask)):
+        try:
+            with path.open("rb") as stream, Image.open(stream) as image:
+                if image.getexif().get(ORIENTATION, 1) != 1:
+                    return False
+                sizes.add(image.size)
+                stream.seek(-len(PNG_END), os.SEEK_END)
+                if not stream.read().endswith((JPEG_END, PNG_END)):
+                    return False
+        except Exception:  # the fault is for the reader to tell
+            return False
+    return len(sizes) == 1
+
+
+def _read_whole_jpeg(path: Path) -> Optional[np.ndarray]:
+    """`read_image` of a JPEG file at twice its speed; None for any other file, or a damaged one."""
+    image = _read_whole(path, JPEG_END, cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _read_whole_grey_png(path: Path) -> Optional[np.ndarray]:
+    """`read_mask` of an 8-bit grey PNG file at twice its speed; None for any other file."""
+    mask = _read_whole(path, PNG_END, cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+        return None
+    return cv2.multiply(mask, 1 / 255 if mask.max() > 1 else 1.0, dtype=cv2.CV_32F)
+
+
+def _read_whole(path: Path, end: bytes, mode: int) -> Optional[np.ndarray]:
+    """OpenCV's decoding of a file that ends with `end`, else None: it accepts truncated files."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return cv2.imdecode(np.frombuffer(data, "uint8"), mode) if data.endswith(end) else None
