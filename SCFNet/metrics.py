@@ -20,7 +20,8 @@ Degenerate input, `paper` protocol (`pysod` follows its library):
 - E divides by N - 1 pixels as the toolbox does, a 1x1 image by 1. A perfect E is N / (N - 1).
 """
 
-from typing import Dict, Tuple, Type
+import itertools
+from typing import Dict, List, Tuple, Type
 
 import cv2
 import numpy as np
@@ -66,10 +67,9 @@ def precision_recall(values: np.ndarray, mask: np.ndarray) -> Tuple[np.ndarray, 
     `values` is float64 [H, W] in [0, 1], `mask` bool [H, W]. Each pixel is put into the bin of the
     highest threshold that it reaches, and the bins are summed from above.
     """
-    bins = (values * 255).astype(np.intp)
-    bins -= THRESHOLDS[bins] > values
-    bins += np.append(THRESHOLDS, 2)[bins + 1] <= values
-    histogram = np.bincount((bins + 256 * mask).ravel(), minlength=512).reshape(2, 256)
+    bins = (values * 255 + 1e-9).astype(np.intp)  # at most one too high, by rounding
+    bins -= THRESHOLDS.take(bins) > values
+    histogram = np.bincount((bins + mask * np.intp(256)).ravel(), minlength=512).reshape(2, 256)
     below_object, object_ = histogram[:, ::-1].cumsum(axis=1)[:, ::-1]
     return object_ / (object_ + below_object + EPS), object_ / (np.count_nonzero(mask) + EPS)
 
@@ -94,36 +94,53 @@ def e_measure(binary: np.ndarray, mask: np.ndarray) -> float:
     return total / max(size - 1, 1)
 
 
-# Offsets (row, column) within the 7x7 window's reach by squared distance; among equally near
-# ones the leftmost comes first, then the topmost: the choice of SciPy's distance transform.
-_NEAR = sorted(
-    (y * y + x * x, x, y) for y in range(-4, 5) for x in range(-4, 5) if 0 < y * y + x * x <= 18
-)
+def _rings() -> Dict[int, np.ndarray]:
+    """Offsets (row, column), [n, 2], by their squared distance, as far as a 7x7 window reaches.
+
+    Among equally near ones the leftmost comes first, then the topmost: the choice that SciPy's
+    distance transform makes.
+    """
+    steps = range(-4, 5)
+    rings: Dict[int, List[Tuple[int, int]]] = {}
+    for x, y in itertools.product(steps, steps):
+        if 0 < y * y + x * x <= 18:
+            rings.setdefault(y * y + x * x, []).append((y, x))
+    return {square: np.array(offsets) for square, offsets in rings.items()}
+
+
+_RINGS = _rings()
 _GAUSSIAN = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
 
 
 def _carry_to_band(error: np.ndarray, mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """`error` with, in the band of 3 pixels around the object, the nearest object pixel's."""
     pad = 4
-    width = mask.shape[1] + 2 * pad
-    objects = np.pad(mask, pad).ravel()
-    source = np.pad(error, pad).ravel()
+    objects = cv2.copyMakeBorder(mask.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    source = cv2.copyMakeBorder(error, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     carried = source.copy()
-    rows, columns = np.nonzero((distance > 0) & (distance < 4.25))
-    places = (rows + pad) * width + columns + pad
-    squares = np.rint(distance[rows, columns] ** 2)
-    for square in sorted({near[0] for near in _NEAR}):
+    stride = objects.shape[1]
+    band = np.flatnonzero((distance > 0) & (distance < 4.25))
+    rows, columns = np.divmod(band, mask.shape[1])
+    places = (rows + pad) * stride + columns + pad
+    squares = np.rint(distance.ravel()[band] ** 2).astype(int)
+    for square, offsets in _RINGS.items():
         ring = places[squares == square]
-        steps = np.array([y * width + x for near, x, y in _NEAR if near == square])
-        candidates = ring[:, None] + steps
-        first = objects[candidates].argmax(axis=1)
-        carried[ring] = source[candidates[np.arange(len(ring)), first]]
-    return carried.reshape(-1, width)[pad:-pad, pad:-pad]
+        candidates = ring[:, None] + offsets @ (stride, 1)
+        nearest = objects.ravel()[candidates].argmax(axis=1)
+        carried.ravel()[ring] = source.ravel()[candidates[np.arange(len(ring)), nearest]]
+    return carried[pad:-pad, pad:-pad]
 
 
-def weighted_f(values: np.ndarray, mask: np.ndarray) -> float:
+def _reach(occupied: np.ndarray) -> slice:
+    """The indices from 3 before the first to 3 after the last that is set in bool [n]."""
+    indices = np.flatnonzero(occupied)
+    return slice(max(0, indices[0] - 3), indices[-1] + 4)
+
+
+def weighted_f(error: np.ndarray, mask: np.ndarray) -> float:
     """The weighted F-measure, beta^2 = 1 (Margolin et al. 2014); 0 for an all-black mask.
 
+    `error` is |map - mask|, float64 [H, W] in [0, 1], `mask` bool [H, W].
     An error on the object counts no more than its 7x7 Gaussian (sigma 5) mean, in which a pixel
     off the object has the error of the nearest object pixel: the mean reaches 3 pixels out, so
     only a band around the object needs that look-up. An error off the object weighs 1 to 2, more
@@ -132,30 +149,29 @@ def weighted_f(values: np.ndarray, mask: np.ndarray) -> float:
     objects = np.count_nonzero(mask)
     if not objects:
         return 0.0
-    error = np.abs(values - mask)
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    carried = _carry_to_band(error, mask, distance)
+    outside = (~mask).view(np.uint8)
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    rows, columns = (_reach(mask.any(axis=axis)) for axis in (1, 0))
+    near = mask[rows, columns]
+    carried = _carry_to_band(error[rows, columns], near, distance[rows, columns])
     smooth = cv2.sepFilter2D(
         carried, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT
     )
-    missed = np.minimum(error, smooth)[mask].sum()
-    false = (error * (2 - np.exp(np.log(0.5) / 5 * distance)))[~mask].sum()
+    on_object = error[rows, columns][near]
+    missed = np.minimum(on_object, smooth[near]).sum()
+    weight = 2 - np.exp(np.log(0.5) / 5 * distance)  # 1 on the object
+    false = error.ravel() @ weight.ravel() - on_object.sum()
     hit = objects - missed
     return float(f_measure(hit / (hit + false + EPS), hit / objects, beta2=1))
 
 
-def _object_similarity(values: np.ndarray) -> float:
-    mean = values.mean()
-    return 2 * mean / (mean**2 + 1 + values.std() + EPS)
-
-
 def _region_similarity(values: np.ndarray, mask: np.ndarray) -> float:
-    """Structural similarity of one region of the map and the mask, each [h, w]."""
+    """Structural similarity of one region of the map and the mask, float64 [h, w] each."""
     x, y = values.mean(), mask.mean()
-    dx, dy = (values - x).ravel(), mask.ravel() - y
+    dx = values - x
     degrees = values.size - 1 + EPS
-    above = 4 * x * y * (dx @ dy) / degrees
-    below = (x * x + y * y) * (dx @ dx + dy @ dy) / degrees
+    above = 4 * x * y * np.vdot(dx, mask) / degrees
+    below = (x * x + y * y) * (np.vdot(dx, dx) + values.size * y * (1 - y)) / degrees
     if above == 0:
         return float(below == 0)
     return above / (below + EPS)
@@ -170,18 +186,22 @@ def s_measure(values: np.ndarray, mask: np.ndarray) -> float:
     share = float(mask.mean())
     if share in (0, 1):
         return float(values.mean() if share else 1 - values.mean())
-    by_object = share * _object_similarity(values[mask])
-    by_object += (1 - share) * _object_similarity(1 - values[~mask])
+    by_object = 0.0
+    for pixels, offset, sign in ((mask, 0, 1), (~mask, 1, -1)):  # off the object: of 1 - values
+        mean, deviation = map(np.ndarray.item, cv2.meanStdDev(values, mask=pixels.view(np.uint8)))
+        mean = offset + sign * mean
+        by_object += pixels.mean() * 2 * mean / (mean**2 + 1 + deviation + EPS)
     height, width = mask.shape
     rows, columns = mask.sum(axis=1), mask.sum(axis=0)
     middle_y = int(np.rint(rows @ np.arange(height) / rows.sum()))
     middle_x = int(np.rint(columns @ np.arange(width) / columns.sum()))
+    truth = mask.astype(float)
     by_region = 0.0
     for ys in (slice(0, middle_y), slice(middle_y, height)):
         for xs in (slice(0, middle_x), slice(middle_x, width)):
             region = values[ys, xs]
             if region.size:
-                by_region += region.size / mask.size * _region_similarity(region, mask[ys, xs])
+                by_region += region.size / mask.size * _region_similarity(region, truth[ys, xs])
     return float(max(0, 0.5 * by_object + 0.5 * by_region))
 
 
@@ -271,6 +291,7 @@ class PaperScore(Score):
         values = scale(saliency_map)
         if values.shape != objects.shape:
             values = cv2.resize(values, objects.shape[::-1])
+        error = np.abs(values - objects)
         adaptive = values >= min(2 * values.mean(), 1)
         hits = np.count_nonzero(adaptive & objects)
         adaptive_f = f_measure(
@@ -278,11 +299,11 @@ class PaperScore(Score):
         )
         precision, recall = precision_recall(values, objects)
         return {
-            "MAE": np.abs(values - objects).mean(),
+            "MAE": error.mean(),
             "E-measure": e_measure(adaptive, objects),
             "S-measure": s_measure(values, objects),
             "Adp-F": adaptive_f,
-            "Wgt-F": weighted_f(values, objects),
+            "Wgt-F": weighted_f(error, objects),
             "precision": precision,
             "recall": recall,
         }

@@ -122,7 +122,7 @@ def test_weighted_f_chooses_among_equally_near_pixels_as_scipy_does(shape, seed)
     weighted *= 2 - np.exp(np.log(0.5) / 5 * distance)
     hit, false = mask.sum() - weighted[mask].sum(), weighted[~mask].sum()
     expected = f_measure(hit / (hit + false), hit / mask.sum(), beta2=1)
-    assert weighted_f(values, mask) == pytest.approx(float(expected), abs=1e-6)
+    assert weighted_f(error, mask) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_all_black_mask():

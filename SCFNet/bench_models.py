@@ -1,0 +1,122 @@
+"""Size and speed of the networks: Params, FLOPs, MACCs, latency, throughput and peak memory."""
+
+import contextlib
+import io
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Callable, Dict, List, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from SCFNet.device import paddle, set_device  # isort: skip  imports Paddle quietly
+from paddle import nn
+
+from SCFNet.net import SCFNet
+
+ENGINES = ("dygraph", "static")
+
+
+def cost(net: SCFNet) -> Dict[str, int]:
+    """What one image of `net.input_size` costs, as the paper's tables count.
+
+    `params` and `flops` are the numbers of `paddle.flops`: parameters with BatchNorm statistics,
+    of layers without children (so without Swin's tables of position biases), and operations of
+    which a multiply-add is one. `maccs` are the multiply-adds of convolutions and linear layers
+    alone.
+    """
+    maccs = []
+
+    def count(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
+        if isinstance(layer, nn.Conv2D):
+            maccs.append(output.size * int(np.prod(layer.weight.shape[1:])))
+        else:
+            maccs.append(output.size * layer.weight.shape[0])
+
+    leaves = [layer for layer in net.sublayers() if not layer.sublayers()]
+    params = sum(int(p.size) for layer in leaves for p in layer.parameters())
+    hooks = [
+        layer.register_forward_post_hook(count)
+        for layer in leaves
+        if isinstance(layer, (nn.Conv2D, nn.Linear))
+    ]
+    net.eval()
+    with contextlib.redirect_stdout(io.StringIO()), paddle.no_grad():
+        flops = paddle.flops(net, (1, 3, net.input_size, net.input_size))
+    for hook in hooks:
+        hook.remove()
+    return {"params": params, "flops": int(flops), "maccs": int(sum(maccs))}
+
+
+def seconds_per_call(call: Callable[[], object], seconds: float) -> np.ndarray:
+    """Times of repeated calls, [n >= 3], for about `seconds`, after a warm-up of a fifth of it."""
+    for least, budget in ((1, seconds / 5), (3, seconds)):
+        times: List[float] = []
+        while len(times) < least or sum(times) < budget:
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return np.array(times)
+
+
+def peak_memory_mb() -> float:
+    """Megabytes that this process held at most: on the GPU if it is the device, else resident."""
+    if paddle.device.get_device().startswith("gpu"):
+        return paddle.device.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def measure(
+    model: str, engine: str, device: str, batches: Sequence[int], seconds: float
+) -> Dict[str, object]:
+    """One row: the network `model` with random weights, on `device`, by `engine`.
+
+    `engine` is 'dygraph' or 'static' (`paddle.jit.to_static`). The latency is of one image of the
+    network's input size in memory to its map in memory; the peak memory is this process's up to
+    then. Throughput is measured for each size in `batches`, each for about `seconds`.
+    """
+    set_device(device)
+    device = paddle.device.get_device()
+    net = SCFNet(backbone=model)
+    size = net.input_size
+    row: Dict[str, object] = {"model": model, "engine": engine, "device": device, "size": size}
+    row.update(cost(net))
+    network = paddle.jit.to_static(net) if engine == "static" else net
+
+    def forward(batch: int) -> Callable[[], object]:
+        images = np.random.default_rng(0).random((batch, 3, size, size), "float32")
+        return lambda: network(paddle.to_tensor(images))[0].numpy()
+
+    with paddle.no_grad():
+        latency = 1000 * seconds_per_call(forward(1), seconds)
+        row["latency_ms"] = float(np.median(latency))
+        row["p95_ms"] = float(np.percentile(latency, 95))
+        row["fps"] = float(1000 / latency.mean())
+        row["peak_mb"] = peak_memory_mb()
+        for batch in batches:
+            times = seconds_per_call(forward(batch), seconds)
+            row[f"images/s, batch {batch}"] = float(batch / times.mean())
+    return row
+
+
+def measure_all(
+    models: Sequence[str],
+    engines: Sequence[str],
+    device: str,
+    batches: Sequence[int],
+    seconds: float,
+) -> List[Dict[str, object]]:
+    """A row per model and engine, each from a process of its own: so is its peak memory."""
+    cases = [(model, engine, device, batches, seconds) for model in models for engine in engines]
+    rows = []
+    for case in tqdm(cases, unit="model", disable=None):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            rows.append(process.submit(measure, *case).result())
+    return rows
