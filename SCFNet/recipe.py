@@ -1,0 +1,171 @@
+"""The knobs of a training run: defaults (the paper's), command-line flags, checks.
+
+One dataclass is all three, so that a knob is written once. `tools/train.py` uses `Recipe`,
+`tools/distill.py` a child of it.
+"""
+
+import argparse
+from dataclasses import dataclass, field, fields
+from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
+
+from backbones import BACKBONES
+from datasets.files import InputError
+
+SCHEDULES = ("paper", "release")
+Kind = TypeVar("Kind", bound="Recipe")
+
+
+def knob(default: Any, text: str, *aliases: str, **options: Any) -> Any:
+    """A field with what argparse has to know: help `text`, the release's spellings, options."""
+    return field(default=default, metadata={"help": text, "aliases": aliases, **options})
+
+
+@dataclass
+class Recipe:
+    """How to train; the defaults reproduce the paper. Raises InputError for impossible values."""
+
+    # the data
+    data: str = knob(
+        "data/DUTS-TR", "folder with image/ and mask/, or images/ and masks/", "--datapath"
+    )
+    val: str = knob("", "a labelled folder that is scored each epoch (MAE and max F)")
+    val_fraction: float = knob(0.0, "without --val: the part of --data to hold back for scoring")
+    val_size: int = knob(0, "side of the network's input in scoring; 0 is the network's own")
+    val_every: int = knob(1, "score every N epochs, and after the last")
+    # the network
+    backbone: str = knob(
+        "M3_0.5", "the network's backbone", "--model_type", choices=tuple(BACKBONES)
+    )
+    decoder: str = knob(
+        "scfm", "base is the baseline of the paper's ablation", choices=("scfm", "base")
+    )
+    pretrained: str = knob(
+        "imagenet",
+        "what to start from: imagenet (fetched), none, or a "
+        "file of a backbone's or a whole network's weights",
+        "--snapshot",
+    )
+    # the schedule
+    epochs: int = knob(69, "passes over the data", "--epoch")
+    batch_size: int = knob(128, "images a step, over all devices together", "--train_bs")
+    lr: float = knob(0.064, "the highest learning rate", "--Max_LR")
+    min_lr: float = knob(0.00064, "the first and the last learning rate", "--Min_LR")
+    warmup_epochs: float = knob(5.0, "epochs in which the rate rises", "--top_epoch")
+    momentum: float = knob(0.9, "of SGD", "--momen")
+    weight_decay: float = knob(
+        5e-4, "L2, on all but the MobileNetV3 backbone's batch norms", "--decay"
+    )
+    backbone_lr_scale: float = knob(
+        -1.0,
+        "the backbone's learning rate is this times the rest's; "
+        "by default 1 from scratch, else 0.1",
+    )
+    ema: float = knob(
+        0.0,
+        "decay of the averaged weights, as 0.999, which are then what is scored "
+        "and written; 0 is off",
+    )
+    # the loss
+    loss: str = knob("sp", "of each map", choices=("sp", "dice", "bce", "bce+sp"))
+    boundary: str = knob(
+        "paper",
+        "thickness of SP's boundary: PBSM's staircase as in the "
+        "paper or in the release's code, or a fixed odd number",
+    )
+    # the augmentation
+    sizes: Tuple[int, ...] = knob(
+        (224, 256, 288, 320, 352), "sides; one is drawn for each batch", nargs="+", type=int
+    )
+    late_sizes: Tuple[int, ...] = knob(
+        (), "sides of the late epochs, by default --sizes", nargs="+", type=int
+    )
+    late_from: float = knob(0.7, "the part of the epochs after which --late-sizes begin")
+    augment: str = knob(
+        "release", "strong adds scale, colour and more", choices=("release", "strong")
+    )
+    copy_paste: float = knob(
+        -1.0,
+        "chance of pasting another photo's object onto a photo; by "
+        "default 0, and 0.3 with --augment strong",
+    )
+    # the run
+    workers: int = knob(4, "processes that load images, for each device; 0 is none")
+    amp: bool = knob(False, "mixed precision with a loss scaler")
+    seed: int = knob(0, "of weights, order and augmentation")
+    device: str = knob("auto", "auto, cpu, gpu or gpu:N")
+    output: str = knob(
+        "output/train",
+        "folder for last.pdparams, best.pdparams, the state and log.jsonl",
+        "--savepath",
+    )
+    log_dir: str = knob(
+        "", "folder for VisualDL: rate, losses, scores, predicted maps", "--log_dir"
+    )
+    log_every: int = knob(30, "print the losses every N steps; 0 is never", "--show_step")
+    resume: str = knob(
+        "",
+        "auto goes on from --output where there is something to go on from; or "
+        "a state file (last.state)",
+    )
+    save_every: int = knob(0, "also save every N steps, not only after each epoch")
+    dry_run: bool = knob(False, "do one step, write nothing, stop")
+
+    def __post_init__(self) -> None:
+        self.sizes, self.late_sizes = tuple(self.sizes), tuple(self.late_sizes)
+        positive = ("val_every", "epochs", "batch_size", "lr", "min_lr")
+        at_least_0 = (
+            "val_size",
+            "warmup_epochs",
+            "momentum",
+            "weight_decay",
+            "workers",
+            "seed",
+            "log_every",
+            "save_every",
+        )
+        parts = ("val_fraction", "ema", "late_from")
+        self._check(positive, lambda value: value > 0, "more than 0")
+        self._check(at_least_0, lambda value: value >= 0, "0 or more")
+        self._check(parts, lambda value: 0 <= value <= 1, "from 0 to 1")
+        self._check(("val_fraction", "ema"), lambda value: value < 1, "less than 1")
+        self._check(
+            ("sizes", "late_sizes"), lambda sides: all(s >= 32 for s in sides), "32 or more"
+        )
+        if self.boundary not in SCHEDULES and not (
+            self.boundary.isdigit() and int(self.boundary) % 2
+        ):
+            raise InputError(f"--boundary {self.boundary}: give paper, release or an odd number")
+
+    def _check(self, names: Sequence[str], holds: Any, wanted: str) -> None:
+        for name in names:
+            if not holds(getattr(self, name)):
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} {getattr(self, name)}: must be {wanted}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise InputError(f"{message} (--help lists the flags)")
+
+
+def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]] = None) -> Kind:
+    """The recipe of class `kind` that the command line `argv` (by default sys.argv) asks for.
+
+    `description` heads --help. Raises InputError for what is not understood.
+    """
+    parser = _Parser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for knob_ in fields(kind):
+        options, default = dict(knob_.metadata), knob_.default
+        flags = ["--" + knob_.name.replace("_", "-"), *options.pop("aliases")]
+        if isinstance(default, bool):
+            options["action"] = "store_true"
+        else:
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            options["help"] += f" [{shown}]"
+            options.setdefault("type", type(default))
+        parser.add_argument(*flags, dest=knob_.name, default=default, **options)
+    return kind(**vars(parser.parse_args(argv)))

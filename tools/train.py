@@ -1,0 +1,34 @@
+"""Train SCFNet on photos with masks: the paper's FS-SCFNet, or a teacher.
+
+    python tools/train.py --data data/DUTS-TR --val data/ECSSD --output output/FS
+    python tools/train.py --backbone R50 --output output/teacher         # the paper's teacher
+    python tools/train.py --pretrained none --augment strong --ema 0.999 # from scratch
+    python tools/train.py --output output/FS --resume auto               # go on after a stop
+    python tools/train.py --dry-run                                      # does it all fit?
+
+On several devices, over which --batch-size is divided:
+
+    python -m paddle.distributed.launch --gpus 0,1 tools/train.py ...
+    python -m paddle.distributed.launch --nproc_per_node 2 tools/train.py ...   # CPU
+
+Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 130 or 143 stopped and saved.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from SCFNet.cli import run
+from SCFNet.recipe import Recipe, parse
+
+
+def main() -> int:
+    recipe = parse(Recipe, __doc__)
+    from SCFNet.engine import train  # after --help: it loads Paddle
+
+    return train(recipe)
+
+
+if __name__ == "__main__":
+    run(main)
