@@ -44,6 +44,14 @@ def read_mask(path: PathLike) -> np.ndarray:
     return _decode(path, _to_mask)
 
 
+def read_grey(path: PathLike) -> np.ndarray:
+    """A saliency map or mask as it is stored, [H, W]: uint8, of deeper files uint16 or float32.
+
+    Colours become their luma. Raises InputError as `read_image` does.
+    """
+    return _decode(path, _to_grey)
+
+
 def write_image(path: PathLike, image: np.ndarray) -> None:
     """Write uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA in the format of the suffix of
     `path`, '.png' or '.jpg', atomically. Raises InputError where that fails.
@@ -122,6 +130,14 @@ def _to_mask(image: Image.Image) -> np.ndarray:
     mask = np.asarray(image if _is_deep(image) else image.convert("L"), "float32")
     mask = np.nan_to_num(mask)
     return np.clip(mask / _full_scale_of(mask.max()), 0, 1)
+
+
+def _to_grey(image: Image.Image) -> np.ndarray:
+    """Grey [H, W]. Pillow may hold a 16-bit file as 32-bit integers: they become uint16."""
+    grey = np.asarray(image if _is_deep(image) else image.convert("L"))
+    if grey.dtype.itemsize == 4:
+        return grey.astype("uint16" if image.mode == "I" and grey.max() < 2**16 else "float32")
+    return grey
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -68,6 +68,35 @@ def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> L
     return [Sample(stem, images[stem], masks.get(stem)) for stem in stems]
 
 
+def list_masks(root: PathLike, split: str = "test") -> Dict[str, Path]:
+    """The masks by stem of the data set in folder `root`, as `list_pairs` finds them, but without
+    a look at its photos. Raises InputError as it does.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; {LAYOUT}")
+    masks = list_folder(_folder(root, MASK_FOLDERS))
+    names = [f"{split}.txt", *LISTS]
+    listing = next((root / name for name in names if (root / name).is_file()), None)
+    stems = _read_list(listing, masks) if listing else list(masks)
+    _raise_faults(root, [f"{stem} has no mask" for stem in stems if stem not in masks])
+    return {stem: masks[stem] for stem in stems}
+
+
+def list_folder(folder: PathLike) -> Dict[str, Path]:
+    """The image files below `folder`, at any depth, by stem. Raises InputError if there are none,
+    or two of one stem.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder")
+    faults: List[str] = []
+    files = _files(Path(folder), faults)
+    _raise_faults(Path(folder), faults)
+    if not files:
+        raise InputError(f"{folder}: there are no image files in this folder")
+    return files
+
+
 def check_files(samples: List[Sample]) -> None:
     """Check that each file of `samples` opens, is whole, and that its mask has the photo's size.
 

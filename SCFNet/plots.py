@@ -1,0 +1,114 @@
+"""Figures: curves of methods, and the paper's figure 3. Needs matplotlib, which visualdl brings."""
+
+import io
+from typing import TYPE_CHECKING, Callable, Dict, List, Tuple
+
+import numpy as np
+
+from datasets.files import InputError, PathLike, write_atomically
+from SCFNet.metrics import THRESHOLDS
+from SCFNet.scoring import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours that colour-blind people tell apart (Okabe and Ito); then the same with other strokes.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STROKES = ("-", "--", ":", "-.")
+
+# The panels of figure 3: the key of a row, what it is divided by, and the label.
+FIGURE3 = (
+    ("params", 1e6, "Params (M)"),
+    ("flops", 1e9, "FLOPs (G)"),
+    ("fps", 1, "FPS"),
+    ("maccs", 1e9, "MACCs (G)"),
+)
+
+
+def plot_precision_recall(results: List[Result], path: PathLike) -> None:
+    """Write the sets' precision-recall curves: a panel per set, a line per method. PNG."""
+
+    def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
+        curves = result.score.curves()
+        return curves["recall"], curves["precision"]
+
+    _plot_methods(results, curve, "recall", "precision", "lower left", path)
+
+
+def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
+    """Write the sets' F at every threshold: a panel per set, a line per method. PNG."""
+
+    def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
+        return THRESHOLDS, result.score.curves()["f"]
+
+    _plot_methods(results, curve, "threshold", "F (β² = 0.3)", "lower center", path)
+
+
+def plot_figure3(rows: List[Dict[str, object]], path: PathLike) -> None:
+    """Write the paper's figure 3: F against Params, FLOPs, FPS and MACCs, a point per model.
+
+    A row has `model` and `F`, and `params`, `flops`, `fps`, `maccs` as far as they are known.
+    Raises InputError if no row has an F.
+    """
+    rows = [row for row in rows if row.get("F") is not None]
+    if not rows:
+        raise InputError("no row of the results has an F: measure with --scores")
+    figure, axes = _new_figure(len(FIGURE3), width=3.4, height=3.4)
+    for ax, (key, unit, label) in zip(axes, FIGURE3):
+        known = [(i, row) for i, row in enumerate(rows) if row.get(key)]
+        for i, row in known:
+            x, y = row[key] / unit, row["F"]
+            ax.scatter(x, y, s=50, color=COLOURS[i % len(COLOURS)], zorder=3)
+            ax.annotate(
+                row["model"], (x, y), xytext=(0, 8), textcoords="offset points", ha="center"
+            )
+        if known:
+            ax.set_xscale("log")
+            ax.margins(x=0.25, y=0.2)
+        ax.set_xlabel(label)
+    axes[0].set_ylabel("F")
+    _save(figure, path)
+
+
+def _plot_methods(
+    results: List[Result],
+    curve: Callable[[Result], Tuple[np.ndarray, np.ndarray]],
+    xlabel: str,
+    ylabel: str,
+    legend: str,
+    path: PathLike,
+) -> None:
+    methods = list(dict.fromkeys(result.method for result in results))
+    sets = list(dict.fromkeys(result.data for result in results))
+    figure, axes = _new_figure(len(sets), width=4.6, height=4)
+    for ax, data in zip(axes, sets):
+        for result in results:
+            if result.data == data:
+                i = methods.index(result.method)
+                colour, stroke = COLOURS[i % len(COLOURS)], STROKES[i // len(COLOURS) % 4]
+                ax.plot(*curve(result), stroke, color=colour, label=result.method, linewidth=1.6)
+        ax.set(title=data, xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1))
+    axes[0].legend(loc=legend, frameon=False)
+    _save(figure, path)
+
+
+def _new_figure(panels: int, width: float, height: float) -> "Tuple[Figure, List[Axes]]":
+    """A figure with panels side by side, `width` x `height` inches each, apart from pyplot."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("plots need matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for ax in axes:
+        ax.grid(color="0.9")
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: PathLike) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,202 @@
+"""Scoring folders of saliency maps: which map belongs to which mask, and one pass over all."""
+
+import multiprocessing
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, TypeVar
+
+import cv2
+from tqdm import tqdm
+
+from datasets.files import InputError
+from datasets.images import read_grey
+from datasets.sod import list_folder, list_pairs
+from SCFNet.metrics import PROTOCOLS, Score
+
+T = TypeVar("T")
+
+CHUNK = 16  # images that a worker scores at a time
+SHOWN = 5  # names that an error lists; the others are counted
+
+
+class Pair(NamedTuple):
+    """One image to score: its stem, its saliency map and its mask."""
+
+    stem: str
+    map: Path
+    mask: Path
+
+
+class Task(NamedTuple):
+    """One cell of the table: a method's maps of a data set, by stem, and what is amiss."""
+
+    method: str
+    data: str
+    pairs: List[Pair]
+    missing: List[str]
+
+
+class Result(NamedTuple):
+    """The scores of a task over the maps that were there and could be read."""
+
+    method: str
+    data: str
+    score: Score
+    missing: List[str]
+    unreadable: List[str]
+
+
+# Called with method, data set, stem and the values of each image that was scored.
+PerImage = Callable[[str, str, str, Dict[str, float]], None]
+
+
+def name_some(names: List[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def named_path(text: str) -> Tuple[str, Path]:
+    """Name and path of 'NAME=PATH', or of a path, which is named after itself."""
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return Path(text).stem, Path(text)
+    return name, Path(path)
+
+
+def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
+    """The named items as a dict. Raises InputError where two have the same name."""
+    named: Dict[str, T] = {}
+    for name, item in items:
+        if name in named:
+            raise InputError(f"{name}: is named twice; give NAME=PATH with different names")
+        named[name] = item
+    return named
+
+
+def plan(
+    sets: Dict[str, Dict[str, Path]], methods: Dict[str, Dict[str, Path]], allow_missing: bool
+) -> List[Task]:
+    """A task for each set, by name the masks by stem, and method, by name the maps' folder of
+    each set. Raises InputError as `pair_maps` does.
+    """
+    return [
+        pair_maps(method, data, folders[data], masks, allow_missing)
+        for data, masks in sets.items()
+        for method, folders in methods.items()
+    ]
+
+
+def pair_maps(
+    method: str,
+    data: str,
+    folder: Path,
+    masks: Dict[str, Path],
+    allow_missing: bool,
+) -> Task:
+    """The task for the maps in `folder` and the masks by stem.
+
+    Raises InputError, with count and first names, for masks without map and maps without mask;
+    with `allow_missing` only if no pair is left.
+    """
+    maps = list_folder(folder)
+    pairs = [Pair(stem, maps[stem], mask) for stem, mask in masks.items() if stem in maps]
+    missing = [stem for stem in masks if stem not in maps]
+    extra = [stem for stem in maps if stem not in masks]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} of {len(masks)} maps are missing ({name_some(missing)})")
+    if extra:
+        faults.append(f"{len(extra)} maps have no mask ({name_some(extra)})")
+    if faults and (not allow_missing or not pairs):
+        raise InputError(
+            f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
+        )
+    return Task(method, data, pairs, missing)
+
+
+def score_tasks(
+    tasks: List[Task],
+    protocol: str,
+    workers: int = 1,
+    allow_missing: bool = False,
+    per_image: Optional[PerImage] = None,
+) -> List[Result]:
+    """Score every task by `protocol`, a name of PROTOCOLS, in `workers` processes.
+
+    Raises InputError, with count and first names, for files that cannot be read; with
+    `allow_missing` only if a task has no file that can. Memory does not grow with the tasks.
+    """
+    with ExitStack() as stack:
+        run = map
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            run = stack.enter_context(context.Pool(workers, initializer=_start_worker)).imap
+        total = sum(len(task.pairs) for task in tasks)
+        bar = stack.enter_context(tqdm(total=total, unit="map", desc="scoring", disable=None))
+        results = []
+        for task in tasks:
+            score = PROTOCOLS[protocol]()
+            faults: List[Tuple[str, str]] = []
+            chunks = [task.pairs[i : i + CHUNK] for i in range(0, len(task.pairs), CHUNK)]
+            for part, values, unreadable in run(_score_chunk, [(protocol, c) for c in chunks]):
+                score.merge(part)
+                faults += unreadable
+                bar.update(len(values) + len(unreadable))
+                if per_image:
+                    for stem, own in values:
+                        per_image(task.method, task.data, stem, own)
+            names = [name for name, _ in faults]
+            if faults and (not allow_missing or not score.count):
+                raise InputError(
+                    f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
+                    f" be scored ({name_some(names)}): {faults[0][1]};"
+                    " --allow-missing averages over the rest"
+                )
+            results.append(Result(task.method, task.data, score, task.missing, names))
+    return results
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+
+
+def _score_chunk(
+    job: Tuple[str, List[Pair]],
+) -> Tuple[Score, List[Tuple[str, Dict[str, float]]], List[Tuple[str, str]]]:
+    """The scores of some pairs, each one's own values, and the faults of those not readable."""
+    protocol, pairs = job
+    score = PROTOCOLS[protocol]()
+    values, faults = [], []
+    for pair in pairs:
+        try:
+            values.append((pair.stem, score.add(read_grey(pair.map), read_grey(pair.mask))))
+        except InputError as error:
+            faults.append((pair.stem, str(error)))
+        except ValueError as error:
+            faults.append((pair.stem, f"{pair.map}: {error}"))
+    return score, values, faults
+
+
+def predict_sets(
+    weights: Path, device: str, roots: List[Path], folder: Path, allow_missing: bool
+) -> None:
+    """Write the map of every photo of the data sets `roots` to `folder`/SET/STEM.png.
+
+    Raises InputError for a checkpoint that does not fit, and for photos that cannot be read: with
+    `allow_missing` they have no map.
+    """
+    from SCFNet.inputs import Job
+    from SCFNet.pipeline import Style, predict_jobs
+    from SCFNet.predictor import Predictor
+
+    jobs = [
+        Job(sample.image, (folder / root.resolve().name / f"{sample.stem}.png",))
+        for root in roots
+        for sample in list_pairs(root, "test")
+    ]
+    errors = predict_jobs(Predictor(weights, device=device), jobs, Style())
+    if errors and not allow_missing:
+        raise InputError(f"{len(errors)} of {len(jobs)} photos failed: {errors[0]}")

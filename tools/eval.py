@@ -1,0 +1,99 @@
+"""Score saliency maps: the paper's tables.
+
+    python tools/eval.py --masks data/ECSSD/mask --maps maps/U2Net
+    python tools/eval.py --masks data/ECSSD/mask --maps U2Net=maps/a CPD=maps/b --plot output/plots
+    python tools/eval.py --data data/ECSSD data/DUTS-TE --maps U2Net=maps/U2Net CPD=maps/CPD
+    python tools/eval.py --data data/SOD --weights weights/FILE.pdparams --save-maps output/maps
+
+With --data the maps of NAME=ROOT are ROOT/SET/*.png, and --weights predicts them itself: both may
+be given. Prints the paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's
+tables, pysod the PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
+"""
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.files import write_atomically
+from datasets.sod import MASK_FOLDERS, list_folder, list_masks
+from SCFNet.cli import run
+from SCFNet.metrics import PROTOCOLS
+from SCFNet.plots import plot_f_thresholds, plot_precision_recall
+from SCFNet.report import cost_of, paper_table, per_image_csv, read_costs, to_csv, to_json
+from SCFNet.scoring import by_name, named_path, plan, predict_sets, score_tasks
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_argument_group("what to score")
+    masks = what.add_mutually_exclusive_group(required=True)
+    masks.add_argument("--masks", type=Path, metavar="DIR", help="the masks of one set")
+    masks.add_argument("--data", nargs="+", type=Path, metavar="SET", help="folders with mask/")
+    what.add_argument("--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="maps by method")
+    what.add_argument("--weights", metavar="[NAME=]FILE", help="predict with this checkpoint")
+    what.add_argument("--device", default="auto", help="for --weights: auto, cpu, gpu or gpu:N")
+    what.add_argument("--save-maps", type=Path, metavar="DIR", help="keep the predictions here")
+    how = parser.add_argument_group("how")
+    how.add_argument("--protocol", choices=list(PROTOCOLS), default="paper")
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    how.add_argument("--allow-missing", action="store_true", help="average over what is there")
+    out = parser.add_argument_group("what to write")
+    out.add_argument("--json", type=Path, metavar="FILE", help="all values and curves")
+    out.add_argument("--csv", type=Path, metavar="FILE", help="all values, a line per method, set")
+    out.add_argument("--per-image", type=Path, metavar="FILE", help="CSV: a line per image")
+    out.add_argument("--plot", type=Path, metavar="DIR", help="PR and F-threshold curves")
+    out.add_argument("--costs", type=Path, metavar="FILE", help="JSON with methods' Params, FLOPs")
+    args = parser.parse_args()
+    if not args.maps and not args.weights:
+        parser.error("give --maps or --weights")
+    if args.weights and not args.data:
+        parser.error("--weights needs --data: it predicts from SET/image")
+    if args.save_maps and not args.weights:
+        parser.error("--save-maps needs --weights")
+    if args.workers < 1:
+        parser.error("--workers must be at least 1")
+
+    costs = read_costs(args.costs) if args.costs else {}
+    methods = by_name(map(named_path, args.maps))
+    if args.data:
+        sets = by_name((root.resolve().name, list_masks(root)) for root in args.data)
+    else:
+        place = args.masks.resolve()
+        if place.name.lower() in (*MASK_FOLDERS, "gt"):
+            place = place.parent
+        sets = {place.name: list_folder(args.masks)}
+
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        if args.weights:
+            name, weights = named_path(args.weights)
+            costs[name] = cost_of(weights)
+            folder = args.save_maps or Path(temporary)
+            methods = by_name([*methods.items(), (name, folder)])
+            predict_sets(weights, args.device, args.data, folder, args.allow_missing)
+        folders = {
+            method: {data: root / data if args.data else root for data in sets}
+            for method, root in methods.items()
+        }
+        tasks = plan(sets, folders, args.allow_missing)
+        per_image = stack.enter_context(per_image_csv(args.per_image)) if args.per_image else None
+        results = score_tasks(tasks, args.protocol, args.workers, args.allow_missing, per_image)
+
+    print(paper_table(results, args.protocol, costs))
+    if args.json:
+        write_atomically(args.json, to_json(results, args.protocol, costs).encode())
+    if args.csv:
+        write_atomically(args.csv, to_csv(results, args.protocol).encode())
+    if args.plot:
+        plot_precision_recall(results, args.plot / "precision_recall.png")
+        plot_f_thresholds(results, args.plot / "f_threshold.png")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
