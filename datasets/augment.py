@@ -7,7 +7,7 @@ import numpy as np
 
 Pair = Tuple[np.ndarray, Optional[np.ndarray]]
 
-BLUR_CHANCE, BLUR_SIZES = 0.1, (3, 5, 7, 9)
+BLUR_CHANCE, BLUR_SIZES = 0.1, (3, 10)
 CONTRAST, BRIGHTNESS = (0.5, 1.5), (-15, 15)
 HORIZONTAL_FLIP, VERTICAL_FLIP = 0.5, 0.2
 
@@ -40,7 +40,7 @@ def augment(
     rng: np.random.Generator,
     settings: Augmentation = RELEASE,
 ) -> Pair:
-    """One random variant of a photo, RGB uint8 [H, W, 3], and its mask, float32 [H, W], or None.
+    """One random variant of a photo, RGB uint8 [H, W, 3], and its mask, uint8 [H, W], or None.
 
     In the release's order: Gaussian blur, contrast and brightness with a clip, a crop of up to
     1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.
@@ -49,15 +49,19 @@ def augment(
     so the two commute, and the distribution is the same up to rounding to whole grey levels.
     """
     if rng.random() < BLUR_CHANCE:
-        size = int(rng.choice(BLUR_SIZES))
+        size = (
+            int(rng.integers(*BLUR_SIZES)) | 1
+        )  # even sizes become odd: 3 is half as likely as 5, 7, 9
         image = cv2.GaussianBlur(image, (size, size), 0)
-    image = cv2.LUT(image, _contrast_table(rng))
+    contrast, brightness = rng.uniform(*CONTRAST), float(rng.integers(*BRIGHTNESS))
+    image = cv2.addWeighted(image, contrast, image, 0, brightness)  # rounds and clips
     if settings.colour:
         image = _shift_colour(image, rng)
     image, mask = _crop(image, mask, rng, settings.crop)
-    horizontal, vertical = rng.random() < HORIZONTAL_FLIP, rng.random() < VERTICAL_FLIP
-    step = np.s_[:: -1 if vertical else 1, :: -1 if horizontal else 1]
-    return image[step], None if mask is None else mask[step]
+    for axis, chance in ((1, HORIZONTAL_FLIP), (0, VERTICAL_FLIP)):  # OpenCV's 1 is left to right
+        if rng.random() < chance:
+            image, mask = cv2.flip(image, axis), None if mask is None else cv2.flip(mask, axis)
+    return image, mask
 
 
 def paste_object(
@@ -69,10 +73,10 @@ def paste_object(
 ) -> Pair:
     """Copy-paste: the donor's object, scaled and mirrored at random, at a random place of `image`.
 
-    Shapes and ranges as in `augment`, for both pairs; the masks are united. Returned unchanged
-    where the donor's mask is empty.
+    Shapes and ranges as in `augment`, for both pairs; the masks are united. Returns the pair
+    unchanged where the donor's mask is empty.
     """
-    rows, columns = (np.flatnonzero((donor_mask > 0.5).any(axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((donor_mask > 127).any(axis)) for axis in (1, 0))
     if not rows.size:
         return image, mask
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -87,16 +91,10 @@ def paste_object(
     left = rng.integers(mask.shape[1] - width + 1)
     place = np.s_[top : top + height, left : left + width]
     image, mask = image.copy(), mask.copy()
-    weight = alpha[..., None]
+    weight = alpha[..., None] / 255
     image[place] = np.rint(part * weight + image[place] * (1 - weight))
     mask[place] = np.maximum(mask[place], alpha)
     return image, mask
-
-
-def _contrast_table(rng: np.random.Generator) -> np.ndarray:
-    """The 256 new grey levels of a random contrast and brightness, uint8."""
-    levels = np.arange(256) * rng.uniform(*CONTRAST) + rng.integers(*BRIGHTNESS)
-    return np.clip(np.rint(levels), 0, 255).astype("uint8")
 
 
 def _shift_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

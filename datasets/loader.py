@@ -15,7 +15,7 @@ import numpy as np
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
 from datasets.files import InputError
 from datasets.images import MEAN, STD
-from datasets.sod import Sample, read_pair
+from datasets.sod import Sample, read_pair_uint8
 
 Batch = Tuple[np.ndarray, Optional[np.ndarray]]
 
@@ -114,21 +114,20 @@ def load_batch(recipe: Recipe, indices: Sequence[int], size: int) -> Batch:
         image, mask = _augmented(recipe, int(index))
         normalise(cv2.resize(image, (size, size)), out=images[i])
         if labelled:
-            cv2.resize(mask, (size, size), dst=masks[i, 0])
+            np.divide(cv2.resize(mask, (size, size)), np.float32(255), out=masks[i, 0])
     return images, masks if labelled else None
 
 
 def normalise(image: np.ndarray, out: np.ndarray) -> None:
     """Write (image - MEAN) / STD of RGB uint8 [H, W, 3] to `out`, float32 [3, H, W]."""
     for channel, plane, mean, std in zip(cv2.split(image), out, MEAN, STD):
-        np.multiply(channel, 1 / std, out=plane)
-        plane -= mean / std
+        cv2.addWeighted(channel, 1 / std, channel, 0, -mean / std, dst=plane, dtype=cv2.CV_32F)
 
 
 def _augmented(recipe: Recipe, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     rng = np.random.default_rng([SAMPLE, recipe.seed, recipe.epoch, index])
-    image, mask = read_pair(recipe.samples[index])
+    image, mask = read_pair_uint8(recipe.samples[index])
     if mask is not None and rng.random() < recipe.augmentation.paste:
         donor = recipe.samples[rng.integers(len(recipe.samples))]
-        image, mask = paste_object(image, mask, *read_pair(donor), rng)
+        image, mask = paste_object(image, mask, *read_pair_uint8(donor), rng)
     return augment(image, mask, rng, recipe.augmentation)

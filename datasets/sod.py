@@ -118,14 +118,20 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
 
     Raises InputError for a file that cannot be read, or a mask of another size than its photo.
     """
-    image = _read_whole_jpeg(sample.image)
+    image, mask = read_pair_uint8(sample)
+    return image, None if mask is None else mask / np.float32(255)
+
+
+def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """`read_pair` with the mask as uint8 [H, W], 0 to 255, whatever its coding: for speed."""
+    image = _read_whole(sample.image, JPEG_END, cv2.IMREAD_COLOR_RGB)
     if image is None:
         image = read_image(sample.image)
     if sample.mask is None:
         return image, None
-    mask = _read_whole_grey_png(sample.mask)
-    if mask is None:
-        mask = read_mask(sample.mask)
+    mask = _read_whole(sample.mask, PNG_END, cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() <= 1:
+        mask = np.rint(read_mask(sample.mask) * 255).astype("uint8")
     if mask.shape != image.shape[:2]:
         (height, width), (rows, columns) = image.shape[:2], mask.shape
         raise InputError(
@@ -197,22 +203,11 @@ def _looks_whole(sample: Sample) -> bool:
     return len(sizes) == 1
 
 
-def _read_whole_jpeg(path: Path) -> Optional[np.ndarray]:
-    """`read_image` of a JPEG file at twice its speed; None for any other file, or a damaged one."""
-    image = _read_whole(path, JPEG_END, cv2.IMREAD_COLOR)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _read_whole_grey_png(path: Path) -> Optional[np.ndarray]:
-    """`read_mask` of an 8-bit grey PNG file at twice its speed; None for any other file."""
-    mask = _read_whole(path, PNG_END, cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        return None
-    return cv2.multiply(mask, 1 / 255 if mask.max() > 1 else 1.0, dtype=cv2.CV_32F)
-
-
 def _read_whole(path: Path, end: bytes, mode: int) -> Optional[np.ndarray]:
-    """OpenCV's decoding of a file that ends with `end`, else None: it accepts truncated files."""
+    """OpenCV's decoding, twice as fast as Pillow's, of a file that ends with `end`; else None.
+
+    The end is looked at because OpenCV accepts truncated files.
+    """
     try:
         data = path.read_bytes()
     except OSError:
