@@ -44,6 +44,7 @@ Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> w
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 STRENGTHS = {"release": RELEASE, "strong": STRONG}
+GRADIENT_NORM = 5.0  # AdamW's clip
 HOLD = 2  # steps: the release's cosine starts that late
 
 
@@ -127,13 +128,22 @@ def new_run(recipe: Recipe) -> Run:
     return Run(net, average, build_optimizer(net, recipe), scaler, sums=np.zeros(6), log=[])
 
 
-def build_optimizer(net: SCFNet, recipe: Recipe) -> paddle.optimizer.Momentum:
-    """Momentum SGD with L2 decay; the backbone's rate is scaled by `optimize_attr`."""
+def build_optimizer(net: SCFNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
+    """Momentum SGD with L2 decay, or AdamW; the backbone's rate is scaled by `optimize_attr`."""
     scale = recipe.backbone_lr_scale
     if scale < 0:
         scale = 1.0 if recipe.pretrained == "none" else 0.1
     for parameter in net.bkbone.parameters():
         parameter.optimize_attr["learning_rate"] = scale
+    if recipe.optimizer == "adamw":
+        undecayed = {p.name for p in net.parameters() if p.regularizer is not None}
+        return paddle.optimizer.AdamW(
+            recipe.lr,
+            parameters=net.parameters(),
+            weight_decay=recipe.weight_decay,
+            apply_decay_param_fun=lambda name: name not in undecayed,
+            grad_clip=paddle.nn.ClipGradByGlobalNorm(GRADIENT_NORM),
+        )
     return paddle.optimizer.Momentum(
         recipe.lr,
         recipe.momentum,
@@ -256,15 +266,10 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
     """
     if paddle.distributed.get_rank():
         return
-    names = {p.name + "_velocity_0": key for key, p in run.net.named_parameters()}
     state = {
         "weights": arrays(run.net.state_dict()),
         "average": arrays(run.average.state_dict()) if run.average else {},
-        "velocity": {
-            names[name]: np.asarray(tensor.numpy())
-            for name, tensor in run.optimizer.state_dict().items()
-            if name in names
-        },
+        "optimizer": optimizer_state(run),
         "scaler": {key: np.asarray(value) for key, value in run.scaler.state_dict().items()},
         "step": run.step,
         "steps_per_epoch": steps_per_epoch,
@@ -279,6 +284,22 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
     write_atomically(output / STATE, dump_plain(state))
     save_weights(run.result, output / LAST)
     write_atomically(output / LOG, "".join(json.dumps(r) + "\n" for r in run.log).encode())
+
+
+def optimizer_state(run: Run) -> Dict[str, StateDict]:
+    """{parameter's key: {what the optimizer keeps of it: array}}.
+
+    Paddle's own keys begin with automatic names, which depend on what was built before.
+    """
+    kept = run.optimizer.state_dict()
+    return {
+        key: {
+            name[len(parameter.name) :]: np.asarray(tensor.numpy())
+            for name, tensor in kept.items()
+            if name.startswith(parameter.name + "_")
+        }
+        for key, parameter in run.net.named_parameters()
+    }
 
 
 def arrays(state: Dict[str, Tensor]) -> StateDict:
@@ -302,10 +323,10 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int) -> None:
     Raises CheckpointError for any other file, or one whose network or data was another.
     """
     state = load_plain(path)
-    if not isinstance(state, dict) or "velocity" not in state:
+    if not isinstance(state, dict) or "optimizer" not in state:
         raise CheckpointError(f"{path}: not a training state; --resume wants a {STATE}")
     was = state["recipe"]
-    for name in ("backbone", "decoder"):
+    for name in ("backbone", "decoder", "optimizer"):
         if was[name] != getattr(recipe, name):
             raise CheckpointError(
                 f"{path}: is of --{name} {was[name]}, not {getattr(recipe, name)}"
@@ -323,8 +344,9 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int) -> None:
     parameters = dict(run.net.named_parameters())
     run.optimizer.set_state_dict(
         {
-            parameters[key].name + "_velocity_0": paddle.to_tensor(velocity)
-            for key, velocity in state["velocity"].items()
+            parameters[key].name + name: paddle.to_tensor(array)
+            for key, kept in state["optimizer"].items()
+            for name, array in kept.items()
         }
     )
     if state["scaler"]:

@@ -51,6 +51,9 @@ class Recipe:
     lr: float = knob(0.064, "the highest learning rate", "--Max_LR")
     min_lr: float = knob(0.00064, "the first and the last learning rate", "--Min_LR")
     warmup_epochs: float = knob(5.0, "epochs in which the rate rises", "--top_epoch")
+    optimizer: str = knob("momentum", "momentum is the paper's SGD; adamw gets further in few "
+                          "epochs from scratch (try --lr 0.006 --weight-decay 0.02)",
+                          choices=("momentum", "adamw"))  # fmt: skip
     momentum: float = knob(0.9, "of SGD", "--momen")
     weight_decay: float = knob(
         5e-4, "L2, on all but the MobileNetV3 backbone's batch norms", "--decay"
