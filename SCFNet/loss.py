@@ -4,7 +4,10 @@ Every function takes logits [N, 1, H, W] of any float type, a target [N, 1, H, W
 may be soft), computes in float32, and returns a scalar tensor, averaged over the samples.
 """
 
-from typing import List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
 
 from SCFNet.device import paddle
 
@@ -24,9 +27,17 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def boundary_map(x: Tensor, k: int) -> Tensor:
     """The boundary of maps `x` [N, 1, H, W] in [0, 1], thickened to an odd `k`: [N, 1, H, W].
 
-    It equals maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), in values and in gradients. A k x k
-    max-pool is computed as 1 x k, then k x 1: in this order, a tie goes to the first of the equals
-    in reading order, which is also where a square pool sends the gradient.
+    It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), in values and in gradients, which among equal
+    pixels of a window go to the first in reading order. On CPU it is computed without max_pool2d,
+    whose 13 x 13 window takes more time than the network.
+    """
+    return (_CpuBoundary.apply if x.place.is_cpu_place() else pooled_boundary)(x, k)
+
+
+def pooled_boundary(x: Tensor, k: int) -> Tensor:
+    """`boundary_map` for any device.
+
+    The k x k max-pool is a 1 x k, then a k x 1: in this order ties go where a square's go.
     """
     inverse = 1 - x
     edge = functional.max_pool2d(inverse, 3, stride=1, padding=1) - inverse
@@ -121,3 +132,50 @@ def _probability(logits: Tensor) -> Tensor:
 def _dice(p: Tensor, g: Tensor) -> Tensor:
     p, g = p.flatten(1), g.flatten(1)  # (N, H * W): one long sum rounds less than two nested ones
     return (1 - (1 + 2 * (p * g).sum(1)) / (1 + (p + g).sum(1))).mean()
+
+
+class _CpuBoundary(paddle.autograd.PyLayer):
+    """`boundary_map` by OpenCV, which remembers where each maximum comes from: the backward pass
+    adds up gradients there instead of searching again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, k: int) -> Tensor:
+        boundary = 1 - x.numpy()
+        ctx.sources = []
+        for plane in boundary[:, 0]:
+            largest, thin_source = _max_pool(plane, 3)
+            plane[:], thick_source = _max_pool(largest - plane, k)
+            ctx.sources.append((thin_source, thick_source))
+        return paddle.to_tensor(boundary, place=x.place)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        result = grad.numpy()
+        for plane, (thin_source, thick_source) in zip(result[:, 0], ctx.sources):
+            grad_edge = _unpool(plane, thick_source)
+            plane[:] = grad_edge - _unpool(grad_edge, thin_source)
+        return paddle.to_tensor(result, place=grad.place)
+
+
+def _max_pool(plane: np.ndarray, k: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Max-pool of float32 [H, W], not negative, by a k x k window with stride 1, and the flat index
+    [H * W] of the pixel that each maximum comes from, the first of equals. k = 1: `plane`, None.
+
+    Value and index are packed into the high and the low half of a float64, whose order is that of
+    the values, then that of the reversed indices.
+    """
+    if k == 1:
+        return plane, None
+    reversed_index = np.arange(plane.size, 0, -1).reshape(plane.shape)
+    packed = (plane.view("int32").astype("int64") << 32) | reversed_index
+    packed = cv2.dilate(packed.view("float64"), np.ones((k, k), "uint8")).view("int64")
+    index = plane.size - (packed & 0xFFFFFFFF)
+    return (packed >> 32).astype("int32").view("float32"), index.ravel()
+
+
+def _unpool(grad: np.ndarray, source: Optional[np.ndarray]) -> np.ndarray:
+    """The gradient of `_max_pool`: each pixel's sum over the windows that took their maximum
+    from it."""
+    if source is None:
+        return grad
+    return np.bincount(source, grad.ravel(), grad.size).reshape(grad.shape)
