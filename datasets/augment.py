@@ -46,7 +46,7 @@ def augment(
     1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.
     The release normalises before it crops, in floats. Here the photo stays uint8, and is
     normalised after the loader's resize: normalisation is affine and bilinear weights sum to 1,
-    so the two commute, and the distribution is the same up to rounding to whole grey levels.
+    so the two commute, and the distribution is the same up to rounding to one grey level.
     """
     if rng.random() < BLUR_CHANCE:
         size = (

@@ -127,7 +127,7 @@ def normalise(image: np.ndarray, out: np.ndarray) -> None:
 def _augmented(recipe: Recipe, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     rng = np.random.default_rng([SAMPLE, recipe.seed, recipe.epoch, index])
     image, mask = read_pair_uint8(recipe.samples[index])
-    if mask is not None and rng.random() < recipe.augmentation.paste:
+    if rng.random() < recipe.augmentation.paste and mask is not None:
         donor = recipe.samples[rng.integers(len(recipe.samples))]
         image, mask = paste_object(image, mask, *read_pair_uint8(donor), rng)
     return augment(image, mask, rng, recipe.augmentation)
