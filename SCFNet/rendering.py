@@ -37,8 +37,7 @@ def to_bytes(saliency: np.ndarray, threshold: Optional[float] = None) -> np.ndar
     """
     if threshold is not None:
         return np.where(saliency >= threshold, np.uint8(255), np.uint8(0))
-    scaled = saliency * 255
-    return np.rint(scaled, out=scaled).astype("uint8")
+    return cv2.convertScaleAbs(saliency, alpha=255)
 
 
 def object_box(alpha: np.ndarray) -> Tuple[slice, slice]:
