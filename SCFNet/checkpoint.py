@@ -3,6 +3,7 @@
 Nothing here imports Paddle, but for `load_net`, which builds a network.
 """
 
+import hashlib
 import io
 import pickle
 import warnings
@@ -194,6 +195,16 @@ def load_checkpoint(path: PathLike) -> StateDict:
         names = ", ".join(map(str, list(found)[:5])) or "nothing"
         raise CheckpointError(f"{path}: no weights in it; it holds {names}")
     return state
+
+
+def digest(state: StateDict) -> str:
+    """SHA-256 of the keys, shapes, types and values, in hex: the same however it was pickled."""
+    total = hashlib.sha256()
+    for key in sorted(state):
+        array = np.ascontiguousarray(state[key])
+        total.update(f"{key} {array.dtype.str} {array.shape}".encode())
+        total.update(array)
+    return total.hexdigest()
 
 
 def detect_backbone(state: StateDict) -> str:

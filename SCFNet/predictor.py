@@ -1,34 +1,31 @@
-"""Prediction: photo in, saliency map out, by Paddle or by ONNX Runtime.
-
-This module imports neither: the engine in use does, when a Predictor is made.
-"""
+"""Prediction: photo in, saliency map out."""
 
 import sys
-import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 
 from datasets.files import InputError, PathLike
 from datasets.images import MEAN, STD, read_image
+from SCFNet.engines import open_engine
 
 # The checkpoint that is used where none is named.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-provisional.pdparams"
-
-# Normalised images [N, 3, size, size] to saliency [N, size, size] in [0, 1], float32 both.
-Network = Callable[[np.ndarray], np.ndarray]
 
 
 class Predictor:
     """A trained network, ready for photos.
 
-    `weights`   a `.pdparams` file; None is the default checkpoint (said on stderr)
+    `weights`   a `.pdparams` file, or an `.onnx` file that tools/export.py made; None is the
+                default checkpoint (said on stderr)
     `backbone`  a name of `backbones.BACKBONES`; None finds it out from the weights
     `device`    'auto', 'cpu', 'gpu' or 'gpu:N'
     `size`      height and width that photos are resized to; None is the network's own
+    `engine`    'paddle', 'onnx' (ONNX Runtime on the CPU; Paddle is not imported) or 'auto':
+                Paddle on a GPU; 'onnx' on a CPU where there is an exported file of these weights
     Raises InputError for files that do not fit.
     """
 
@@ -38,13 +35,17 @@ class Predictor:
         backbone: Optional[str] = None,
         device: str = "auto",
         size: Optional[int] = None,
+        engine: str = "auto",
     ) -> None:
         if size is not None and (size < 32 or size % 32):
             raise InputError(f"--size {size}: must be a multiple of 32")
-        self.weights = Path(DEFAULT_WEIGHTS if weights is None else weights)
+        opened = open_engine(Path(weights or DEFAULT_WEIGHTS), device, size, engine)
+        if backbone not in (None, opened.model_type):
+            raise InputError(f"{opened.weights}: is of {opened.model_type}, not of {backbone}")
         if weights is None:
-            print(f"weights: {self.weights}", file=sys.stderr)
-        self._network, self.size = _paddle_network(self.weights, backbone, device, size)
+            print(f"weights: {opened.weights}", file=sys.stderr)
+        self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
+        self._run = opened.run
 
     def __call__(
         self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
@@ -57,7 +58,7 @@ class Predictor:
         """
         if isinstance(images, np.ndarray):
             return self([images], align_corners)[0]
-        maps = self._network(np.stack([network_input(image, self.size) for image in images]))
+        maps = self._run(np.stack([network_input(image, self.size) for image in images]))
         return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,23 +117,3 @@ def _corner_weights(before: int, after: int) -> np.ndarray:
     """Float32 [after, before]: the linear interpolation that keeps both end points in place."""
     where = np.linspace(0, before - 1, after)[:, None]
     return np.maximum(0, 1 - np.abs(where - np.arange(before))).astype("float32")
-
-
-def _paddle_network(
-    weights: Path, backbone: Optional[str], device: str, size: Optional[int]
-) -> Tuple[Network, int]:
-    """The network in Paddle, and the size of its input."""
-    from SCFNet.checkpoint import load_net
-    from SCFNet.device import paddle, set_device
-
-    set_device(device)
-    net = load_net(weights)
-    if backbone not in (None, net.model_type):
-        raise InputError(f"{weights}: is a checkpoint of {net.model_type}, not of {backbone}")
-    lock = threading.Lock()
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        with lock, paddle.no_grad():
-            return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
-
-    return run, size or net.input_size

@@ -9,6 +9,8 @@
 Inputs are images, folders (searched recursively; the tree is kept in the output) and glob
 patterns. Per photo STEM.png is the mask, STEM-cutout.png the object on nothing (or on
 --background), STEM-overlay.jpg the photo with the object tinted and outlined.
+On a CPU ONNX Runtime runs the network, without Paddle, where tools/export.py has put an .onnx file
+beside the checkpoint; --engine says which of the two is to run.
 Exit status: 0 all written, 1 some inputs failed (each is listed), 2 wrong usage.
 """
 
@@ -31,9 +33,10 @@ def main() -> int:
     add("inputs", nargs="+", metavar="INPUT", help="image, folder or glob pattern")
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
     add("--save", nargs="+", choices=KINDS, default=["mask"], help="default: mask")
-    add("--weights", metavar="FILE", help="checkpoint (.pdparams); default: the one in weights/")
+    add("--weights", metavar="FILE", help="checkpoint (.pdparams) or exported file (.onnx)")
     add("--backbone", help="M3_0.5, R50, R34, V16 or ST; default: found out from the weights")
     add("--device", default="auto", help="auto, cpu, gpu or gpu:N; default: auto")
+    add("--engine", choices=["auto", "paddle", "onnx"], default="auto", help="default: auto")
     add("--size", type=int, help="the network's input size; default: 352, for ST 384")
     add("--batch-size", type=int, default=1, help="photos per run of the network; default: 1")
     add("--threshold", type=float, metavar="T", help="hard mask: object where the map is >= T")
@@ -59,7 +62,7 @@ def main() -> int:
         background=args.background and parse_background(args.background),
     )
     jobs = plan_jobs(args.inputs, args.output, [ENDINGS[kind] for kind in args.save])
-    predictor = Predictor(args.weights, args.backbone, args.device, args.size)
+    predictor = Predictor(args.weights, args.backbone, args.device, args.size, args.engine)
     errors = predict_jobs(predictor, jobs, style, args.batch_size)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)

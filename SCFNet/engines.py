@@ -1,0 +1,128 @@
+"""The two ways to run a trained network: Paddle, and ONNX Runtime, which never imports Paddle."""
+
+import importlib.util
+import shutil
+import threading
+from pathlib import Path
+from typing import Callable, NamedTuple, Optional
+
+import numpy as np
+
+from datasets.files import InputError
+from SCFNet.checkpoint import digest, load_checkpoint
+
+ENGINES = ("auto", "paddle", "onnx")
+
+INPUT, OUTPUT = "image", "saliency"  # the names in exported files
+
+
+class Engine(NamedTuple):
+    """A network that is ready to run. `run` maps normalised images, float32
+    [N, 3, size, size], to saliency, float32 [N, size, size] in [0, 1]; threads may share it.
+    `weights` is the file it was read from, `weights_sha256` the digest in an exported file.
+    """
+
+    name: str
+    weights: Path
+    model_type: str
+    size: int
+    run: Callable[[np.ndarray], np.ndarray]
+    weights_sha256: str = ""
+
+
+def open_engine(weights: Path, device: str, size: Optional[int], engine: str) -> Engine:
+    """The network of the checkpoint `weights` (.pdparams) or of an exported file (.onnx).
+
+    Engine 'onnx' takes the exported file beside the checkpoint. 'auto' is Paddle on a GPU, and on
+    a CPU 'onnx' where that file is there and has this `size`. An exported file of other weights
+    than the checkpoint's is refused. Raises InputError where the wish cannot be fulfilled.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
+    is_exported = weights.suffix == ".onnx"
+    if is_exported and engine == "paddle":
+        raise InputError(f"{weights}: --engine paddle takes a .pdparams file")
+    wants_onnx = is_exported or engine == "onnx"
+    if wants_onnx and device.startswith("gpu"):
+        raise InputError(f"--device {device}: exported files run on the CPU")
+
+    exported = weights.with_suffix(".onnx")
+    if wants_onnx or (engine == "auto" and exported.is_file() and _onnx_is_better(device)):
+        command = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
+        if not exported.is_file():
+            raise InputError(f"{exported}: does not exist; make it by: {command}")
+        opened = open_onnx(exported)
+        if not is_exported and opened.weights_sha256 != digest(load_checkpoint(weights)):
+            raise InputError(f"{exported}: is of other weights than {weights}; renew it: {command}")
+        if size in (None, opened.size):
+            return opened
+        if wants_onnx:
+            raise InputError(
+                f"{exported}: is of size {opened.size}; renew it: {command} --size {size}"
+            )
+    return open_paddle(weights, device, size)
+
+
+def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
+    """The checkpoint `weights` in Paddle."""
+    from SCFNet.checkpoint import load_net
+    from SCFNet.device import paddle, set_device
+
+    set_device(device)
+    net = load_net(weights)
+    lock = threading.Lock()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with lock, paddle.no_grad():
+            return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
+
+    return Engine("paddle", weights, net.model_type, size or net.input_size, run)
+
+
+def open_onnx(file: Path) -> Engine:
+    """A file of tools/export.py in ONNX Runtime.
+
+    Each call runs in one thread: photos that run beside each other use the cores better than the
+    threads of one photo.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            file.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        meta = session.get_modelmeta().custom_metadata_map
+        model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except KeyError as error:
+        raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
+    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
+        raise InputError(f"{file}: not an ONNX file, or damaged") from error
+    one_by_one = session.get_inputs()[0].shape[0] == 1
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        parts = np.split(batch, len(batch)) if one_by_one else [batch]
+        return np.concatenate([session.run([OUTPUT], {INPUT: part})[0][:, 0] for part in parts])
+
+    return Engine("onnx", file, model_type, int(size), run, sha256)
+
+
+def _onnx_is_better(device: str) -> bool:
+    """Whether Paddle would run on the CPU, and ONNX Runtime is installed.
+
+    Paddle, which takes seconds to import, is asked only where there seems to be a GPU.
+    """
+    if device.startswith("gpu") or not importlib.util.find_spec("onnxruntime"):
+        return False
+    if device == "cpu" or not shutil.which("nvidia-smi"):
+        return True
+    from SCFNet.device import set_device
+
+    return set_device(device) == "cpu"

@@ -1,0 +1,189 @@
+"""Exporting a checkpoint to ONNX, or to Paddle's inference format.
+
+The exported network maps `image`, RGB normalised, float32 [N, 3, size, size], to `saliency`,
+float32 [N, 1, size, size] in [0, 1]: m2 with the sigmoid, without what only training needs.
+"""
+
+import json
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional
+
+from SCFNet.device import paddle, set_device  # isort: skip  imports Paddle quietly
+
+import numpy as np
+
+from datasets.files import InputError, PathLike, write_atomically
+from datasets.images import MEAN, STD
+from SCFNet.checkpoint import digest, load_checkpoint, load_net
+from SCFNet.engines import INPUT, OUTPUT
+from SCFNet.predictor import network_input
+
+if TYPE_CHECKING:
+    import onnx
+
+TOLERANCE = 1e-4  # of the exported network against dygraph, on a photo
+PADDLE2ONNX = {"2": "1.3.1", "3": "2.1.0"}  # what reads the programs of which Paddle
+OPSET = 14  # the first with HardSwish
+
+
+class Deployed(paddle.nn.Layer):
+    """A network as it is deployed: normalised images [N, 3, H, W] to maps [N, 1, H, W]."""
+
+    def __init__(self, net: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
+        return paddle.nn.functional.sigmoid(self.net(image)[0])
+
+
+def export(
+    weights: PathLike,
+    file_format: str = "onnx",
+    output: Optional[PathLike] = None,
+    size: Optional[int] = None,
+    dynamic_batch: bool = False,
+) -> List[Path]:
+    """Write the checkpoint `weights` as 'onnx' (STEM.onnx) or 'paddle' (the program, its
+    parameters, and STEM.meta.json, beside each other); the files written.
+
+    `output` is the file, for 'paddle' any of the files or their common stem; by default the stem
+    of `weights`. `size` is by default the network's own. The result is run on a photo before it
+    is written, and the largest difference from dygraph is printed; InputError where that is over
+    1e-4, and where the checkpoint, the size or paddle2onnx is wrong.
+    """
+    if size is not None and (size < 32 or size % 32):
+        raise InputError(f"--size {size}: must be a multiple of 32")
+    set_device("cpu")
+    weights = Path(weights)
+    net = load_net(weights)
+    size = size or net.input_size
+    output = Path(output) if output else weights
+    meta = {
+        "model_type": net.model_type,
+        "size": str(size),
+        "input": f"{INPUT}: RGB, (0..255 - mean) / std, float32 [N, 3, {size}, {size}]",
+        "output": f"{OUTPUT}: float32 [N, 1, {size}, {size}] in [0, 1]",
+        "mean": json.dumps([round(float(x), 4) for x in MEAN]),
+        "std": json.dumps([round(float(x), 4) for x in STD]),
+        "weights": weights.name,
+        "weights_sha256": digest(load_checkpoint(weights)),
+    }
+    deployed = Deployed(net)
+    deployed.eval()
+    photo = _photo(size)
+    with paddle.no_grad():
+        expected = deployed(paddle.to_tensor(photo)).numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = Path(folder) / "net"
+        spec = paddle.static.InputSpec([None if dynamic_batch else 1, 3, size, size], name=INPUT)
+        paddle.jit.save(
+            paddle.jit.to_static(deployed, input_spec=[spec], full_graph=True), str(prefix)
+        )
+        if file_format == "onnx":
+            data = {".onnx": _to_onnx(prefix, meta)}
+            run = _onnx_runner(data[".onnx"])
+        else:
+            data = {f.suffix: f.read_bytes() for f in Path(folder).iterdir() if f.suffix != ".info"}
+            data[".meta.json"] = json.dumps(meta, indent=1).encode()
+            run = _paddle_runner(prefix)
+        difference = float(np.abs(run(photo) - expected).max())
+    print(f"largest difference from dygraph on a photo: {difference:.1e}")
+    if not difference <= TOLERANCE:
+        raise InputError(f"{output}: not written, it differs from dygraph by {difference:.1e}")
+    files = [output.with_suffix(suffix) for suffix in data]
+    for file, content in zip(files, data.values()):
+        write_atomically(file, content)
+    return files
+
+
+def _photo(size: int) -> np.ndarray:
+    from skimage.data import astronaut
+
+    return network_input(astronaut(), size)[None]
+
+
+def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
+    """The saved program at `prefix` as an ONNX file."""
+    needed = PADDLE2ONNX[paddle.__version__[0]]
+    try:
+        import onnx
+        import paddle2onnx
+
+        installed = metadata.version("paddle2onnx")
+        if installed[0] != needed[0]:
+            raise ImportError(f"paddle2onnx {installed} cannot read Paddle {paddle.__version__}")
+    except ImportError as error:
+        raise InputError(f"{error}; pip install onnx paddle2onnx=={needed}") from error
+
+    program = next(f for f in prefix.parent.iterdir() if f.suffix in (".pdmodel", ".json"))
+    raw, lean = (str(prefix.with_name(name)) for name in ("raw.onnx", "lean.onnx"))
+    options = {} if needed[0] == "1" else {"optimize_tool": "None"}
+    paddle2onnx.export(
+        str(program), str(prefix.with_suffix(".pdiparams")), raw, OPSET, verbose=False, **options
+    )
+    model = onnx.load(raw)
+    _unblock_answer(model)
+    _rename(model, model.graph.input[0], INPUT)
+    _rename(model, model.graph.output[0], OUTPUT)
+    onnx.save(model, raw)
+    _fold(raw, lean)
+    model = onnx.load(lean)
+    used = {node.domain for node in model.graph.node}
+    for unused in [entry for entry in model.opset_import if entry.domain not in used]:
+        model.opset_import.remove(unused)
+    onnx.helper.set_model_props(model, meta)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _unblock_answer(model: "onnx.ModelProto") -> None:
+    """Hide the last upsampling from ONNX Runtime's channel blocking, which pads the one channel
+    of the answer to 8 or 16 and would upsample them all: a sixth of the time of M3_0.5.
+    """
+    from onnx import helper, numpy_helper
+
+    nodes = model.graph.node
+    at, resize = [(i, node) for i, node in enumerate(nodes) if node.op_type == "Resize"][-1]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "channel_axis"))
+    squeeze = helper.make_node("Squeeze", [resize.input[0], "channel_axis"], ["answer_plane"])
+    unsqueeze = helper.make_node("Unsqueeze", ["answer_plane", "channel_axis"], ["answer"])
+    resize.input[0] = "answer"
+    nodes.insert(at, unsqueeze)
+    nodes.insert(at, squeeze)
+
+
+def _rename(model: "onnx.ModelProto", value: "onnx.ValueInfoProto", name: str) -> None:
+    """Call a graph's input or output `name`."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, old in enumerate(names):
+                if old == value.name:
+                    names[i] = name
+    value.name = name
+
+
+def _fold(source: str, target: str) -> None:
+    """Fold constants, and batch norms into convolutions, by ONNX Runtime's portable passes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = target
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _onnx_runner(model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return lambda image: session.run([OUTPUT], {INPUT: image})[0]
+
+
+def _paddle_runner(prefix: Path) -> Callable[[np.ndarray], np.ndarray]:
+    program = paddle.jit.load(str(prefix))
+    program.eval()
+    return lambda image: program(paddle.to_tensor(image)).numpy()
