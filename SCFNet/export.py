@@ -34,6 +34,8 @@ class Deployed(paddle.nn.Layer):
     def __init__(self, net: paddle.nn.Layer) -> None:
         super().__init__()
         self.net = net
+        # No control flow depends on a tensor, so that rewriting the source would take 10 s in vain.
+        paddle.jit.not_to_static(type(net).forward)
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
         return paddle.nn.functional.sigmoid(self.net(image)[0])
@@ -47,7 +49,7 @@ def export(
     dynamic_batch: bool = False,
 ) -> List[Path]:
     """Write the checkpoint `weights` as 'onnx' (STEM.onnx) or 'paddle' (the program, its
-    parameters, and STEM.meta.json, beside each other); the files written.
+    parameters, and STEM.meta, beside each other); the files written.
 
     `output` is the file, for 'paddle' any of the files or their common stem; by default the stem
     of `weights`. `size` is by default the network's own. The result is run on a photo before it
@@ -87,7 +89,7 @@ def export(
             run = _onnx_runner(data[".onnx"])
         else:
             data = {f.suffix: f.read_bytes() for f in Path(folder).iterdir() if f.suffix != ".info"}
-            data[".meta.json"] = json.dumps(meta, indent=1).encode()
+            data[".meta"] = json.dumps(meta, indent=1).encode()
             run = _paddle_runner(prefix)
         difference = float(np.abs(run(photo) - expected).max())
     print(f"largest difference from dygraph on a photo: {difference:.1e}")

@@ -101,7 +101,7 @@ def test_an_array_that_is_no_photo_is_refused(predictor, wrong):
 def test_files_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"none\.pdparams"):
         Predictor(tmp_path / "none.pdparams")
-    with pytest.raises(InputError, match=r"a checkpoint of M3_0\.5, not of R50"):
+    with pytest.raises(InputError, match=r"is of M3_0\.5, not of R50"):
         Predictor(WEIGHTS, backbone="R50")
 
 

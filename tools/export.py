@@ -5,7 +5,7 @@
     python tools/export.py --weights R50.pdparams --format paddle       # for Paddle Inference
 
 tools/predict.py finds an .onnx file that lies beside its checkpoint by itself. The files' metadata
-(for paddle: STEM.meta.json) says size, normalisation, and the names of input and output.
+(for paddle: STEM.meta) says size, normalisation, and the names of input and output.
 """
 
 import argparse
