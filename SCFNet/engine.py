@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -45,6 +45,18 @@ Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> w
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 STRENGTHS = {"release": RELEASE, "strong": STRONG}
 GRADIENT_NORM = 5.0  # AdamW's clip
+KEPT = {
+    "weights",
+    "average",
+    "optimizer",
+    "scaler",
+    "step",
+    "steps_per_epoch",
+    "best",
+    "sums",
+    "log",
+    "recipe",
+}  # what `restore` needs of a state file
 HOLD = 2  # steps: the release's cosine starts that late
 
 
@@ -98,8 +110,8 @@ class Run:
     scaler: paddle.amp.GradScaler
     step: int = 0  # done so far
     best: float = -math.inf
-    sums: Optional[np.ndarray] = None  # (6,) of this epoch: total, four maps, images
-    log: Optional[List[Dict[str, Any]]] = None
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(6))  # of this epoch: losses, images
+    log: List[Dict[str, Any]] = field(default_factory=list)
 
     @property
     def result(self) -> SCFNet:
@@ -125,7 +137,7 @@ def new_run(recipe: Recipe) -> Run:
             net = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.train()
     scaler = paddle.amp.GradScaler(enable=recipe.amp and paddle.get_device().startswith("gpu"))
-    return Run(net, average, build_optimizer(net, recipe), scaler, sums=np.zeros(6), log=[])
+    return Run(net, average, build_optimizer(net, recipe), scaler)
 
 
 def build_optimizer(net: SCFNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
@@ -166,8 +178,7 @@ def train_step(
     gradients, losses and batch norm statistics by their images, so that all stay equal. Raises
     NotFiniteError before any weight changes.
     """
-    gpu = paddle.get_device().startswith("gpu")
-    with paddle.amp.auto_cast(recipe.amp, dtype="float16" if gpu else "bfloat16"):
+    with paddle.amp.auto_cast(run.scaler.is_enable()):
         maps = run.net(images)
     losses = map_losses(maps, target, recipe.loss, kernel)
     total = weighted_sum(losses)
@@ -177,7 +188,7 @@ def train_step(
         values = average_over_processes(run.net, values, images.shape[0])
     values = values.numpy().astype("float64")
     if not np.isfinite(values).all():
-        raise NotFiniteError(f"the loss of step {run.step} is not finite: {values.tolist()}")
+        raise NotFiniteError(f"the loss of step {run.step + 1} is not finite: {values[0]}")
     run.optimizer.set_lr(rate)
     run.scaler.step(run.optimizer)
     run.scaler.update()
@@ -195,7 +206,7 @@ def average_over_processes(net: SCFNet, values: Tensor, images: int) -> Tensor:
     One message carries all. Returns the averaged `values`.
     """
     tensors = [p.grad for p in net.parameters() if p.grad is not None]
-    tensors += [b for b in net.buffers() if b.dtype == paddle.float32]
+    tensors += [p for p in net.parameters() if p.stop_gradient]  # Paddle counts statistics here
     flat = [t.flatten() for t in (*tensors, values, paddle.ones([1]))]
     message = paddle.concat(flat) * images
     paddle.distributed.all_reduce(message)
@@ -262,12 +273,17 @@ def quiet() -> Optional[bool]:
 def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
     """Write the state, which alone is enough to go on from, then the readable copy of the weights.
 
-    The first process writes, atomically each. Raises InputError where that fails.
+    The first process writes, atomically each. Raises InputError where that fails, and
+    NotFiniteError where weights are infinite or not numbers: the file is left as it was.
     """
+    weights = arrays(run.net.state_dict())
+    bad = [key for key, value in weights.items() if not np.isfinite(value).all()]
+    if bad:
+        raise NotFiniteError(f"after step {run.step} {len(bad)} weights are not finite: {bad[0]}")
     if paddle.distributed.get_rank():
         return
     state = {
-        "weights": arrays(run.net.state_dict()),
+        "weights": weights,
         "average": arrays(run.average.state_dict()) if run.average else {},
         "optimizer": optimizer_state(run),
         "scaler": {key: np.asarray(value) for key, value in run.scaler.state_dict().items()},
@@ -323,7 +339,7 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int) -> None:
     Raises CheckpointError for any other file, or one whose network or data was another.
     """
     state = load_plain(path)
-    if not isinstance(state, dict) or "optimizer" not in state:
+    if not isinstance(state, dict) or not state.keys() >= KEPT:
         raise CheckpointError(f"{path}: not a training state; --resume wants a {STATE}")
     was = state["recipe"]
     for name in ("backbone", "decoder", "optimizer"):
@@ -411,34 +427,50 @@ def fit(
     steps = count_batches(len(samples), recipe.batch_size // world, world)
     run = new_run(recipe)
     begin(run, recipe, steps)
-    with stop_requests() as stops, Log(recipe, run.step, len(samples), steps) as log:
-        while len(run.log) < recipe.epochs:
-            epoch = len(run.log)
-            for images, masks in epoch_batches(recipe, samples, epoch, run.step - epoch * steps):
-                rate = lr_at(run.step, steps, recipe.epochs, recipe.lr, recipe.min_lr,
-                             recipe.warmup_epochs)  # fmt: skip
-                seed_step(recipe.seed, run.step)
-                images = paddle.to_tensor(images)
-                masks = None if masks is None else paddle.to_tensor(masks)
-                wanted = target(images, masks) if target else masks
-                try:
-                    losses = train_step(run, recipe, images, wanted, rate, kernel_at(epoch, recipe))
-                except NotFiniteError as error:
-                    print(f"error: {error}; {recipe.output} keeps what was saved before")
-                    return 1
-                count = images.shape[0] * world
-                run.sums += np.append(losses, 1) * count
-                log.step(run.step, epoch, losses, rate, count)
-                if recipe.dry_run:
-                    return 0
-                stop = any_process(bool(stops))
-                if stop or (recipe.save_every and run.step % recipe.save_every == 0):
-                    save(run, recipe, steps)
-                if stop:
-                    log.write(f"stopped after step {run.step}, saved; go on with --resume auto")
-                    return 128 + (stops or [signal.SIGTERM])[0]
-            finish_epoch(run, recipe, steps, scored, log)
+    with stop_requests() as stops, Log(recipe, run, len(samples), steps) as log:
+        try:
+            while len(run.log) < recipe.epochs:
+                if train_epoch(run, recipe, samples, steps, target, log, stops):
+                    return 128 + stops[0] if stops else 0
+                finish_epoch(run, recipe, steps, scored, log)
+        except NotFiniteError as error:
+            log.write(f"error: {error}; {recipe.output} keeps what was saved before")
+            return 1
     return 0
+
+
+def train_epoch(
+    run: Run,
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    steps: int,
+    target: Optional[Target],
+    log: "Log",
+    stops: List[int],
+) -> bool:
+    """Train to the end of the epoch that has no record yet; true where it stopped before, saved."""
+    epoch = len(run.log)
+    world = paddle.distributed.get_world_size()
+    for images, masks in epoch_batches(recipe, samples, epoch, run.step - epoch * steps):
+        rate = lr_at(run.step, steps, recipe.epochs, recipe.lr, recipe.min_lr, recipe.warmup_epochs)
+        seed_step(recipe.seed, run.step)
+        images = paddle.to_tensor(images)
+        masks = None if masks is None else paddle.to_tensor(masks)
+        wanted = target(images, masks) if target else masks
+        losses = train_step(run, recipe, images, wanted, rate, kernel_at(epoch, recipe))
+        count = images.shape[0] * world
+        run.sums += np.append(losses, 1) * count
+        log.step(run.step, epoch, losses, rate, count)
+        if recipe.dry_run:
+            return True
+        stop = any_process(bool(stops))
+        if stop or (recipe.save_every and run.step % recipe.save_every == 0):
+            save(run, recipe, steps)
+        if stop:
+            stops.append(signal.SIGTERM)  # where another process got the signal
+            log.write(f"stopped after step {run.step}, saved; go on with --resume auto")
+            return True
+    return False
 
 
 def epoch_batches(
@@ -518,7 +550,7 @@ def finish_epoch(
 class Log:
     """What a run tells: a progress bar, lines, and VisualDL; the first process alone tells."""
 
-    def __init__(self, recipe: Recipe, step: int, images: int, steps: int) -> None:
+    def __init__(self, recipe: Recipe, run: Run, images: int, steps: int) -> None:
         self.recipe = recipe
         self.silent = paddle.distributed.get_rank() > 0
         self.writer = None
@@ -526,9 +558,10 @@ class Log:
             from visualdl import LogWriter
 
             self.writer = LogWriter(recipe.log_dir)
-        done = step // steps * images + step % steps * recipe.batch_size
+        done = run.step // steps * images + run.step % steps * recipe.batch_size
         self.bar = tqdm(total=recipe.epochs * images, initial=done, unit="img", disable=quiet())
         self.began, self.seen, self.left = time.time(), 0, recipe.epochs * images - done
+        self.minutes_before = run.log[-1]["minutes"] if run.log else 0.0
 
     def __enter__(self) -> "Log":
         return self
@@ -539,8 +572,8 @@ class Log:
             self.writer.close()
 
     def minutes(self) -> float:
-        """Since this process began to train."""
-        return (time.time() - self.began) / 60
+        """Since training began, without the pauses."""
+        return self.minutes_before + (time.time() - self.began) / 60
 
     def write(self, line: str) -> None:
         if not self.silent:

@@ -92,8 +92,8 @@ class Recipe:
         "default 0, and 0.3 with --augment strong",
     )
     # the run
-    workers: int = knob(4, "processes that load images, for each device; 0 is none")
-    amp: bool = knob(False, "mixed precision with a loss scaler")
+    workers: int = knob(4, "threads that load images, for each device; 0 is none")
+    amp: bool = knob(False, "mixed precision with a loss scaler (on a GPU; elsewhere float32)")
     seed: int = knob(0, "of weights, order and augmentation")
     device: str = knob("auto", "auto, cpu, gpu or gpu:N")
     output: str = knob(
