@@ -1,13 +1,17 @@
 """Speed of the paper's measures: ours, the obvious way, and the PySODMetrics library, one core."""
 
+import tempfile
 import time
+from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from datasets.images import write_png
 from SCFNet.metrics import BETA2, EPS, PaperScore, scale
+from SCFNet.scoring import Pair, Task, score_tasks
 
 
 def example(height: int = 300, width: int = 400, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
@@ -91,3 +95,24 @@ def compare(rounds: int) -> List[Dict[str, object]]:
         {"way": name, "ms an image": spent, "share": spent / milliseconds["obvious way"]}
         for name, spent in milliseconds.items()
     ]
+
+
+def scale_workers(images: int) -> List[Dict[str, object]]:
+    """A row per number of workers: images a second from files, PNG decoding included, and the
+    ratio to one worker. `images` maps are made in a temporary folder."""
+    rows: List[Dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = []
+        for i in range(8):
+            pair = Pair(str(i), Path(folder, f"{i}-map.png"), Path(folder, f"{i}-mask.png"))
+            for path, image in zip(pair[1:], example(seed=i)):
+                write_png(path, image)
+            pairs.append(pair)
+        task = Task("made up", "made up", [pairs[i % 8] for i in range(images)], [])
+        for workers in (1, 2):
+            start = time.perf_counter()
+            score_tasks([task], "paper", workers)
+            speed = images / (time.perf_counter() - start)
+            first = rows[0]["images/s"] if rows else speed
+            rows.append({"workers": workers, "images/s": speed, "ratio": speed / first})
+    return rows
