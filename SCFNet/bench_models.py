@@ -23,31 +23,28 @@ def cost(net: SCFNet) -> Dict[str, int]:
     """What one image of `net.input_size` costs, as the paper's tables count.
 
     `params` and `flops` are the numbers of `paddle.flops`: parameters with BatchNorm statistics,
-    of layers without children (so without Swin's tables of position biases), and operations of
-    which a multiply-add is one. `maccs` are the multiply-adds of convolutions and linear layers
-    alone.
+    of the layers that run and have no children (so without Swin's tables of position biases), and
+    operations of which a multiply-add is one. `maccs` are the multiply-adds of convolutions and
+    linear layers alone.
     """
+    params: Dict[int, int] = {}
     maccs = []
 
     def count(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
+        params[id(layer)] = sum(int(p.size) for p in layer.parameters())
         if isinstance(layer, nn.Conv2D):
-            maccs.append(output.size * int(np.prod(layer.weight.shape[1:])))
-        else:
-            maccs.append(output.size * layer.weight.shape[0])
+            maccs.append(int(output.size) * int(np.prod(layer.weight.shape[1:])))
+        elif isinstance(layer, nn.Linear):
+            maccs.append(int(output.size) * layer.weight.shape[0])
 
     leaves = [layer for layer in net.sublayers() if not layer.sublayers()]
-    params = sum(int(p.size) for layer in leaves for p in layer.parameters())
-    hooks = [
-        layer.register_forward_post_hook(count)
-        for layer in leaves
-        if isinstance(layer, (nn.Conv2D, nn.Linear))
-    ]
+    hooks = [layer.register_forward_post_hook(count) for layer in leaves]
     net.eval()
     with contextlib.redirect_stdout(io.StringIO()), paddle.no_grad():
         flops = paddle.flops(net, (1, 3, net.input_size, net.input_size))
     for hook in hooks:
         hook.remove()
-    return {"params": params, "flops": int(flops), "maccs": int(sum(maccs))}
+    return {"params": sum(params.values()), "flops": int(flops), "maccs": sum(maccs)}
 
 
 def seconds_per_call(call: Callable[[], object], seconds: float) -> np.ndarray:

@@ -33,7 +33,7 @@ def plot_precision_recall(results: List[Result], path: PathLike) -> None:
         curves = result.score.curves()
         return curves["recall"], curves["precision"]
 
-    _plot_methods(results, curve, "recall", "precision", "lower left", path)
+    _plot_methods(results, curve, "recall", "precision", path)
 
 
 def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
@@ -42,7 +42,7 @@ def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
     def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
         return THRESHOLDS, result.score.curves()["f"]
 
-    _plot_methods(results, curve, "threshold", "F (β² = 0.3)", "lower center", path)
+    _plot_methods(results, curve, "threshold", "F (β² = 0.3)", path)
 
 
 def plot_figure3(rows: List[Dict[str, object]], path: PathLike) -> None:
@@ -54,7 +54,9 @@ def plot_figure3(rows: List[Dict[str, object]], path: PathLike) -> None:
     rows = [row for row in rows if row.get("F") is not None]
     if not rows:
         raise InputError("no row of the results has an F: measure with --scores")
-    figure, axes = _new_figure(len(FIGURE3), width=3.4, height=3.4)
+    figure, axes = _new_figure(len(FIGURE3), width=3.3, height=3.4)
+    from matplotlib import ticker
+
     for ax, (key, unit, label) in zip(axes, FIGURE3):
         known = [(i, row) for i, row in enumerate(rows) if row.get(key)]
         for i, row in known:
@@ -65,7 +67,13 @@ def plot_figure3(rows: List[Dict[str, object]], path: PathLike) -> None:
             )
         if known:
             ax.set_xscale("log")
-            ax.margins(x=0.25, y=0.2)
+            ax.margins(x=0.3, y=0.15)
+            low, high = ax.get_xlim()
+            ax.xaxis.set_major_locator(
+                ticker.LogLocator(subs=(1,) if high > 99 * low else (1, 2, 5))
+            )
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_locator(ticker.NullLocator())
         ax.set_xlabel(label)
     axes[0].set_ylabel("F")
     _save(figure, path)
@@ -76,20 +84,25 @@ def _plot_methods(
     curve: Callable[[Result], Tuple[np.ndarray, np.ndarray]],
     xlabel: str,
     ylabel: str,
-    legend: str,
     path: PathLike,
 ) -> None:
+    """A panel per set; the y axis leaves out the steep ends, where little can be told apart."""
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
     figure, axes = _new_figure(len(sets), width=4.6, height=4)
+    lines = {}
+    for result in results:
+        i = methods.index(result.method)
+        colour, stroke = COLOURS[i % len(COLOURS)], STROKES[i // len(COLOURS) % len(STROKES)]
+        ax = axes[sets.index(result.data)]
+        (lines[result.method],) = ax.plot(*curve(result), stroke, color=colour, linewidth=1.6)
     for ax, data in zip(axes, sets):
-        for result in results:
-            if result.data == data:
-                i = methods.index(result.method)
-                colour, stroke = COLOURS[i % len(COLOURS)], STROKES[i // len(COLOURS) % 4]
-                ax.plot(*curve(result), stroke, color=colour, label=result.method, linewidth=1.6)
-        ax.set(title=data, xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1))
-    axes[0].legend(loc=legend, frameon=False)
+        ax.set(title=data, xlabel=xlabel, xlim=(0, 1))
+    y = np.concatenate([curve(result)[1] for result in results])
+    axes[0].set_ylabel(ylabel)
+    top = max(np.ceil(10 * y.max()), 1) / 10
+    axes[0].set_ylim(min(np.floor(10 * np.quantile(y, 0.05)) / 10, top - 0.1), top)
+    figure.legend(lines.values(), lines, loc="outside right upper", frameon=False)
     _save(figure, path)
 
 
@@ -100,7 +113,7 @@ def _new_figure(panels: int, width: float, height: float) -> "Tuple[Figure, List
     except ImportError as error:
         raise InputError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(width * panels, height), layout="constrained")
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    axes = list(figure.subplots(1, panels, squeeze=False, sharey=True)[0])
     for ax in axes:
         ax.grid(color="0.9")
         ax.set_axisbelow(True)

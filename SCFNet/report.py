@@ -5,7 +5,7 @@ import io
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from datasets.files import InputError, PathLike
 from SCFNet.metrics import PROTOCOLS
@@ -32,14 +32,12 @@ def read_costs(path: PathLike) -> Dict[str, Cost]:
 
     Raises InputError where it is not such a file.
     """
+    entries = _read_json(path)
     try:
-        entries = json.loads(Path(path).read_text("utf-8"))
         return {
             name: Cost(float(entry["params"]), float(entry["flops"]))
             for name, entry in entries.items()
         }
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(
             f'{path}: is not JSON of {{"NAME": {{"params": 1e6, "flops": 1e9}}}}: {error!r}'
@@ -111,6 +109,40 @@ def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str
     ]
     lines = ",\n".join(map(json.dumps, rows))
     return f'{{"protocol": "{protocol}", "results": [\n{lines}\n]}}\n'
+
+
+def read_f(path: PathLike) -> Dict[str, float]:
+    """The F of each network of this repository in a file of `to_json`, by its backbone's name.
+
+    It is the mean over the file's sets. Raises InputError where it is not such a file.
+    """
+    found: Dict[str, List[float]] = {}
+    scores = _read_json(path)
+    try:
+        name = PROTOCOLS[scores["protocol"]].table[1]
+        for row in scores["results"]:
+            if row["model"]:
+                found.setdefault(row["model"], []).append(row["values"][name])
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path}: is not what tools/eval.py --json writes: {error!r}") from error
+    return {model: sum(values) / len(values) for model, values in found.items()}
+
+
+def read_rows(path: PathLike) -> List[Dict[str, object]]:
+    """The rows that tools/benchmark.py --json wrote. Raises InputError where they are not."""
+    rows = _read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: is not what tools/benchmark.py --json writes: a list of rows")
+    return rows
+
+
+def _read_json(path: PathLike) -> Any:
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON: {error}") from error
 
 
 @contextmanager

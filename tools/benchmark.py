@@ -1,8 +1,14 @@
-"""Measure size and speed; each prints one table, and --json keeps its rows.
+"""Measure size and speed, print a table, and keep its rows with --json FILE.
 
-python tools/benchmark.py                  every backbone: Params, FLOPs, MACCs, latency, memory
-python tools/benchmark.py --models M3_0.5 R50 --engines dygraph static --batches 1 8 --device cpu
-python tools/benchmark.py --metrics        the measures of tools/eval.py against other ways
+    python tools/benchmark.py              # the networks: Params, FLOPs, MACCs, latency, memory
+    python tools/benchmark.py --models M3_0.5 R50 --engines dygraph static --batches 1 8
+    python tools/benchmark.py --metrics    # the measures of tools/eval.py against other ways
+
+The paper's figure 3, F against Params, FLOPs, FPS and MACCs, of networks that tools/eval.py has
+scored from their --weights (other methods' rows can be added to results.json by hand):
+
+    python tools/benchmark.py --scores scores.json --json results.json
+    python tools/benchmark.py --plot results.json                       # draws results.png
 
 FLOPs are as the paper prints them (paddle.flops: a multiply-add is one). MACCs are the
 multiply-adds of convolutions and linear layers alone. FPS is at batch 1, without reading files.
@@ -18,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backbones import BACKBONES
 from datasets.files import write_atomically
 from SCFNet.cli import run
+from SCFNet.plots import plot_figure3
+from SCFNet.report import read_f, read_rows
 from SCFNet.tables import measurements
 
 
@@ -27,26 +35,38 @@ def main() -> int:
     )
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--metrics", action="store_true", help="measure tools/eval.py's measures")
+    subject.add_argument("--plot", type=Path, metavar="FILE", help="draw figure 3 of these results")
     parser.add_argument("--models", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
     parser.add_argument("--engines", nargs="+", default=["dygraph"], choices=["dygraph", "static"])
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N (default: auto)")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")
     parser.add_argument("--seconds", type=float, default=5, help="for each number (default: 5)")
+    parser.add_argument(
+        "--scores", type=Path, metavar="FILE", help="take F from tools/eval.py --json"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the rows in this file")
     args = parser.parse_args()
 
+    if args.plot:
+        figure = args.plot.with_suffix(".png")
+        plot_figure3(read_rows(args.plot), figure)
+        print(figure)
+        return 0
     if args.metrics:
         from SCFNet import bench_metrics
 
-        rows = bench_metrics.compare(rounds=50)
+        tables = [bench_metrics.compare(rounds=50), bench_metrics.scale_workers(images=1000)]
     else:
         from SCFNet import bench_models
 
+        f = read_f(args.scores) if args.scores else {}
         rows = bench_models.measure_all(
             args.models, args.engines, args.device, args.batches, args.seconds
         )
-    print(measurements(rows))
+        tables = [[{**row, "F": f.get(row["model"])} if f else row for row in rows]]
+    print("\n\n".join(map(measurements, tables)))
     if args.json:
+        rows = [row for table in tables for row in table]
         write_atomically(args.json, json.dumps(rows, indent=1).encode())
     return 0
 
