@@ -7,6 +7,8 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from datasets.images import IMAGE_SUFFIXES
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+
 
 class Job(NamedTuple):
     """One input, and the files that are to be made of it, in the order of the endings."""
@@ -22,9 +24,15 @@ class Found(NamedTuple):
     relative: Path
 
 
+def is_video(path: Path) -> bool:
+    """Whether the name is a video's."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
 def plan_jobs(inputs: Sequence[str], output: Path, endings: Sequence[str]) -> List[Job]:
-    """The jobs for `inputs`: image files, folders (searched recursively, their tree is kept
-    below `output`) and glob patterns. A result is named after the stem and one of `endings`.
+    """The jobs for `inputs`: image and video files, folders (searched recursively for images,
+    their tree is kept below `output`) and glob patterns. A result is named after the stem and one
+    of `endings`, of which a video's results have '.mp4' for the suffix.
 
     Where that name would be taken twice, or is an input's own, the names of all who claim it grow:
     by the suffix ('a.jpg.png'), then by the folders above ('trip/a.jpg.png'). The same file named
@@ -35,7 +43,7 @@ def plan_jobs(inputs: Sequence[str], output: Path, endings: Sequence[str]) -> Li
     effort = [0] * len(found)
     while True:
         jobs = [
-            Job(f.source, tuple(output / (_name(f, effort[i], i) + end) for end in endings))
+            Job(f.source, tuple(output / (_name(f, effort[i], i) + _ending(f, e)) for e in endings))
             for i, f in enumerate(found)
         ]
         clashing = _clashing(jobs)
@@ -88,6 +96,10 @@ def _name(found: Found, effort: int, index: int) -> str:
     if effort <= len(parts):
         return str(Path(*parts[-effort:]))
     return f"{found.relative}-{index}-{effort}"
+
+
+def _ending(found: Found, ending: str) -> str:
+    return ending[: ending.rindex(".")] + ".mp4" if is_video(found.source) else ending
 
 
 def _clashing(jobs: List[Job]) -> Set[int]:

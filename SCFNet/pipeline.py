@@ -1,19 +1,18 @@
-"""Many photos: decoding, the network and writing overlap, and memory stays flat."""
+"""Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Deque, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError
 from datasets.images import read_image, write_image
-from SCFNet.inputs import Job
+from SCFNet.inputs import Job, is_video
 from SCFNet.predictor import Predictor
 from SCFNet.rendering import object_box, render, to_bytes
-
-WORKERS = 3  # each takes a batch through reading, network and writing
 
 
 class Style(NamedTuple):
@@ -27,28 +26,63 @@ class Style(NamedTuple):
 
 
 def predict_jobs(
-    predictor: Predictor, jobs: Sequence[Job], style: Style, batch_size: int = 1
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    style: Style,
+    batch_size: int = 1,
+    every: int = 1,
 ) -> List[str]:
     """Write the pictures of all `jobs`; the errors, one line each, of those that failed.
 
-    A progress bar is shown for more than one job. Ctrl-C ends it after the batches in progress,
-    and leaves no half-written file.
+    `every` is that of `video.predict_video`. Progress bars are shown for more than one photo and
+    for videos. Ctrl-C ends it after what is in progress, and leaves no half-written file.
     """
+    photos = [job for job in jobs if not is_video(job.source)]
+    batches = [photos[i : i + batch_size] for i in range(0, len(photos), batch_size)]
     errors: List[str] = []
-    pending: Deque[Future[List[str]]] = deque()
-    batches = [jobs[i : i + batch_size] for i in range(0, len(jobs), batch_size)]
-    with ThreadPoolExecutor(WORKERS) as pool, tqdm(
-        total=len(jobs), unit="photo", disable=len(jobs) < 2
-    ) as bar:
-        for batch in batches:
-            pending.append(pool.submit(_predict_batch, predictor, batch, style))
-            if len(pending) > 2 * WORKERS:
-                errors += pending.popleft().result()
-                bar.update(batch_size)
-        for future in pending:
-            errors += future.result()
-            bar.update(min(batch_size, bar.total - bar.n))
+
+    def predict(batch: Sequence[Job]) -> Tuple[int, List[str]]:
+        return len(batch), _predict_batch(predictor, batch, style)
+
+    with tqdm(total=len(photos), unit="photo", disable=len(photos) < 2) as bar:
+        for done, failed in in_parallel(predict, batches):
+            bar.update(done)
+            errors += failed
+    for job in jobs:
+        if is_video(job.source):
+            from SCFNet.video import predict_video
+
+            try:
+                predict_video(predictor, job, style, every)
+            except InputError as error:
+                errors.append(str(error))
     return errors
+
+
+def workers() -> int:
+    """Threads to share the work: one more than there are cores, as one of them waits for files;
+    not above nine, as each holds a photo.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(8, cores or 1) + 1
+
+
+def in_parallel(function: Callable, items: Iterable) -> Iterator:
+    """`map` by threads, in order, with only a few items in flight; on an exception or Ctrl-C
+    those that have not begun are dropped.
+    """
+    pending: Deque[Future] = deque()
+    with ThreadPoolExecutor(workers()) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers():
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def _predict_batch(predictor: Predictor, batch: Sequence[Job], style: Style) -> List[str]:

@@ -1,6 +1,7 @@
 """Files in general: the error for bad input, and writing that never leaves half a file."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Union
 
@@ -18,7 +19,8 @@ def write_atomically(path: PathLike, data: bytes) -> None:
     renamed. Missing parent folders are made. Raises InputError naming `path` where that fails.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:60]}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.stem[:60]}.{writer}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -32,3 +34,18 @@ def write_atomically(path: PathLike, data: bytes) -> None:
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_is_file(path: PathLike) -> None:
+    """Raise InputError where `path` is missing, empty, a folder, or a pipe or device, the reading
+    of which might never end.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder")
+    if not path.exists():
+        raise InputError(f"{path}: does not exist")
+    if not path.is_file():
+        raise InputError(f"{path}: is not a regular file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty")

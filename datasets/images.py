@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from datasets.files import InputError, PathLike, write_atomically
+from datasets.files import InputError, PathLike, check_is_file, write_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow may try, in this order
@@ -74,7 +74,7 @@ def write_png(path: PathLike, image: np.ndarray) -> None:
 def _decode(path: PathLike, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     """`convert` of the first frame, upright. Every fault of the file becomes an InputError."""
     try:
-        _check_is_file(Path(path))
+        check_is_file(path)
         with Image.open(path, formats=FORMATS) as image:
             image.load()
             with contextlib.suppress(Exception):  # damaged EXIF data does not cost us the photo
@@ -89,17 +89,6 @@ def _decode(path: PathLike, convert: Callable[[Image.Image], np.ndarray]) -> np.
         raise InputError(
             f"{path}: cannot be read as an image: {fault or type(error).__name__}"
         ) from error
-
-
-def _check_is_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not an image")
-    if not path.exists():
-        raise InputError(f"{path}: does not exist")
-    if not path.is_file():
-        raise InputError(f"{path}: is not a regular file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty")
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

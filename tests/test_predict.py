@@ -1,8 +1,10 @@
 """tools/predict.py: which files it writes, what is in them, its messages and exit codes."""
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +207,48 @@ def test_the_command(photos, tmp_path):
 def test_wrong_usage_is_exit_status_2(arguments, said):
     done = run_tool(*arguments)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A folder of 150 photos that take a while."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    photo = Image.open(DATA / "chelsea.png").convert("RGB").resize((900, 600))
+    photo.save(folder / "000.jpg")
+    for i in range(1, 150):
+        shutil.copy(folder / "000.jpg", folder / f"{i:03}.jpg")
+    return folder
+
+
+def interrupt(many, output, how):
+    """Run the tool on `many`, send the signal `how` after some photos; (exit code, stderr)."""
+    command = [sys.executable, str(ROOT / "tools" / "predict.py"), str(many)]
+    command += ["--output", str(output), "--device", "cpu"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        give_up = time.monotonic() + 60
+        while time.monotonic() < give_up and len(list(output.glob("*.png"))) < 3:
+            time.sleep(0.005)
+        process.send_signal(how)
+        stderr = process.communicate(timeout=30)[1]
+    return process.returncode, stderr
+
+
+def test_killed_in_the_middle_and_finished_by_skip_existing(many, tmp_path):
+    output = tmp_path / "out"
+    interrupt(many, output, signal.SIGKILL)
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*.png")}
+    assert 3 <= len(before) < 150
+    for path in before:
+        assert read_mask(path).shape == (600, 900)
+    done = run_tool(many, "--output", output, "--device", "cpu", "--skip-existing")
+    assert done.returncode == 0, done.stderr
+    assert len(list(output.glob("*.png"))) == 150
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+
+def test_one_ctrl_c_is_enough(many, tmp_path):
+    code, stderr = interrupt(many, tmp_path / "out", signal.SIGINT)
+    assert code == 130 and "interrupted" in stderr and "Traceback" not in stderr
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".png"}
+    assert len(list((tmp_path / "out").iterdir())) < 150
