@@ -45,7 +45,12 @@ def read_costs(path: PathLike) -> Dict[str, Cost]:
 
 
 def cost_of(weights: PathLike) -> Cost:
-    """The cost of the network in a checkpoint. Raises InputError where it is none."""
+    """The cost of the network in a checkpoint; not known of an exported file (.onnx).
+
+    Raises InputError where it is none.
+    """
+    if Path(weights).suffix == ".onnx":
+        return NO_COST
     from SCFNet.bench_models import cost
     from SCFNet.checkpoint import load_net
 

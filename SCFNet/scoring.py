@@ -58,10 +58,11 @@ def name_some(names: List[str]) -> str:
 
 
 def named_path(text: str) -> Tuple[str, Path]:
-    """Name and path of 'NAME=PATH', or of a path, which is named after itself."""
+    """Name and path of 'NAME=PATH', or of a folder or file, which is named after itself."""
     name, equals, path = text.partition("=")
-    if not equals or Path(text).exists():
-        return Path(text).stem, Path(text)
+    whole = Path(text)
+    if not equals or whole.exists():
+        return whole.stem if whole.is_file() else whole.name, whole
     return name, Path(path)
 
 

@@ -111,7 +111,7 @@ def test_weights_predict_and_score_in_one_go(tmp_path):
     assert done.returncode == 0, done.stderr
     cells = [cell.strip() for cell in done.stdout.splitlines()[2].split("|")[1:-1]]
     assert cells[:3] == ["ours", "0.80", "0.25"]
-    again = run_tool(*arguments, "--maps", f"ours={tmp_path / 'maps'}")
+    again = run_tool(*arguments, "--maps", tmp_path / "maps" / "ours")
     assert [c.strip() for c in again.stdout.splitlines()[2].split("|")[4:-1]] == cells[3:]
 
 

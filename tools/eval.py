@@ -3,11 +3,24 @@
     python tools/eval.py --masks data/ECSSD/mask --maps maps/U2Net
     python tools/eval.py --masks data/ECSSD/mask --maps U2Net=maps/a CPD=maps/b --plot output/plots
     python tools/eval.py --data data/ECSSD data/DUTS-TE --maps U2Net=maps/U2Net CPD=maps/CPD
-    python tools/eval.py --data data/SOD --weights weights/FILE.pdparams --save-maps output/maps
+    python tools/eval.py --data data/SOD --weights output/FS/best.pdparams --save-maps output/maps
 
 With --data the maps of NAME=ROOT are ROOT/SET/*.png, and --weights predicts them itself: both may
 be given. Prints the paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's
 tables, pysod the PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
+
+The ablation of the paper's Table 3, a command for each row, and one for the table:
+
+    python tools/train.py --output output/base --decoder base --loss bce
+    python tools/train.py --output output/bce --loss bce
+    python tools/train.py --output output/dice --loss dice
+    python tools/train.py --output output/sp13 --loss sp --boundary 13
+    python tools/train.py --output output/sp5 --loss sp --boundary 5
+    python tools/train.py --output output/sp1 --loss sp --boundary 1
+    python tools/train.py --output output/pbsm --loss sp --boundary paper
+    python tools/eval.py --data data/ECSSD data/DUTS-TE --weights BASE=output/base/last.pdparams \\
+        BCE=output/bce/last.pdparams DICE=output/dice/last.pdparams PBSM=output/pbsm/last.pdparams \\
+        SP13=output/sp13/last.pdparams SP5=output/sp5/last.pdparams SP1=output/sp1/last.pdparams
 """
 
 import argparse
@@ -36,9 +49,13 @@ def main() -> int:
     masks.add_argument("--masks", type=Path, metavar="DIR", help="the masks of one set")
     masks.add_argument("--data", nargs="+", type=Path, metavar="SET", help="folders with mask/")
     what.add_argument("--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="maps by method")
-    what.add_argument("--weights", metavar="[NAME=]FILE", help="predict with this checkpoint")
+    what.add_argument(
+        "--weights", nargs="+", default=[], metavar="[NAME=]FILE", help="predict with these"
+    )
     what.add_argument("--device", default="auto", help="for --weights: auto, cpu, gpu or gpu:N")
-    what.add_argument("--save-maps", type=Path, metavar="DIR", help="keep the predictions here")
+    what.add_argument(
+        "--save-maps", type=Path, metavar="DIR", help="keep predictions as DIR/NAME/SET/STEM.png"
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--protocol", choices=list(PROTOCOLS), default="paper")
     how.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
@@ -70,12 +87,12 @@ def main() -> int:
         sets = {place.name: list_folder(args.masks)}
 
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        if args.weights:
-            name, weights = named_path(args.weights)
+        for name, weights in by_name(map(named_path, args.weights)).items():
+            methods = by_name(
+                [*methods.items(), (name, (args.save_maps or Path(temporary)) / name)]
+            )
             costs[name] = cost_of(weights)
-            folder = args.save_maps or Path(temporary)
-            methods = by_name([*methods.items(), (name, folder)])
-            predict_sets(weights, args.device, args.data, folder, args.allow_missing)
+            predict_sets(weights, args.device, args.data, methods[name], args.allow_missing)
         folders = {
             method: {data: root / data if args.data else root for data in sets}
             for method, root in methods.items()
