@@ -18,9 +18,10 @@ The ablation of the paper's Table 3, a command for each row, and one for the tab
     python tools/train.py --output output/sp5 --loss sp --boundary 5
     python tools/train.py --output output/sp1 --loss sp --boundary 1
     python tools/train.py --output output/pbsm --loss sp --boundary paper
-    python tools/eval.py --data data/ECSSD data/DUTS-TE --weights BASE=output/base/last.pdparams \\
-        BCE=output/bce/last.pdparams DICE=output/dice/last.pdparams PBSM=output/pbsm/last.pdparams \\
-        SP13=output/sp13/last.pdparams SP5=output/sp5/last.pdparams SP1=output/sp1/last.pdparams
+    python tools/eval.py --data data/ECSSD data/DUTS-TE --weights \\
+        BASE=output/base/last.pdparams BCE=output/bce/last.pdparams \\
+        DICE=output/dice/last.pdparams SP13=output/sp13/last.pdparams \\
+        SP5=output/sp5/last.pdparams SP1=output/sp1/last.pdparams PBSM=output/pbsm/last.pdparams
 """
 
 import argparse
