@@ -8,7 +8,8 @@ differ by definition; never put both in one table. Use:
         score.add(saliency_map, mask)  # gives the image's own values
     score.result()                     # {'MAE': 0.03, 'Mean-F': 0.93, ...}
 
-Degenerate input, `paper` protocol (`pysod` follows its library):
+Degenerate input, `paper` protocol (`pysod` follows its library, whose S-measure is NaN if the
+object's centroid is in the last row or column, and whose E of a 1x1 image is huge):
 
 - A constant map is not stretched: it keeps its value on its type's scale (uint8 128 is 0.502).
 - A constant mask is all object where its value is at least half its scale, or 1 in a 0/1 coding,
@@ -51,7 +52,7 @@ def scale(image: np.ndarray) -> np.ndarray:
     """
     low, high = float(image.min()), float(image.max())
     if high > low:
-        return (image - low) / (high - low)
+        return np.subtract(image, low, dtype=float) / (high - low)
     return np.full(image.shape, np.clip(high / _top(image), 0, 1))
 
 

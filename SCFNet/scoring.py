@@ -71,7 +71,7 @@ def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
     named: Dict[str, T] = {}
     for name, item in items:
         if name in named:
-            raise InputError(f"{name}: is named twice; give NAME=PATH with different names")
+            raise InputError(f"{name}: is named twice; give each its own name, as NAME=PATH")
         named[name] = item
     return named
 

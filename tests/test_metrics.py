@@ -83,6 +83,7 @@ def soft_map(mask, seed):
 SHAPES = st.tuples(st.integers(2, 60), st.integers(2, 60))
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the library's S of an empty region
 @settings(max_examples=40, deadline=None)
 @given(SHAPES, st.integers(0, 10**6))
 def test_paper_equals_pysod_where_the_definitions_agree(shape, seed):
@@ -195,6 +196,7 @@ def test_coding_of_map_and_mask_does_not_matter(protocol):
     plain = protocol().add(saliency_map, mask)
     assert protocol().add(saliency_map, mask // 255) == pytest.approx(plain, abs=1e-9)
     assert protocol().add(saliency_map, mask > 0) == pytest.approx(plain, abs=1e-9)
+    assert protocol().add((saliency_map / 255).astype("f4"), mask) == pytest.approx(plain, abs=1e-5)
     deep = protocol().add(saliency_map.astype(np.uint16) * 257, mask.astype(np.uint16) * 257)
     assert deep == pytest.approx(plain, abs=1e-9)
 
