@@ -43,7 +43,7 @@ Tensor = paddle.Tensor
 Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> what is learnt
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
-STRENGTHS = {"release": RELEASE, "strong": STRONG}
+STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}
 GRADIENT_NORM = 5.0  # AdamW's clip
 KEPT = {
     "weights",
@@ -379,7 +379,7 @@ def train(recipe: Recipe) -> int:
     """Train on the masks of `recipe.data`, as tools/train.py does; see `fit`."""
     start_devices(recipe.device)
     samples, scored = training_samples(recipe)
-    return fit(recipe, samples, scored)
+    return fit(recipe, samples, {"": scored} if scored else {})
 
 
 def start_devices(device: str) -> None:
@@ -390,32 +390,36 @@ def start_devices(device: str) -> None:
         paddle.distributed.init_parallel_env()
 
 
-def training_samples(recipe: Recipe, labelled: bool = True) -> Tuple[List[Sample], List[Sample]]:
-    """The checked samples to train on and, with masks, those to score on.
-
-    The held-back part of --data is drawn by a fixed seed: every run holds back the same. Raises
-    InputError, see `datasets.sod`.
-    """
-    samples = list_pairs(recipe.data, labelled=labelled)
-    scored = list_pairs(recipe.val, "test") if recipe.val else []
+def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
+    """The pairs to train on, and those to score on, checked. Raises InputError for faults."""
+    samples = list_pairs(recipe.data)
     check_files(samples)
-    if scored:
+    if recipe.val:
+        scored = list_pairs(recipe.val, "test")
         check_files(scored)
-    elif recipe.val_fraction:
-        order = np.random.default_rng(0).permutation(len(samples))
-        held = set(order[: round(recipe.val_fraction * len(samples))].tolist())
-        scored = [sample for i, sample in enumerate(samples) if i in held]
-        samples = [sample for i, sample in enumerate(samples) if i not in held]
-    return samples, scored
+        return samples, scored
+    return hold_back(samples, recipe.val_fraction)
+
+
+def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], List[Sample]]:
+    """Split off a random `fraction` of `samples`: the same in every run."""
+    order = np.random.default_rng(0).permutation(len(samples))
+    held = set(order[: round(fraction * len(samples))].tolist())
+    return (
+        [sample for i, sample in enumerate(samples) if i not in held],
+        [sample for i, sample in enumerate(samples) if i in held],
+    )
 
 
 def fit(
     recipe: Recipe,
     samples: Sequence[Sample],
-    scored: Sequence[Sample],
+    scored: Dict[str, Sequence[Sample]],
     target: Optional[Target] = None,
 ) -> int:
-    """Train on `samples`, score on `scored` (may be empty) each epoch; returns the exit code.
+    """Train on `samples`, score on the sets of `scored` each epoch; returns the exit code.
+
+    A set's key is written before the names of its scores; the first set decides what is best.
 
     `target` gives what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
     Codes: 0 done, 1 the loss was not finite, 130 or 143 stopped by Ctrl-C or SIGTERM, saved.
@@ -478,7 +482,7 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """The batches of an epoch from the `start`-th on, of this process."""
     augmentation = STRENGTHS[recipe.augment]
-    if recipe.copy_paste >= 0:
+    if augmentation and recipe.copy_paste >= 0:
         augmentation = augmentation._replace(paste=recipe.copy_paste)
     rank, world = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
     return batches(
@@ -525,7 +529,7 @@ def begin(run: Run, recipe: Recipe, steps: int) -> None:
 
 
 def finish_epoch(
-    run: Run, recipe: Recipe, steps: int, scored: Sequence[Sample], log: "Log"
+    run: Run, recipe: Recipe, steps: int, scored: Dict[str, Sequence[Sample]], log: "Log"
 ) -> None:
     """Score, keep the best weights, record the epoch, save."""
     epoch = len(run.log)
@@ -534,8 +538,11 @@ def finish_epoch(
     last = epoch + 1 == recipe.epochs
     if scored and (last or (epoch + 1) % recipe.val_every == 0):
         save(run, recipe, steps)  # scoring takes long
-        record.update(evaluate(run.result, scored, recipe.val_size or run.net.input_size))
-        quality = record["Max-F"] - record["MAE"]
+        size = recipe.val_size or run.net.input_size
+        scores = {key: evaluate(run.result, some, size) for key, some in scored.items()}
+        record.update({key + name: x for key, one in scores.items() for name, x in one.items()})
+        first = next(iter(scores.values()))
+        quality = first["Max-F"] - first["MAE"]
         if quality > run.best:
             run.best = quality
             if not paddle.distributed.get_rank():
@@ -544,7 +551,7 @@ def finish_epoch(
     run.log.append(record)
     run.sums = np.zeros(6)
     save(run, recipe, steps)
-    log.epoch(run, record, scored)
+    log.epoch(run, record, next(iter(scored.values()), []))
 
 
 class Log:
@@ -601,8 +608,8 @@ class Log:
         self.write(json.dumps(record))
         if not self.writer:
             return
-        for name in ("MAE", "Max-F"):
-            if name in record:
+        for name in record:
+            if name.endswith(("MAE", "Max-F")):
                 self.writer.add_scalar(f"val/{name}", record[name], run.step)
         for i, picture in enumerate(pictures(run.result, shown[:4])):
             self.writer.add_image(f"maps/{i}", picture, run.step)

@@ -4,12 +4,15 @@ import importlib.util
 import shutil
 import threading
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 import numpy as np
 
 from datasets.files import InputError
 from SCFNet.checkpoint import digest, load_checkpoint
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -85,26 +88,12 @@ def open_onnx(file: Path) -> Engine:
     Each call runs in one thread: photos that run beside each other use the cores better than the
     threads of one photo.
     """
+    session = onnx_session(file, threads=1)
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
         meta = session.get_modelmeta().custom_metadata_map
         model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
     except KeyError as error:
         raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
-    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
-        raise InputError(f"{file}: not an ONNX file, or damaged") from error
     one_by_one = session.get_inputs()[0].shape[0] == 1
 
     def run(batch: np.ndarray) -> np.ndarray:
@@ -112,6 +101,26 @@ def open_onnx(file: Path) -> Engine:
         return np.concatenate([session.run([OUTPUT], {INPUT: part})[0][:, 0] for part in parts])
 
     return Engine("onnx", file, model_type, int(size), run, sha256)
+
+
+def onnx_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
+    """Any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            file.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
+        raise InputError(f"{file}: not an ONNX file, or damaged") from error
 
 
 def _onnx_is_better(device: str) -> bool:

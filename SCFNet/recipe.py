@@ -10,6 +10,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from backbones import BACKBONES
 from datasets.files import InputError
+from datasets.images import MEAN, STD
 
 SCHEDULES = ("paper", "release")
 Kind = TypeVar("Kind", bound="Recipe")
@@ -84,7 +85,7 @@ class Recipe:
     )
     late_from: float = knob(0.7, "the part of the epochs after which --late-sizes begin")
     augment: str = knob(
-        "release", "strong adds scale, colour and more", choices=("release", "strong")
+        "release", "strong adds scale, colour and more", choices=("release", "strong", "none")
     )
     copy_paste: float = knob(
         -1.0,
@@ -144,6 +145,60 @@ class Recipe:
             if not holds(getattr(self, name)):
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{flag} {getattr(self, name)}: must be {wanted}")
+
+
+@dataclass
+class DistillRecipe(Recipe):
+    """How to distil: `Recipe`, and the teacher."""
+
+    data: str = knob(
+        "data/KD-SOD80K", "folder of photos, at any depth, without masks", "--datapath"
+    )
+    val: str = knob(
+        "",
+        "a folder of photos on which student and teacher are compared each epoch; "
+        "if it has masks, the student is scored by them too",
+    )
+    val_fraction: float = knob(0.0, "without --val: the part of --data to hold back for that")
+    loss: str = knob("dice", "of each map", choices=("sp", "dice", "bce", "bce+sp"))
+    output: str = knob(
+        "output/distill",
+        "folder for last.pdparams, best.pdparams, the state and log.jsonl",
+        "--savepath",
+    )
+    # the teacher
+    teacher: str = knob(
+        "",
+        "a .pdparams file of this repository's networks, an .onnx file, or a "
+        "folder of maps, one for each photo",
+    )
+    teacher_size: int = knob(
+        0, "side of the teacher's input; by default the batch's, or what the file demands"
+    )
+    teacher_mean: Tuple[float, ...] = knob(
+        tuple(MEAN.tolist()), ".onnx: subtracted from RGB in [0, 255]", nargs=3, type=float
+    )
+    teacher_std: Tuple[float, ...] = knob(
+        tuple(STD.tolist()), ".onnx: divided by, then", nargs=3, type=float
+    )
+    teacher_output: str = knob(
+        "sigmoid", ".onnx: whether it gives probabilities or logits", choices=("sigmoid", "logits")
+    )
+    teacher_input_name: str = knob("", ".onnx: by default its only input of four dimensions")
+    teacher_output_name: str = knob("", ".onnx: by default its first output")
+    cache_labels: str = knob(
+        "",
+        "folder for the teacher's maps, which is then run only once; "
+        "several processes and machines may fill one folder",
+    )
+    skip_unreadable: bool = knob(False, "leave out photos that cannot be read")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.teacher:
+            raise InputError("--teacher: name a .pdparams file, an .onnx file or a folder of maps")
+        self._check(("teacher_size",), lambda value: value >= 0, "0 or more")
+        self._check(("teacher_std",), lambda values: all(v > 0 for v in values), "more than 0")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -26,7 +26,7 @@ class Recipe(NamedTuple):
     """What turns a sample into pixels, the same for all of an epoch's batches."""
 
     samples: Sequence[Sample]
-    augmentation: Augmentation
+    augmentation: Optional[Augmentation]
     seed: int
     epoch: int
 
@@ -68,7 +68,7 @@ def batches(
     workers: int = 0,
     rank: int = 0,
     world: int = 1,
-    augmentation: Augmentation = RELEASE,
+    augmentation: Optional[Augmentation] = RELEASE,
 ) -> Iterator[Batch]:
     """The batches of an epoch from `start_batch` on, as process `rank` of `world` sees them.
 
@@ -125,9 +125,20 @@ def normalise(image: np.ndarray, out: np.ndarray) -> None:
 
 
 def _augmented(recipe: Recipe, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    sample = recipe.samples[index]
+    if recipe.augmentation is None:
+        return read_pair_uint8(sample)
     rng = np.random.default_rng([SAMPLE, recipe.seed, recipe.epoch, index])
-    image, mask = read_pair_uint8(recipe.samples[index])
+    image, mask = _aligned(sample)
     if rng.random() < recipe.augmentation.paste and mask is not None:
         donor = recipe.samples[rng.integers(len(recipe.samples))]
-        image, mask = paste_object(image, mask, *read_pair_uint8(donor), rng)
+        image, mask = paste_object(image, mask, *_aligned(donor), rng)
     return augment(image, mask, rng, recipe.augmentation)
+
+
+def _aligned(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """`read_pair_uint8`, with a mask of any size brought to the photo's."""
+    image, mask = read_pair_uint8(sample)
+    if mask is not None and mask.shape != image.shape[:2]:
+        mask = cv2.resize(mask, image.shape[1::-1])
+    return image, mask

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -24,11 +24,15 @@ JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
 class Sample(NamedTuple):
-    """One photo of a data set: `stem` is its path in the image folder, without the suffix."""
+    """One photo of a data set: `stem` is its path in the image folder, without the suffix.
+
+    `any_size`: the mask is a network's map, which may be of another size than the photo.
+    """
 
     stem: str
     image: Path
     mask: Optional[Path]
+    any_size: bool = False
 
 
 def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> List[Sample]:
@@ -97,11 +101,17 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
     return files
 
 
-def check_files(samples: List[Sample]) -> None:
+def check_files(samples: Sequence[Sample]) -> None:
     """Check that each file of `samples` opens, is whole, and that its mask has the photo's size.
 
-    Only headers and ends are read; a file that looks odd there is decoded. Raises InputError,
-    which lists the first ten faults and counts them.
+    Raises InputError, which lists the first ten faults and counts them; see `find_faults`.
+    """
+    _raise_faults(samples[0].image.parent, [fault for _, fault in find_faults(samples)])
+
+
+def find_faults(samples: Sequence[Sample]) -> List[Tuple[Sample, str]]:
+    """The samples with a file that does not open or is not whole, or with a mask of another size,
+    and what is wrong. Only headers and ends are read; what looks odd there is decoded.
     """
     faults = []
     for sample in tqdm(samples, desc="checking files", unit="image", leave=False, delay=2):
@@ -109,14 +119,15 @@ def check_files(samples: List[Sample]) -> None:
             try:
                 read_pair(sample)
             except InputError as error:
-                faults.append(str(error))
-    _raise_faults(samples[0].image.parent, faults)
+                faults.append((sample, str(error)))
+    return faults
 
 
 def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """The photo, RGB uint8 [H, W, 3], and the mask, float32 [H, W] in [0, 1], or None.
 
-    Raises InputError for a file that cannot be read, or a mask of another size than its photo.
+    Raises InputError for a file that cannot be read, or a mask of another size than its photo,
+    where that is not meant to be.
     """
     image, mask = read_pair_uint8(sample)
     return image, None if mask is None else mask / np.float32(255)
@@ -132,7 +143,7 @@ def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     mask = _read_whole(sample.mask, PNG_END, cv2.IMREAD_UNCHANGED)
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() <= 1:
         mask = np.rint(read_mask(sample.mask) * 255).astype("uint8")
-    if mask.shape != image.shape[:2]:
+    if mask.shape != image.shape[:2] and not sample.any_size:
         (height, width), (rows, columns) = image.shape[:2], mask.shape
         raise InputError(
             f"{sample.mask}: is {columns}x{rows}, but its image {sample.image} is {width}x{height}"
@@ -200,7 +211,7 @@ def _looks_whole(sample: Sample) -> bool:
                     return False
         except Exception:  # the fault is for the reader to tell
             return False
-    return len(sizes) == 1
+    return len(sizes) == 1 or sample.any_size
 
 
 def _read_whole(path: Path, end: bytes, mode: int) -> Optional[np.ndarray]:

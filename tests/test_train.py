@@ -51,10 +51,10 @@ def recipe(data, output, flags=""):
     return parse(Recipe, "", f"{FLAGS} --data {data} --output {output} {flags}".split())
 
 
-def start(*flags, launcher=()):
+def start(*flags, launcher=(), tool=TOOL):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-u", *launcher, TOOL, *flags],
+        [sys.executable, "-u", *launcher, tool, *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
