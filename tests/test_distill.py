@@ -79,7 +79,7 @@ def test_online_and_cached_losses_are_equal_without_augmentation(data, network, 
     assert found[0].shape == (6, 5)
     np.testing.assert_allclose(found[0], found[1], atol=1e-3)
     maps = sorted((tmp_path / "maps").glob("*.png"))
-    assert len(maps) == 10 and cv2.imread(str(maps[0]), -1).shape == (64, 64)
+    assert len(maps) == 10 and cv2.imread(str(maps[0]), -1).shape == (96, 96)
 
 
 def test_the_log_shows_how_the_student_agrees(data, network, tmp_path):
