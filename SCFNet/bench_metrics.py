@@ -108,7 +108,7 @@ def scale_workers(images: int) -> List[Dict[str, object]]:
             for path, image in zip(pair[1:], example(seed=i)):
                 write_png(path, image)
             pairs.append(pair)
-        task = Task("made up", "made up", [pairs[i % 8] for i in range(images)], [])
+        task = Task("made up", "made up", [pairs[i % 8] for i in range(images)], [], [])
         for workers in (1, 2):
             start = time.perf_counter()
             score_tasks([task], "paper", workers)

@@ -104,6 +104,7 @@ def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str
             "set": result.data,
             "images": result.score.count,
             "missing": result.missing,
+            "extra": result.extra,
             "unreadable": result.unreadable,
             "empty_masks": result.score.empty,
             **costs.get(result.method, NO_COST)._asdict(),
@@ -204,12 +205,16 @@ def _mark_best(values: List[Optional[float]], lower_is_better: bool) -> List[str
 
 def _incomplete(result: Result) -> str:
     """What an average leaves out, or nothing."""
-    absent = [
-        f"{len(names)} {what} ({name_some(names)})"
-        for names, what in ((result.missing, "missing"), (result.unreadable, "unreadable"))
-        if names
-    ]
-    if not absent:
+    left_out = ", ".join(
+        f"{len(stems)} {what} ({name_some(stems)})"
+        for stems, what in (
+            (result.missing, "missing"),
+            (result.unreadable, "unreadable"),
+            (result.extra, "without mask"),
+        )
+        if stems
+    )
+    if not left_out:
         return ""
     total = result.score.count + len(result.missing) + len(result.unreadable)
-    return f"{result.data}: averaged over {result.score.count} of {total}; {', '.join(absent)}."
+    return f"{result.data}: averaged over {result.score.count} of {total} images; {left_out}."

@@ -4,17 +4,15 @@ import multiprocessing
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import cv2
 from tqdm import tqdm
 
 from datasets.files import InputError
 from datasets.images import read_grey
-from datasets.sod import list_folder, list_pairs
+from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS, Score
-
-T = TypeVar("T")
 
 CHUNK = 16  # images that a worker scores at a time
 SHOWN = 5  # names that an error lists; the others are counted
@@ -29,21 +27,23 @@ class Pair(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One cell of the table: a method's maps of a data set, by stem, and what is amiss."""
+    """One cell of the table: a method's maps of a data set, and by stem what has no partner."""
 
     method: str
     data: str
     pairs: List[Pair]
     missing: List[str]
+    extra: List[str]
 
 
 class Result(NamedTuple):
-    """The scores of a task over the maps that were there and could be read."""
+    """The scores of a task over the maps that were there and could be read; by stem, the rest."""
 
     method: str
     data: str
     score: Score
     missing: List[str]
+    extra: List[str]
     unreadable: List[str]
 
 
@@ -55,38 +55,6 @@ def name_some(names: List[str]) -> str:
     """The first names, and how many more there are."""
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def named_path(text: str) -> Tuple[str, Path]:
-    """Name and path of 'NAME=PATH', or of a folder or file, which is named after itself."""
-    name, equals, path = text.partition("=")
-    whole = Path(text)
-    if not equals or whole.exists():
-        return whole.stem if whole.is_file() else whole.name, whole
-    return name, Path(path)
-
-
-def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
-    """The named items as a dict. Raises InputError where two have the same name."""
-    named: Dict[str, T] = {}
-    for name, item in items:
-        if name in named:
-            raise InputError(f"{name}: is named twice; give each its own name, as NAME=PATH")
-        named[name] = item
-    return named
-
-
-def plan(
-    sets: Dict[str, Dict[str, Path]], methods: Dict[str, Dict[str, Path]], allow_missing: bool
-) -> List[Task]:
-    """A task for each set, by name the masks by stem, and method, by name the maps' folder of
-    each set. Raises InputError as `pair_maps` does.
-    """
-    return [
-        pair_maps(method, data, folders[data], masks, allow_missing)
-        for data, masks in sets.items()
-        for method, folders in methods.items()
-    ]
 
 
 def pair_maps(
@@ -114,7 +82,7 @@ def pair_maps(
         raise InputError(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
-    return Task(method, data, pairs, missing)
+    return Task(method, data, pairs, missing, extra)
 
 
 def score_tasks(
@@ -155,7 +123,7 @@ def score_tasks(
                     f" be scored ({name_some(names)}): {faults[0][1]};"
                     " --allow-missing averages over the rest"
                 )
-            results.append(Result(task.method, task.data, score, task.missing, names))
+            results.append(Result(task.method, task.data, score, task.missing, task.extra, names))
     return results
 
 
@@ -179,25 +147,3 @@ def _score_chunk(
         except ValueError as error:
             faults.append((pair.stem, f"{pair.map}: {error}"))
     return score, values, faults
-
-
-def predict_sets(
-    weights: Path, device: str, roots: List[Path], folder: Path, allow_missing: bool
-) -> None:
-    """Write the map of every photo of the data sets `roots` to `folder`/SET/STEM.png.
-
-    Raises InputError for a checkpoint that does not fit, and for photos that cannot be read: with
-    `allow_missing` they have no map.
-    """
-    from SCFNet.inputs import Job
-    from SCFNet.pipeline import Style, predict_jobs
-    from SCFNet.predictor import Predictor
-
-    jobs = [
-        Job(sample.image, (folder / root.resolve().name / f"{sample.stem}.png",))
-        for root in roots
-        for sample in list_pairs(root, "test")
-    ]
-    errors = predict_jobs(Predictor(weights, device=device), jobs, Style())
-    if errors and not allow_missing:
-        raise InputError(f"{len(errors)} of {len(jobs)} photos failed: {errors[0]}")

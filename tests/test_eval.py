@@ -15,9 +15,10 @@ from PIL import Image
 from datasets.files import InputError
 from datasets.images import read_grey
 from datasets.sod import list_folder
+from SCFNet.evaluation import named_path
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.report import Cost, paper_table, read_costs
-from SCFNet.scoring import CHUNK, Pair, Result, Task, named_path, pair_maps, plan, score_tasks
+from SCFNet.scoring import CHUNK, Pair, Result, Task, pair_maps, score_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -36,9 +37,8 @@ def maps(tmp_path):
 
 
 def score_folder(maps, protocol="paper", workers=1, allow_missing=False, per_image=None):
-    masks = list_folder(REFERENCE / "gt")
-    tasks = plan({"set": masks}, {"method": {"set": maps}}, allow_missing)
-    return score_tasks(tasks, protocol, workers, allow_missing, per_image)[0]
+    task = pair_maps("method", "set", maps, list_folder(REFERENCE / "gt"), allow_missing)
+    return score_tasks([task], protocol, workers, allow_missing, per_image)[0]
 
 
 def test_one_set_and_many_methods_give_a_table_and_all_files(tmp_path, maps):
@@ -124,14 +124,16 @@ def test_missing_map_stops_with_count_and_names(maps):
     assert (result.score.count, result.missing) == (6, ["0002", "0005"])
     table = paper_table([result], "paper", {})
     assert "| method \\* |" in table
-    assert "averaged over 6 of 8; 2 missing (0002, 0005)" in table
+    assert "averaged over 6 of 8 images; 2 missing (0002, 0005)" in table
 
 
 def test_extra_map_stops_with_count_and_names(maps):
     shutil.copy(maps / "0000.png", maps / "other.png")
     with pytest.raises(InputError, match=r"1 maps have no mask \(other\)"):
         score_folder(maps)
-    assert score_folder(maps, allow_missing=True).score.count == 8
+    result = score_folder(maps, allow_missing=True)
+    assert result.score.count == 8
+    assert "1 without mask (other)" in paper_table([result], "paper", {})
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -142,7 +144,7 @@ def test_unreadable_map_stops_with_count_and_names(maps, workers):
         score_folder(maps, workers=workers)
     result = score_folder(maps, workers=workers, allow_missing=True)
     assert (result.score.count, result.unreadable) == (6, ["0003", "0004"])
-    assert "averaged over 6 of 8; 2 unreadable" in paper_table([result], "paper", {})
+    assert "averaged over 6 of 8 images; 2 unreadable" in paper_table([result], "paper", {})
 
 
 def test_nothing_to_average_stops_even_with_allow_missing(maps, tmp_path):
@@ -162,7 +164,7 @@ def test_workers_and_chunks_change_nothing(protocol):
         Pair(path.stem, REFERENCE / "maps" / path.name, path)
         for path in sorted((REFERENCE / "gt").iterdir())
     ]
-    task = Task("m", "s", pairs * (2 * CHUNK // len(pairs) + 1), [])
+    task = Task("m", "s", pairs * (2 * CHUNK // len(pairs) + 1), [], [])
     seen = []
     alone = score_tasks([task], protocol, per_image=lambda *values: seen.append(values))[0]
     both = score_tasks([task], protocol, workers=2)[0]
@@ -195,8 +197,8 @@ class FixedScore(PROTOCOLS["paper"]):
 
 def test_best_two_are_marked_as_printed():
     values = {"a": (0.1, 0.8, 0.7), "b": (0.2, 0.9, 0.7), "c": (0.10001, 0.7, 0.5)}
-    results = [Result(name, "S", FixedScore(v), [], []) for name, v in values.items()]
-    results.append(Result("d", "T", FixedScore((0.3, 0.3, 0.3)), [], []))
+    results = [Result(name, "S", FixedScore(v), [], [], []) for name, v in values.items()]
+    results.append(Result("d", "T", FixedScore((0.3, 0.3, 0.3)), [], [], []))
     lines = paper_table(results, "paper", {"a": Cost(8e5, None)}).splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:6]]
     assert rows[0] == ["a", "0.80", "-", "**0.100**", "_0.800_", "**0.700**", "-", "-", "-"]

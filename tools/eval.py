@@ -26,19 +26,17 @@ The ablation of the paper's Table 3, a command for each row, and one for the tab
 
 import argparse
 import sys
-import tempfile
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.files import write_atomically
-from datasets.sod import MASK_FOLDERS, list_folder, list_masks
 from SCFNet.cli import run
+from SCFNet.evaluation import evaluate
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.plots import plot_f_thresholds, plot_precision_recall
-from SCFNet.report import cost_of, paper_table, per_image_csv, read_costs, to_csv, to_json
-from SCFNet.scoring import by_name, named_path, plan, predict_sets, score_tasks
+from SCFNet.report import paper_table, per_image_csv, read_costs, to_csv, to_json
 
 
 def main() -> int:
@@ -48,7 +46,9 @@ def main() -> int:
     what = parser.add_argument_group("what to score")
     masks = what.add_mutually_exclusive_group(required=True)
     masks.add_argument("--masks", type=Path, metavar="DIR", help="the masks of one set")
-    masks.add_argument("--data", nargs="+", type=Path, metavar="SET", help="folders with mask/")
+    masks.add_argument(
+        "--data", nargs="+", type=Path, default=(), metavar="SET", help="folders with mask/"
+    )
     what.add_argument("--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="maps by method")
     what.add_argument(
         "--weights", nargs="+", default=[], metavar="[NAME=]FILE", help="predict with these"
@@ -78,30 +78,20 @@ def main() -> int:
         parser.error("--workers must be at least 1")
 
     costs = read_costs(args.costs) if args.costs else {}
-    methods = by_name(map(named_path, args.maps))
-    if args.data:
-        sets = by_name((root.resolve().name, list_masks(root)) for root in args.data)
-    else:
-        place = args.masks.resolve()
-        if place.name.lower() in (*MASK_FOLDERS, "gt"):
-            place = place.parent
-        sets = {place.name: list_folder(args.masks)}
-
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        for name, weights in by_name(map(named_path, args.weights)).items():
-            methods = by_name(
-                [*methods.items(), (name, (args.save_maps or Path(temporary)) / name)]
-            )
-            costs[name] = cost_of(weights)
-            predict_sets(weights, args.device, args.data, methods[name], args.allow_missing)
-        folders = {
-            method: {data: root / data if args.data else root for data in sets}
-            for method, root in methods.items()
-        }
-        tasks = plan(sets, folders, args.allow_missing)
-        per_image = stack.enter_context(per_image_csv(args.per_image)) if args.per_image else None
-        results = score_tasks(tasks, args.protocol, args.workers, args.allow_missing, per_image)
-
+    with per_image_csv(args.per_image) if args.per_image else nullcontext() as per_image:
+        results, found = evaluate(
+            args.masks,
+            args.data,
+            args.maps,
+            args.weights,
+            args.device,
+            args.save_maps,
+            args.protocol,
+            args.workers,
+            args.allow_missing,
+            per_image,
+        )
+    costs.update(found)
     print(paper_table(results, args.protocol, costs))
     if args.json:
         write_atomically(args.json, to_json(results, args.protocol, costs).encode())
