@@ -104,7 +104,7 @@ def export(
 def _photo(size: int) -> np.ndarray:
     from skimage.data import astronaut
 
-    return network_input(astronaut(), size)[None]
+    return network_input([astronaut()], size)
 
 
 def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:

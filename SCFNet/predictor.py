@@ -58,7 +58,7 @@ class Predictor:
         """
         if isinstance(images, np.ndarray):
             return self([images], align_corners)[0]
-        maps = self._run(np.stack([network_input(image, self.size) for image in images]))
+        maps = self._run(network_input(images, self.size))
         return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,25 +82,33 @@ def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     return _default_predictor().predict(path)
 
 
-def network_input(image: np.ndarray, size: int) -> np.ndarray:
-    """RGB uint8 [H, W, 3] normalised and resized: float32 [3, size, size].
+def network_input(images: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """RGB uint8 images [H, W, 3], each normalised and resized: float32 [N, 3, size, size].
 
-    Bilinear without antialiasing, half-pixel centres. Only the rows that count become float: a
-    huge photo is never converted as a whole. Raises ValueError for any other array.
+    Bilinear without antialiasing, half-pixel centres. Raises ValueError for any other array.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
-    last = image.shape[0] - 1
-    where = np.clip((np.arange(size) + 0.5) * (image.shape[0] / size) - 0.5, 0, last)
+    batch = np.empty((len(images), 3, size, size), "float32")
+    for image, planes in zip(images, batch):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
+        rows = _rows_at(image, size) if len(image) > 2 * size else image.astype("float32")
+        small = cv2.resize(rows, (size, size), interpolation=cv2.INTER_LINEAR)
+        np.subtract(small.transpose(2, 0, 1), MEAN[:, None, None], out=planes)
+        planes /= STD[:, None, None]
+    return batch
+
+
+def _rows_at(image: np.ndarray, size: int) -> np.ndarray:
+    """The image [H, W, 3] resized to `size` rows, float32 [size, W, 3]: of a huge photo only the
+    rows that count become floats.
+    """
+    last = len(image) - 1
+    where = np.clip((np.arange(size) + 0.5) * (len(image) / size) - 0.5, 0, last)
     above = where.astype(int)
     rows = image[above].astype("float32")
     weight = (where - above).astype("float32")[:, None, None]
     rows += (image[np.minimum(above + 1, last)] - rows) * weight
-    small = cv2.resize(rows, (size, size), interpolation=cv2.INTER_LINEAR)
-    planes = np.ascontiguousarray(small.transpose(2, 0, 1))
-    planes -= MEAN[:, None, None]
-    planes /= STD[:, None, None]
-    return planes
+    return rows
 
 
 def resize_map(

@@ -2,6 +2,7 @@
 
     python tools/benchmark.py              # the networks: Params, FLOPs, MACCs, latency, memory
     python tools/benchmark.py --models M3_0.5 R50 --engines dygraph static --batches 1 8
+    python tools/benchmark.py --deploy     # ONNX Runtime against Paddle; predicting a folder
     python tools/benchmark.py --metrics    # the measures of tools/eval.py against other ways
 
 The paper's figure 3, F against Params, FLOPs, FPS and MACCs, of networks that tools/eval.py has
@@ -36,6 +37,8 @@ def main() -> int:
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--metrics", action="store_true", help="measure tools/eval.py's measures")
     subject.add_argument("--plot", type=Path, metavar="FILE", help="draw figure 3 of these results")
+    subject.add_argument("--deploy", action="store_true", help="measure the ONNX engine")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="for --deploy; default: made")
     parser.add_argument("--models", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
     parser.add_argument("--engines", nargs="+", default=["dygraph"], choices=["dygraph", "static"])
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N (default: auto)")
@@ -56,6 +59,10 @@ def main() -> int:
         from SCFNet import bench_metrics
 
         tables = [bench_metrics.compare(rounds=50), bench_metrics.scale_workers(images=1000)]
+    elif args.deploy:
+        from SCFNet import bench_deploy
+
+        tables = [bench_deploy.measure_all(args.photos)]
     else:
         from SCFNet import bench_models
 

@@ -1,0 +1,154 @@
+"""Speed of deployment: the ONNX engine against Paddle, and a folder against the network alone."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.images import write_image
+from SCFNet.engines import INPUT, OUTPUT, Engine, open_onnx, open_paddle
+from SCFNet.inputs import plan_jobs
+from SCFNet.pipeline import Style, in_parallel, predict_jobs
+from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
+
+ROOT = Path(__file__).resolve().parents[1]
+Row = Dict[str, object]
+
+
+def measure_all(folder: Optional[Path] = None, rounds: int = 5) -> List[Row]:
+    """A row per comparison, on the CPU with the default weights: what is measured, what it is
+    measured against, their ratio, and the ratio to reach.
+
+    The two sides of a ratio take turns for `rounds` rounds, and the best of each counts, so that
+    other work on the machine weighs on both. `folder` holds the photos; by default 300 are made.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        photos = folder or make_photos(Path(temporary) / "photos", 300)
+        with tqdm(total=3, desc="measuring", leave=False) as bar:
+            rows = [_network_row(rounds)]
+            bar.update()
+            rows.append(_process_row(next(photos.glob("*.*")), Path(temporary), rounds))
+            bar.update()
+            rows += _folder_rows(photos, Path(temporary), rounds)
+    return rows
+
+
+def make_photos(folder: Path, count: int) -> Path:
+    """`count` JPEG photos of 481 x 321, the size of SOD's: crops of one photo. The folder."""
+    from skimage.data import retina
+
+    photo = retina()
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        top, left = rng.integers(0, 1411 - 481, 2)
+        write_image(folder / f"{i:05}.jpg", photo[top : top + 321, left : left + 481])
+    return folder
+
+
+def best_in_turns(runs: Dict[str, Callable[[], object]], rounds: int) -> Dict[str, float]:
+    """The shortest time of each of `runs`, in seconds; they take turns."""
+    times: Dict[str, List[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(values) for name, values in times.items()}
+
+
+def _row(what: str, value: float, against: str, other: float, unit: str, reach: str) -> Row:
+    return {
+        "what": what,
+        "value": f"{value:.4g} {unit}",
+        "against": against,
+        "its value": f"{other:.4g} {unit}",
+        "ratio": value / other,
+        "to reach": reach,
+    }
+
+
+def _network_row(rounds: int) -> Row:
+    engines = [open_paddle(DEFAULT_WEIGHTS, "cpu", None)]
+    engines.append(open_onnx(DEFAULT_WEIGHTS.with_suffix(".onnx")))
+    x = np.random.default_rng(0).standard_normal((1, 3, 352, 352)).astype("float32")
+
+    def run(engine: Engine) -> Callable[[], object]:
+        engine.run(x)
+        return lambda: engine.run(x)
+
+    best = best_in_turns({engine.name: run(engine) for engine in engines}, 20 * rounds)
+    what = "network, batch 1, 352 x 352, ONNX engine"
+    return _row(what, best["onnx"] * 1e3, "dygraph", best["paddle"] * 1e3, "ms", "<= 0.2")
+
+
+def _process_row(photo: Path, temporary: Path, rounds: int) -> Row:
+    def run(engine: str) -> Callable[[], object]:
+        command = [sys.executable, str(ROOT / "tools" / "predict.py"), str(photo)]
+        command += ["--device", "cpu", "--engine", engine, "--output", str(temporary / "one")]
+        return lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+    best = best_in_turns({engine: run(engine) for engine in ("onnx", "paddle")}, rounds)
+    what = "predict.py one.jpg, ONNX engine"
+    return _row(what, best["onnx"], "Paddle engine", best["paddle"], "s", "<= 0.25")
+
+
+def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
+    """In a process of its own, whose peak memory then is that of the run."""
+    code = "from SCFNet.bench_deploy import folder_process; folder_process()"
+    command = [sys.executable, "-c", code, str(photos), str(temporary / "masks"), str(rounds)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    seen = json.loads(done.stdout)
+    what = f"folder of {seen['photos']} photos, masks written"
+    alone = "network alone, one photo after another"
+    beside = "network alone, photos side by side"
+    return [
+        _row(what, seen["folder"], alone, seen["alone"], "images/s", ">= 0.75"),
+        _row(what, seen["folder"], beside, seen["beside"], "images/s", ""),
+        _row("peak memory of that run", seen["peak"], "the limit", 400, "MB", "< 1"),
+    ]
+
+
+def folder_process() -> None:
+    """Print, as JSON, the images/s of a folder and of the network alone, and the peak memory."""
+    import onnxruntime
+
+    photos, output, rounds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    exported = DEFAULT_WEIGHTS.with_suffix(".onnx")
+    predictor = Predictor(exported)
+    jobs = plan_jobs([str(photos)], output, [".png"])
+    predict_jobs(predictor, jobs, Style())
+    peak = _peak_memory()
+
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    engine = open_onnx(exported)
+    x = np.zeros((1, 3, 352, 352), "float32")
+    count = 100
+    best = best_in_turns(
+        {
+            "threads": lambda: [session.run([OUTPUT], {INPUT: x}) for _ in range(count)],
+            "loop": lambda: [engine.run(x) for _ in range(count)],
+            "beside": lambda: list(in_parallel(engine.run, [x] * count)),
+            "folder": lambda: predict_jobs(predictor, jobs, Style()),
+        },
+        rounds,
+    )
+    speed = {
+        "photos": len(jobs),
+        "folder": len(jobs) / best["folder"],
+        "alone": count / min(best["threads"], best["loop"]),
+        "beside": count / best["beside"],
+        "peak": peak,
+    }
+    print(json.dumps(speed))
+
+
+def _peak_memory() -> float:
+    """This process's, in MB. `getrusage` would count the parent's too, from before the exec."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
