@@ -42,22 +42,20 @@ def augment(
 ) -> Pair:
     """One random variant of a photo, RGB uint8 [H, W, 3], and its mask, uint8 [H, W], or None.
 
-    In the release's order: Gaussian blur, contrast and brightness with a clip, a crop of up to
-    1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.
-    The release normalises before it crops, in floats. Here the photo stays uint8, and is
+    Gaussian blur, a crop of up to 1/8 of each side, contrast and brightness with a clip, a
+    horizontal and a vertical flip; blur and colour leave the mask alone. The release crops after
+    the colours, and after it has normalised, in floats. Here the photo stays uint8, and is
     normalised after the loader's resize: normalisation is affine and bilinear weights sum to 1,
     so the two commute, and the distribution is the same up to rounding to one grey level.
     """
     if rng.random() < BLUR_CHANCE:
-        size = (
-            int(rng.integers(*BLUR_SIZES)) | 1
-        )  # even sizes become odd: 3 is half as likely as 5, 7, 9
+        size = int(rng.integers(*BLUR_SIZES)) | 1  # 3 is half as likely as 5, 7 and 9
         image = cv2.GaussianBlur(image, (size, size), 0)
+    image, mask = _crop(image, mask, rng, settings.crop)
     contrast, brightness = rng.uniform(*CONTRAST), float(rng.integers(*BRIGHTNESS))
     image = cv2.addWeighted(image, contrast, image, 0, brightness)  # rounds and clips
     if settings.colour:
         image = _shift_colour(image, rng)
-    image, mask = _crop(image, mask, rng, settings.crop)
     for axis, chance in ((1, HORIZONTAL_FLIP), (0, VERTICAL_FLIP)):  # OpenCV's 1 is left to right
         if rng.random() < chance:
             image, mask = cv2.flip(image, axis), None if mask is None else cv2.flip(mask, axis)
