@@ -13,6 +13,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -286,7 +287,10 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
         "weights": weights,
         "average": arrays(run.average.state_dict()) if run.average else {},
         "optimizer": optimizer_state(run),
-        "scaler": {key: np.asarray(value) for key, value in run.scaler.state_dict().items()},
+        "scaler": {
+            key: np.asarray(value) if hasattr(value, "shape") else value
+            for key, value in run.scaler.state_dict().items()
+        },
         "step": run.step,
         "steps_per_epoch": steps_per_epoch,
         "best": run.best,
@@ -323,6 +327,7 @@ def arrays(state: Dict[str, Tensor]) -> StateDict:
     return {key: np.asarray(tensor.numpy()) for key, tensor in state.items()}
 
 
+@lru_cache(maxsize=None)
 def git_commit() -> str:
     """The commit of this repository, '-dirty' where files were changed; '' outside of git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]

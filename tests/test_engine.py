@@ -277,6 +277,14 @@ def test_impossible_flags_are_refused(flags, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("device", ["tpu", "cpu:1", "gpu:x", "gpu", "gpu:7"])
+def test_devices_that_are_not_there_are_refused(device):
+    if device.startswith("gpu") and paddle.device.cuda.device_count():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=f"--device {device}"):
+        engine.start_devices(device)
+
+
 def test_imagenet_offline_says_which_file_goes_where(monkeypatch):
     def offline(_):
         raise RuntimeError("no network")

@@ -1,0 +1,87 @@
+"""Speed of distilling on one core: from a cache and beside the teacher, and filling the cache."""
+
+import tempfile
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.augment import RELEASE
+from datasets.loader import Recipe as LoadRecipe
+from datasets.loader import load_batch
+from datasets.sod import Sample
+from SCFNet.bench_training import BATCH, alternate, write_photos
+from SCFNet.checkpoint import save_weights
+from SCFNet.device import paddle, set_device
+from SCFNet.engine import Target, new_run, train_step
+from SCFNet.net import SCFNet
+from SCFNet.recipe import DistillRecipe
+from SCFNet.teacher import decode, filled, open_teacher
+
+SIDE = 224
+
+
+def compare(rounds: int) -> List[Dict[str, object]]:
+    """A row per way to distil an M3_0.5 from an R50: its time an image, that of what it is
+    compared with, and their ratio. The two take turns, `rounds` times; medians of the time on a
+    CPU's core.
+    """
+    set_device("cpu")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pairs = write_photos(folder)
+        photos = [sample._replace(mask=None) for sample in pairs]
+        save_weights(SCFNet(backbone="R50"), folder / "R50.pdparams")
+        recipe = DistillRecipe(
+            teacher=str(folder / "R50.pdparams"),
+            pretrained="none",
+            batch_size=BATCH,
+            teacher_size=SIDE,
+        )
+        teacher = open_teacher(recipe)
+        batch = paddle.to_tensor(decode(photos, folder, SIDE).batch)
+        cached = filled(teacher, photos, folder / "maps")
+        dice = steps(recipe, pairs)
+
+        def fill() -> None:
+            with tempfile.TemporaryDirectory() as maps:
+                filled(teacher, photos, Path(maps))
+
+        ways = {
+            ("a step from the cache", "of training, dice"): (dice, steps(recipe, cached)),
+            ("a step beside the teacher", "of training, dice"): (
+                dice,
+                steps(recipe, photos, lambda images, _: teacher.run(images)),
+            ),
+            ("filling the cache", "of the teacher alone"): (lambda: teacher.run(batch), fill),
+        }
+        rows = []
+        for (part, other), calls in tqdm(ways.items(), disable=None):
+            its, ours = alternate(*calls, rounds)
+            rows.append(
+                {
+                    f"R50 teaches M3_0.5, {SIDE} px": part,
+                    "ms an image": 1000 * ours / BATCH,
+                    "compared with": other,
+                    "its ms an image": 1000 * its / BATCH,
+                    "ratio": ours / its,
+                }
+            )
+    return rows
+
+
+def steps(
+    recipe: DistillRecipe, samples: Sequence[Sample], target: Optional[Target] = None
+) -> Callable[[], object]:
+    """A step of a new student on a batch that is loaded and augmented for it."""
+    run = new_run(recipe)
+    loading = LoadRecipe(samples, RELEASE, seed=0, epoch=0)
+
+    def step() -> np.ndarray:
+        images, masks = load_batch(loading, range(BATCH), SIDE)
+        images = paddle.to_tensor(images)
+        wanted = target(images, None) if target else paddle.to_tensor(masks)
+        return train_step(run, recipe, images, wanted, rate=0.001, kernel=1)
+
+    return step
