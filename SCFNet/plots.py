@@ -86,7 +86,7 @@ def _plot_methods(
     ylabel: str,
     path: PathLike,
 ) -> None:
-    """A panel per set; the y axis leaves out the steep ends, where little can be told apart."""
+    """A panel per set. The y axis holds what lies between 0.05 and 0.95: the ends are steep."""
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
     figure, axes = _new_figure(len(sets), width=4.6, height=4)
@@ -98,10 +98,10 @@ def _plot_methods(
         (lines[result.method],) = ax.plot(*curve(result), stroke, color=colour, linewidth=1.6)
     for ax, data in zip(axes, sets):
         ax.set(title=data, xlabel=xlabel, xlim=(0, 1))
-    y = np.concatenate([curve(result)[1] for result in results])
-    axes[0].set_ylabel(ylabel)
+    x, y = np.concatenate([curve(result) for result in results], axis=1)
     top = max(np.ceil(10 * y.max()), 1) / 10
-    axes[0].set_ylim(min(np.floor(10 * np.quantile(y, 0.05)) / 10, top - 0.1), top)
+    lowest = y[(x > 0.05) & (x < 0.95)].min(initial=top - 0.1)
+    axes[0].set(ylabel=ylabel, ylim=(np.floor(10 * lowest) / 10, top))
     figure.legend(lines.values(), lines, loc="outside right upper", frameon=False)
     _save(figure, path)
 
