@@ -122,3 +122,11 @@ def test_a_missing_results_file_is_one_line(tmp_path):
     assert (
         done.stderr == f"error: {tmp_path / 'r.json'}: cannot be read: No such file or directory\n"
     )
+
+
+def test_wrong_usage_is_one_line():
+    assert "at least 1" in run_tool("--batches", 0).stderr
+    done = run_tool("--models", "M3_0.5", "--device", "fpga")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: --device fpga")
+    assert "Traceback" not in done.stderr

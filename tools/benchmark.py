@@ -51,6 +51,8 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the rows in this file")
     args = parser.parse_args()
+    if min(args.batches) < 1:
+        parser.error("--batches must be at least 1")
 
     if args.plot:
         figure = args.plot.with_suffix(".png")
