@@ -92,16 +92,19 @@ def score_tasks(
     allow_missing: bool = False,
     per_image: Optional[PerImage] = None,
 ) -> List[Result]:
-    """Score every task by `protocol`, a name of PROTOCOLS, in `workers` processes.
+    """Score every task by `protocol`, a name of PROTOCOLS, in `workers` processes of one thread.
 
     Raises InputError, with count and first names, for files that cannot be read; with
     `allow_missing` only if a task has no file that can. Memory does not grow with the tasks.
     """
     with ExitStack() as stack:
-        run = map
         if workers > 1:
             context = multiprocessing.get_context("spawn")
             run = stack.enter_context(context.Pool(workers, initializer=_start_worker)).imap
+        else:
+            stack.callback(cv2.setNumThreads, cv2.getNumThreads())
+            cv2.setNumThreads(1)
+            run = map
         total = sum(len(task.pairs) for task in tasks)
         bar = stack.enter_context(tqdm(total=total, unit="map", desc="scoring", disable=None))
         results = []

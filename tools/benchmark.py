@@ -62,7 +62,7 @@ def main() -> int:
     if args.metrics:
         from SCFNet import bench_metrics
 
-        tables = [bench_metrics.compare(rounds=50), bench_metrics.scale_workers(images=1000)]
+        tables = [bench_metrics.compare(rounds=50), bench_metrics.scale_workers(images=2000)]
     elif args.deploy:
         from SCFNet import bench_deploy
 
