@@ -128,7 +128,7 @@ def folder_process() -> None:
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     engine = open_onnx(exported)
     x = np.zeros((1, 3, 352, 352), "float32")
-    count = 100
+    count = min(100, len(jobs))
     best = best_in_turns(
         {
             "threads": lambda: [session.run([OUTPUT], {INPUT: x}) for _ in range(count)],

@@ -91,24 +91,32 @@ def network_input(images: Sequence[np.ndarray], size: int) -> np.ndarray:
     for image, planes in zip(images, batch):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
-        rows = _rows_at(image, size) if len(image) > 2 * size else image.astype("float32")
-        small = cv2.resize(rows, (size, size), interpolation=cv2.INTER_LINEAR)
+        if max(image.shape) > 2 * size:
+            small = _shrink(image, size)
+        else:
+            small = cv2.resize(image.astype("float32"), (size, size))
         np.subtract(small.transpose(2, 0, 1), MEAN[:, None, None], out=planes)
         planes /= STD[:, None, None]
     return batch
 
 
-def _rows_at(image: np.ndarray, size: int) -> np.ndarray:
-    """The image [H, W, 3] resized to `size` rows, float32 [size, W, 3]: of a huge photo only the
-    rows that count become floats.
+def _shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """What `cv2.resize` does for floats, float32 [size, size, 3]: of a huge photo only the rows and
+    columns that count are looked at.
     """
-    last = len(image) - 1
-    where = np.clip((np.arange(size) + 0.5) * (len(image) / size) - 0.5, 0, last)
-    above = where.astype(int)
-    rows = image[above].astype("float32")
-    weight = (where - above).astype("float32")[:, None, None]
-    rows += (image[np.minimum(above + 1, last)] - rows) * weight
-    return rows
+    (top, bottom, down), (left, right, across) = (_taps(n, size) for n in image.shape[:2])
+    columns = np.concatenate([left, right])
+    rows = image[top].take(columns, 1).astype("float32")
+    rows += (image[bottom].take(columns, 1) - rows) * down[:, None, None]
+    small, beside = rows[:, :size], rows[:, size:]
+    return small + (beside - small) * across[:, None]
+
+
+def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `after` samples: the two neighbours among `before`, the weight of the second."""
+    where = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
+    first = where.astype(int)
+    return first, np.minimum(first + 1, before - 1), (where - first).astype("float32")
 
 
 def resize_map(

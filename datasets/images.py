@@ -3,11 +3,11 @@
 import contextlib
 import warnings
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from datasets.files import InputError, PathLike, check_is_file, write_atomically
 
@@ -72,14 +72,11 @@ def write_png(path: PathLike, image: np.ndarray) -> None:
 
 
 def _decode(path: PathLike, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    """`convert` of the first frame, upright. Every fault of the file becomes an InputError."""
+    """`convert` of the opened file, upright. Every fault of the file becomes an InputError."""
     try:
         check_is_file(path)
         with Image.open(path, formats=FORMATS) as image:
-            image.load()
-            with contextlib.suppress(Exception):  # damaged EXIF data does not cost us the photo
-                ImageOps.exif_transpose(image, in_place=True)
-            return convert(image)
+            return _upright(convert(image), image)
     except InputError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -91,8 +88,43 @@ def _decode(path: PathLike, convert: Callable[[Image.Image], np.ndarray]) -> np.
         ) from error
 
 
+def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """`pixels` of `image` turned and mirrored by its EXIF orientation."""
+    orientation = 1
+    with contextlib.suppress(Exception):  # damaged EXIF data does not cost us the photo
+        orientation = image.getexif().get(0x0112, 1)
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """RGB uint8 [H, W, 3]. In strips: of a huge image no second full-size copy is made."""
+    """RGB uint8 [H, W, 3]."""
+    pixels = _whole_jpeg(image)
+    return _in_strips(image) if pixels is None else pixels
+
+
+def _whole_jpeg(image: Image.Image) -> Optional[np.ndarray]:
+    """The pixels by OpenCV, which is twice as fast, of a grey or RGB JPEG file that has its end
+    mark (OpenCV accepts truncated files); else None.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
+        return None
+    image.fp.seek(0)
+    data = image.fp.read()
+    if not data.endswith(b"\xff\xd9"):
+        return None
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(data, "uint8"), flags)
+
+
+def _in_strips(image: Image.Image) -> np.ndarray:
+    """RGB uint8 [H, W, 3]; of a huge image no second full-size copy is made on the way."""
+    image.load()
     width, height = image.size
     array = np.empty((height, width, 3), "uint8")
     deep = _is_deep(image)

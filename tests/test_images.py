@@ -44,6 +44,21 @@ def test_exif_orientation_is_applied(tmp_path, photo, orientation):
     }[orientation]
     path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
     np.testing.assert_array_equal(read_image(path), photo)
+    for name in ("a.jpg", "a.tiff", "a.webp"):
+        path = save(tmp_path / name, np.ascontiguousarray(stored), exif=exif, quality=95)
+        assert np.abs(read_image(path).astype(int) - photo).mean() < 4
+    grey = save(tmp_path / "m.png", np.ascontiguousarray(stored[..., 0]), exif=exif)
+    np.testing.assert_allclose(read_mask(grey), photo[..., 0] / 255, atol=1e-6)
+
+
+def test_jpeg_pixels_are_pillows(tmp_path, photo):
+    for mode in ("RGB", "L"):
+        path = tmp_path / f"{mode}.jpg"
+        Image.fromarray(photo).convert(mode).save(path)
+        expected = np.asarray(Image.open(path).convert("RGB"))
+        np.testing.assert_array_equal(read_image(path), expected)
+        path.write_bytes(path.read_bytes() + b"a camera's own data")
+        np.testing.assert_array_equal(read_image(path), expected)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".gif", ".webp", ".jpg"])
