@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -225,7 +226,9 @@ def interrupt(many, output, how):
     """Run the tool on `many`, send the signal `how` after some photos; (exit code, stderr)."""
     command = [sys.executable, str(ROOT / "tools" / "predict.py"), str(many)]
     command += ["--output", str(output), "--device", "cpu"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # a background job of a shell ignores Ctrl-C, and would hand that down
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up and len(list(output.glob("*.png"))) < 3:
             time.sleep(0.005)
