@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SCFNet import loss
+from SCFNet import bench_loading, loss
+from SCFNet.bench_training import obvious_fs_loss
 from SCFNet.device import paddle
 
 DATA = Path(__file__).parent / "data"
@@ -101,6 +102,13 @@ def test_fs_loss_halves_the_weight_of_each_deeper_map(arrays):
     maps = [logits, -logits, 2 * logits, logits * 0]
     expected = sum(float(loss.sp_loss(m, mask, 5)) / 2**i for i, m in enumerate(maps))
     assert float(loss.fs_loss(maps, mask, 5)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_benchmark_compares_equal_losses():
+    mask = tensor(bench_loading.ellipses(64))
+    logits = tensor(np.random.default_rng(0).standard_normal(mask.shape, "float32"))
+    ours, obvious = loss.fs_loss([logits] * 4, mask, 5), obvious_fs_loss([logits] * 4, mask, 5)
+    assert float(ours) == pytest.approx(float(obvious), rel=1e-6)
 
 
 def test_kd_loss_teaches_all_maps_and_not_the_teacher(arrays):
