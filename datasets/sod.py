@@ -54,8 +54,7 @@ def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> L
     faults: List[str] = []
     images = _files(_folder(root, IMAGE_FOLDERS, optional=not labelled), faults)
     masks = _files(_folder(root, MASK_FOLDERS), faults) if labelled else {}
-    names = [f"{split}.txt", *LISTS]
-    listing = next((root / name for name in names if (root / name).is_file()), None)
+    listing = _find_list(root, split)
     if listing:
         stems = _read_list(listing, images)
     else:
@@ -80,8 +79,7 @@ def list_masks(root: PathLike, split: str = "test") -> Dict[str, Path]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; {LAYOUT}")
     masks = list_folder(_folder(root, MASK_FOLDERS))
-    names = [f"{split}.txt", *LISTS]
-    listing = next((root / name for name in names if (root / name).is_file()), None)
+    listing = _find_list(root, split)
     stems = _read_list(listing, masks) if listing else list(masks)
     _raise_faults(root, [f"{stem} has no mask" for stem in stems if stem not in masks])
     return {stem: masks[stem] for stem in stems}
@@ -160,6 +158,12 @@ def _folder(root: Path, names: Tuple[str, ...], optional: bool = False) -> Path:
     if optional:
         return root
     raise InputError(f"{root}: has no folder {names[0]}/; {LAYOUT}")
+
+
+def _find_list(root: Path, split: str) -> Optional[Path]:
+    """The list of `split`, else the other one, else None."""
+    paths = [root / name for name in (f"{split}.txt", *LISTS)]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _files(folder: Path, faults: List[str]) -> Dict[str, Path]:
