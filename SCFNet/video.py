@@ -84,7 +84,7 @@ def _hold(frames: Iterable[Frame]) -> Iterator[Frame]:
 def _write(targets: Iterable[Path], frames: Iterable[List[np.ndarray]], rate: float) -> int:
     """Write each frame's pictures (BGR) to a video per target; the number of frames."""
     writers: List[cv2.VideoWriter] = []
-    temporaries = {t: t.with_name(f".{t.stem[:60]}.{os.getpid()}.tmp.mp4") for t in targets}
+    temporaries = {t: t.with_name(f".{t.stem[:40]}.{os.getpid()}.tmp.mp4") for t in targets}
     seen = 0
     try:
         for pictures in frames:

@@ -12,25 +12,27 @@ class InputError(ValueError):
     """Something a person gave is wrong; the message is one line: file, fault, way out."""
 
 
-def write_atomically(path: PathLike, data: bytes) -> None:
+def write_atomically(path: PathLike, data: bytes, flush: bool = True) -> None:
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
-    The bytes go to a temporary file in the same folder, are flushed to disk, and the file is
-    renamed. Missing parent folders are made. Raises InputError naming `path` where that fails.
+    The bytes go to a temporary file in the same folder, are flushed to disk (which a power failure
+    asks for, not a killed process), and the file is renamed. Missing parent folders are made.
+    Raises InputError naming `path` where that fails.
     """
     path = Path(path)
     writer = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.stem[:60]}.{writer}.tmp")
+    temporary = path.with_name(f".{path.stem[:40]}.{writer}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as stream:
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if flush:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         except BaseException:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -63,7 +63,7 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
     if suffix == ".jpg" and max(image.shape) > 65500:
         height, width = image.shape[:2]
         raise InputError(f"{path}: {width} x {height} pixels are too many for a JPEG file")
-    write_atomically(path, cv2.imencode(suffix, image)[1])
+    write_atomically(path, cv2.imencode(suffix, image)[1], flush=False)
 
 
 def write_png(path: PathLike, image: np.ndarray) -> None:

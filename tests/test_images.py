@@ -181,6 +181,8 @@ def test_write_failures_name_the_file(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.png"):
         write_png(tmp_path / "file" / "a.png", np.zeros((2, 2), "uint8"))
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        write_png(tmp_path / ("n" * 300 + ".png"), np.zeros((2, 2), "uint8"))
     with pytest.raises(InputError, match="70000 x 1 pixels are too many"):
         write_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), "uint8"))
 
