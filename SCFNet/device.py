@@ -10,6 +10,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")  # hides "libcudnn.so not found" 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import paddle
+warnings.filterwarnings("ignore", "When training, we now always track")  # each batch norm says it
 
 DEVICES = ("auto", "cpu", "gpu")
 

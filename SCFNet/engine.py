@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -389,7 +388,6 @@ def train(recipe: Recipe) -> int:
 
 def start_devices(device: str) -> None:
     """Choose the device, and join the other processes under `paddle.distributed.launch`."""
-    warnings.filterwarnings("ignore", "When training, we now always track")  # batch norm, 3.x
     set_device(device)
     if paddle.distributed.get_world_size() > 1:
         paddle.distributed.init_parallel_env()
@@ -638,12 +636,14 @@ def pictures(net: SCFNet, samples: Sequence[Sample], size: int = 224) -> List[np
 
 @contextmanager
 def stop_requests() -> Iterator[List[int]]:
-    """The numbers of the signals (SIGINT, SIGTERM) that came; a second one acts at once."""
+    """The numbers of the signals (SIGINT, SIGTERM) that came. A second Ctrl-C acts at once; a
+    second SIGTERM does not: `paddle.distributed.launch` sends three."""
     came: List[int] = []
 
     def note(number: int, _: Any) -> None:
         came.append(number)
-        signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -112,7 +112,8 @@ def find_faults(samples: Sequence[Sample]) -> List[Tuple[Sample, str]]:
     and what is wrong. Only headers and ends are read; what looks odd there is decoded.
     """
     faults = []
-    for sample in tqdm(samples, desc="checking files", unit="image", leave=False, delay=2):
+    bar = tqdm(samples, "checking files", leave=False, delay=2, unit="image", disable=None)
+    for sample in bar:
         if not _looks_whole(sample):
             try:
                 read_pair(sample)

@@ -5,6 +5,7 @@
     python tools/benchmark.py --deploy     # ONNX Runtime against Paddle; predicting a folder
     python tools/benchmark.py --metrics    # the measures of tools/eval.py against other ways
     python tools/benchmark.py --training   # loss, loading and step of training against other ways
+    python tools/benchmark.py --distill    # distilling against training, filling a cache
 
 The paper's figure 3, F against Params, FLOPs, FPS and MACCs, of networks that tools/eval.py has
 scored from their --weights (other methods' rows can be added to results.json by hand):
@@ -38,6 +39,7 @@ def main() -> int:
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--metrics", action="store_true", help="measure tools/eval.py's measures")
     subject.add_argument("--training", action="store_true", help="measure the parts of training")
+    subject.add_argument("--distill", action="store_true", help="measure the ways to distil")
     subject.add_argument("--plot", type=Path, metavar="FILE", help="draw figure 3 of these results")
     subject.add_argument("--deploy", action="store_true", help="measure the ONNX engine")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="for --deploy; default: made")
@@ -71,6 +73,10 @@ def main() -> int:
         from SCFNet import bench_training
 
         tables = [bench_training.compare(rounds=9)]
+    elif args.distill:
+        from SCFNet import bench_distill
+
+        tables = [bench_distill.compare(rounds=5)]
     else:
         from SCFNet import bench_models
 
