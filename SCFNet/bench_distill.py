@@ -22,19 +22,19 @@ from SCFNet.teacher import decode, filled, open_teacher
 SIDE = 224
 
 
-def compare(rounds: int) -> List[Dict[str, object]]:
-    """A row per way to distil an M3_0.5 from an R50: its time an image, that of what it is
-    compared with, and their ratio. The two take turns, `rounds` times; medians of the time on a
-    CPU's core.
+def compare(rounds: int, backbone: str = "R50") -> List[Dict[str, object]]:
+    """A row per way to distil an M3_0.5 from a teacher of `backbone`: its time an image, that of
+    what it is compared with, and their ratio. The two take turns, `rounds` times; medians of the
+    time on a CPU's core.
     """
     set_device("cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pairs = write_photos(folder)
         photos = [sample._replace(mask=None) for sample in pairs]
-        save_weights(SCFNet(backbone="R50"), folder / "R50.pdparams")
+        save_weights(SCFNet(backbone=backbone), folder / "teacher.pdparams")
         recipe = DistillRecipe(
-            teacher=str(folder / "R50.pdparams"),
+            teacher=str(folder / "teacher.pdparams"),
             pretrained="none",
             batch_size=BATCH,
             teacher_size=SIDE,
@@ -61,7 +61,7 @@ def compare(rounds: int) -> List[Dict[str, object]]:
             its, ours = alternate(*calls, rounds)
             rows.append(
                 {
-                    f"R50 teaches M3_0.5, {SIDE} px": part,
+                    f"{backbone} teaches M3_0.5, {SIDE} px": part,
                     "ms an image": 1000 * ours / BATCH,
                     "compared with": other,
                     "its ms an image": 1000 * its / BATCH,

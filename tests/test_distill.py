@@ -4,6 +4,7 @@ import json
 import random
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper
 
 from datasets.files import InputError
 from datasets.sod import list_pairs
-from SCFNet import engine, teacher
+from SCFNet import bench_distill, engine, teacher
 from SCFNet.checkpoint import load_checkpoint, save_weights
 from SCFNet.device import paddle
 from SCFNet.net import SCFNet
@@ -227,3 +228,36 @@ def test_a_cache_for_another_teacher_size_or_set_is_refused(data, network, tmp_p
     (maps / teacher.MANIFEST).unlink()
     with pytest.raises(InputError, match="holds files, but no"):
         teacher.filled(opened, samples[:3], maps)
+
+
+def test_two_fill_one_cache(data, tmp_path):
+    """Both end with all maps, and neither makes those that the other has made."""
+    runs = []
+
+    def run(images):
+        runs.append(len(images))
+        return paddle.full([len(images), 1, 64, 64], 0.6)
+
+    samples = list_pairs(data, labelled=False)
+    constant = teacher.Teacher(run, 64, {"weights": "x"})
+    with ThreadPoolExecutor(2) as pool:
+        found = [
+            pool.submit(teacher.filled, constant, samples, tmp_path / "maps") for _ in range(2)
+        ]
+    assert all(len(future.result()) == 10 for future in found)
+    assert 10 <= sum(runs) <= 20
+    runs.clear()
+    teacher.filled(constant, samples, tmp_path / "maps")
+    assert not runs
+    assert (cv2.imread(str(tmp_path / "maps" / "3.png"), -1) == 153).all()
+
+
+def test_the_benchmark_compares_like_with_like():
+    rows = bench_distill.compare(rounds=1, backbone="M3_0.5")
+    assert [row["compared with"] for row in rows] == [
+        "of training, dice",
+        "of training, dice",
+        "of the teacher alone",
+    ]
+    assert all(row["ratio"] > 0.2 for row in rows)
+    assert rows[1]["ms an image"] > rows[0]["ms an image"]  # the teacher runs beside the student
