@@ -1,6 +1,7 @@
 """The two ways to run a trained network: Paddle, and ONNX Runtime, which never imports Paddle."""
 
 import importlib.util
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -42,6 +43,8 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
+    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
+        raise InputError(f"--device {device}: must be auto, cpu, gpu or gpu:N")
     is_exported = weights.suffix == ".onnx"
     if is_exported and engine == "paddle":
         raise InputError(f"{weights}: --engine paddle takes a .pdparams file")

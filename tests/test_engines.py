@@ -110,6 +110,7 @@ def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
     for arguments, fault in (
         ({"engine": "paddle"}, "takes a .pdparams"),
         ({"device": "gpu"}, "run on the CPU"),
+        ({"device": "tpu"}, "--device tpu: must be auto, cpu, gpu or gpu:N"),
         ({"size": 224}, "is of size 352; renew it: .* --size 224"),
         ({"backbone": "R50"}, "is of M3_0.5, not of R50"),
     ):
