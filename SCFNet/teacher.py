@@ -281,19 +281,21 @@ def map_path(folder: Path, sample: Sample) -> Path:
 def claim(folder: Path, made_by: Dict[str, object]) -> None:
     """Write into a new cache what makes it, or check that an old one was made alike."""
     path = folder / MANIFEST
+    # looked at before the manifest: where another process has maps by now, it wrote that first
+    occupied = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
     if path.exists():
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from error
-        other = [
-            key for key in made_by if not isinstance(found, dict) or found.get(key) != made_by[key]
-        ]
+        if not isinstance(found, dict):
+            found = {}
+        other = [key for key in made_by if found.get(key) != made_by[key]]
         if other:
             raise InputError(
                 f"{folder}: was filled with other {', '.join(other)}: name a new folder"
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif occupied:
         raise InputError(f"{folder}: holds files, but no {MANIFEST}: name a new folder")
     else:
         write_atomically(path, json.dumps(made_by, indent=1).encode())
