@@ -34,4 +34,5 @@ def set_device(name: str = "auto") -> str:
         raise InputError(f"--device {name}: there are {count} GPUs, the first is gpu:0")
     if name == "gpu":
         name = f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}"
-    return paddle.device.set_device(name)
+    paddle.device.set_device(name)
+    return name

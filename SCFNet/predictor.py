@@ -13,7 +13,7 @@ from datasets.images import MEAN, STD, read_image
 from SCFNet.engines import open_engine
 
 # The checkpoint that is used where none is named.
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-provisional.pdparams"
+DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-DUTS.pdparams"
 
 
 class Predictor:
