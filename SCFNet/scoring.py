@@ -1,6 +1,7 @@
 """Scoring folders of saliency maps: which map belongs to which mask, and one pass over all."""
 
 import multiprocessing
+import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,6 +100,8 @@ def score_tasks(
     """
     with ExitStack() as stack:
         if workers > 1:
+            # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             context = multiprocessing.get_context("spawn")
             run = stack.enter_context(context.Pool(workers, initializer=_start_worker)).imap
         else:
