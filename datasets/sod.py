@@ -4,23 +4,26 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from datasets.files import InputError, PathLike
-from datasets.images import IMAGE_SUFFIXES, read_image, read_mask
+from datasets.images import (
+    IMAGE_SUFFIXES,
+    JPEG_END,
+    ORIENTATION,
+    PNG_END,
+    read_image,
+    read_mask_uint8,
+)
 
 IMAGE_FOLDERS = ("image", "images")
 MASK_FOLDERS = ("mask", "masks")
 LISTS = ("train.txt", "test.txt")
 LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
 
-ORIENTATION = 0x0112  # EXIF's tag
 SHOWN = 10  # faults that an error lists; the others are counted
-
-JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 
 
 class Sample(NamedTuple):
@@ -134,14 +137,10 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
 
 def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """`read_pair` with the mask as uint8 [H, W], 0 to 255, whatever its coding: for speed."""
-    image = _read_whole(sample.image, JPEG_END, cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        image = read_image(sample.image)
+    image = read_image(sample.image)
     if sample.mask is None:
         return image, None
-    mask = _read_whole(sample.mask, PNG_END, cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() <= 1:
-        mask = np.rint(read_mask(sample.mask) * 255).astype("uint8")
+    mask = read_mask_uint8(sample.mask)
     if mask.shape != image.shape[:2] and not sample.any_size:
         (height, width), (rows, columns) = image.shape[:2], mask.shape
         raise InputError(
@@ -217,15 +216,3 @@ def _looks_whole(sample: Sample) -> bool:
         except Exception:  # the fault is for the reader to tell
             return False
     return len(sizes) == 1 or sample.any_size
-
-
-def _read_whole(path: Path, end: bytes, mode: int) -> Optional[np.ndarray]:
-    """OpenCV's decoding, twice as fast as Pillow's, of a file that ends with `end`; else None.
-
-    The end is looked at because OpenCV accepts truncated files.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return cv2.imdecode(np.frombuffer(data, "uint8"), mode) if data.endswith(end) else None

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datasets.files import InputError
-from datasets.images import read_image, read_mask, write_image, write_png
+from datasets.images import read_image, read_mask, read_mask_uint8, write_image, write_png
 
 CAT = Path(__file__).parent / "data" / "chelsea.png"
 
@@ -160,6 +160,7 @@ def test_mask_codings(tmp_path, top):
     path = save(tmp_path / "m.png", mask * np.uint8(top))
     np.testing.assert_array_equal(read_mask(path), mask.astype("float32"))
     assert read_mask(path).dtype == np.float32
+    np.testing.assert_array_equal(read_mask_uint8(path), mask * np.uint8(255))
 
 
 def test_soft_mask_and_black_mask(tmp_path):
@@ -202,6 +203,9 @@ def broken_files(folder):
         struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     )
     (folder / "bomb.png").write_bytes(data[:8] + chunk + data[33:])
+    at = jpeg.getvalue().index(b"\xff\xc0") + 5
+    sides = struct.pack(">HH", 30000, 30000)
+    (folder / "bomb.jpg").write_bytes(jpeg.getvalue()[:at] + sides + jpeg.getvalue()[at + 4 :])
     (folder / "script.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     return [
         ("text.jpg", "is not an image"),
@@ -211,6 +215,7 @@ def broken_files(folder):
         ("folder.png", "is a folder"),
         ("missing.png", "does not exist"),
         ("bomb.png", "exceeds limit"),
+        ("bomb.jpg", "exceeds limit"),
         ("script.eps", "is not an image"),
         ("nul\0.png", "null|does not exist"),
     ]
