@@ -79,19 +79,19 @@ def obvious_batch(
     return image_batch, mask_batch.astype(np.float32)
 
 
-def write_photos(folder: Path) -> List[Sample]:
-    """Eight pairs of DUTS-TR's usual size, made of scikit-image's photos."""
+def write_photos(folder: Path, count: int = BATCH) -> List[Sample]:
+    """`count` pairs of DUTS-TR's usual size, made of scikit-image's photos."""
     from skimage import data
 
     sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
     masks = ellipses(*PHOTO)
     for name in ("image", "mask"):
         (folder / name).mkdir()
-    for i in range(BATCH):
-        source = sources[i % len(sources)][:, :: -1 if i >= len(sources) else 1]
+    for i in range(count):
+        source = sources[i % len(sources)][:, :: -1 if i // len(sources) % 2 else 1]
         photo = Image.fromarray(cv2.resize(source, PHOTO[::-1]))
         photo.save(folder / "image" / f"{i}.jpg", quality=JPEG_QUALITY)
-        Image.fromarray(masks[i, 0] > 0).save(folder / "mask" / f"{i}.png")
+        Image.fromarray(masks[i % BATCH, 0] > 0).save(folder / "mask" / f"{i}.png")
     return list_pairs(folder)
 
 

@@ -10,6 +10,7 @@ import pytest
 import SCFNet.device
 from datasets.files import InputError
 from datasets.images import read_grey
+from SCFNet import bench_processes
 from SCFNet.bench_metrics import compare, example, obvious_way, scale_workers
 from SCFNet.bench_models import cost, measure, seconds_per_call
 from SCFNet.metrics import PaperScore, precision_recall, scale
@@ -82,6 +83,12 @@ def test_ways_and_workers_are_compared():
     assert rows[0]["share"] == 1
     assert all(row["ms an image"] > 0 for row in rows)
     assert [row["workers"] for row in scale_workers(images=4)] == [1, 2]
+
+
+def test_one_process_and_two_are_compared():
+    one, two = bench_processes.compare(epochs=2, photos=16)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert one["speed-up"] == 1 and two["speed-up"] > 0
 
 
 def test_from_scores_to_figure3(tmp_path):

@@ -74,16 +74,24 @@ def run_until(process, steps, number):
     return losses
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_run_goes_on_as_if_never_stopped(data, tmp_path, capsys, workers):
+@pytest.mark.parametrize(
+    "more",
+    [
+        "--workers 0",
+        "--workers 2 --optimizer adamw --late-sizes 128 --late-from 0.5 --augment strong"
+        " --copy-paste 0.5",
+    ],
+)
+def test_a_killed_run_goes_on_as_if_never_stopped(data, tmp_path, capsys, more):
     """SIGKILL at a random step, Ctrl-C after the resume, and on to the end."""
-    whole = recipe(data, tmp_path / "whole", "--epochs 3 --ema 0.9")
+    more += " --epochs 3 --ema 0.9"
+    whole = recipe(data, tmp_path / "whole", f"{more} --workers 0")
     assert engine.train(whole) == 0
     expected = {int(n): losses for n, losses in STEP.findall(capsys.readouterr().out)}
     assert sorted(expected) == list(range(1, 10))  # 10 samples in batches of 4: 3 steps an epoch
 
-    flags = f"{FLAGS} --epochs 3 --ema 0.9 --data {data} --output {tmp_path / 'cut'}".split()
-    flags += ["--save-every", "2", "--workers", str(workers), "--resume", "auto"]
+    flags = f"{FLAGS} {more} --data {data} --output {tmp_path / 'cut'}".split()
+    flags += ["--save-every", "2", "--resume", "auto"]
     killed = start(*flags)
     found = run_until(killed, random.randint(3, 7), signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL

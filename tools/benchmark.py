@@ -70,9 +70,9 @@ def main() -> int:
 
         tables = [bench_deploy.measure_all(args.photos)]
     elif args.training:
-        from SCFNet import bench_training
+        from SCFNet import bench_processes, bench_training
 
-        tables = [bench_training.compare(rounds=9)]
+        tables = [bench_training.compare(rounds=9), bench_processes.compare(epochs=9)]
     elif args.distill:
         from SCFNet import bench_distill
 
