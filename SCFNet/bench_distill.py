@@ -8,16 +8,16 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.augment import RELEASE
-from datasets.loader import Recipe as LoadRecipe
-from datasets.loader import load_batch
+from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
 from SCFNet.bench_training import BATCH, alternate, write_photos
 from SCFNet.checkpoint import save_weights
 from SCFNet.device import paddle, set_device
-from SCFNet.engine import Target, new_run, train_step
+from SCFNet.engine import Target, train_step
 from SCFNet.net import SCFNet
 from SCFNet.recipe import DistillRecipe
 from SCFNet.teacher import decode, filled, open_teacher
+from SCFNet.training_run import new_run
 
 SIDE = 224
 
@@ -76,7 +76,7 @@ def steps(
 ) -> Callable[[], object]:
     """A step of a new student on a batch that is loaded and augmented for it."""
     run = new_run(recipe)
-    loading = LoadRecipe(samples, RELEASE, seed=0, epoch=0)
+    loading = Epoch(samples, RELEASE, seed=0, number=0)
 
     def step() -> np.ndarray:
         images, masks = load_batch(loading, range(BATCH), SIDE)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from datasets.augment import RELEASE
 from datasets.images import MEAN, STD
-from datasets.loader import Recipe, load_batch
+from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample, list_pairs
 
 BATCH, SIDE = 8, 288
@@ -45,7 +45,7 @@ def loaders(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Callable[[
     calls = itertools.count(), itertools.count()
     return (
         lambda: obvious_batch(samples, np.random.default_rng(next(calls[0]))),
-        lambda: load_batch(Recipe(samples, RELEASE, 0, epoch=next(calls[1])), range(BATCH), SIDE),
+        lambda: load_batch(Epoch(samples, RELEASE, 0, number=next(calls[1])), range(BATCH), SIDE),
     )
 
 

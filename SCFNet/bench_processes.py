@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from datasets.files import InputError
 from SCFNet.bench_loading import write_photos
-from SCFNet.engine import LOG
+from SCFNet.training_run import LOG
 
 TOOL = str(Path(__file__).resolve().parents[1] / "tools" / "train.py")
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node"]

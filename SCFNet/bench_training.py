@@ -11,15 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.augment import RELEASE
-from datasets.loader import Recipe as LoadRecipe
-from datasets.loader import load_batch
+from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
 from SCFNet.bench_loading import BATCH, alternate, ellipses, write_photos
 from SCFNet.bench_loading import SIDE as STEP_SIDE
 from SCFNet.device import paddle, set_device
-from SCFNet.engine import new_run, train_step
+from SCFNet.engine import train_step
 from SCFNet.loss import dice_loss, fs_loss, weighted_sum
 from SCFNet.recipe import Recipe
+from SCFNet.training_run import new_run
 
 Tensor = paddle.Tensor
 functional = paddle.nn.functional
@@ -104,8 +104,8 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Cal
     all that the training loop does in a step."""
     recipe = Recipe(pretrained="none", batch_size=BATCH)
     run = new_run(recipe)
-    load_recipe = LoadRecipe(samples, RELEASE, seed=0, epoch=0)
-    fixed = paddle.to_tensor(load_batch(load_recipe, range(BATCH), STEP_SIDE)[0])
+    epoch = Epoch(samples, RELEASE, seed=0, number=0)
+    fixed = paddle.to_tensor(load_batch(epoch, range(BATCH), STEP_SIDE)[0])
 
     def network_alone() -> None:
         sum(logits.mean() for logits in run.net(fixed)).backward()
@@ -113,7 +113,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Cal
         run.optimizer.clear_grad()
 
     def whole() -> None:
-        images, masks = load_batch(load_recipe, range(BATCH), STEP_SIDE)
+        images, masks = load_batch(epoch, range(BATCH), STEP_SIDE)
         images, masks = paddle.to_tensor(images), paddle.to_tensor(masks)
         train_step(run, recipe, images, masks, rate=1e-3, kernel=K)
 

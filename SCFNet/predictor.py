@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from datasets.files import InputError, PathLike
-from datasets.images import MEAN, STD, read_image
+from datasets.images import normalise, read_image
 from SCFNet.engines import open_engine
 
 # The checkpoint that is used where none is named.
@@ -95,8 +95,7 @@ def network_input(images: Sequence[np.ndarray], size: int) -> np.ndarray:
             small = cv2.split(_shrink(image, size))
         else:  # by planes: smaller arrays, whose memory the system need not clear anew
             small = (cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image))
-        for channel, plane, mean, std in zip(small, planes, MEAN, STD):
-            cv2.addWeighted(channel, 1 / std, channel, 0, -mean / std, dst=plane)
+        normalise(small, planes)
     return batch
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError, write_atomically
-from datasets.images import MEAN, STD, write_png
-from datasets.loader import normalise
+from datasets.images import MEAN, STD, normalise, write_png
 from datasets.sod import (
     MASK_FOLDERS,
     Sample,
@@ -28,9 +27,10 @@ from datasets.sod import (
 )
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.device import paddle
-from SCFNet.engine import any_process, fit, hold_back, quiet, start_devices
+from SCFNet.engine import fit, hold_back
 from SCFNet.engines import onnx_session
 from SCFNet.loss import soft_target
+from SCFNet.processes import any_process, quiet, start_devices
 from SCFNet.recipe import DistillRecipe
 
 Tensor = paddle.Tensor
@@ -260,7 +260,7 @@ def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
     batch = np.empty((len(missing), 3, size, size), "float32")
     for sample, out in zip(missing, batch):
         image, _ = read_pair_uint8(sample)
-        normalise(cv2.resize(image, (size, size)), out)
+        normalise(cv2.split(cv2.resize(image, (size, size))), out)
     return Decoded(missing, batch, len(samples))
 
 

@@ -4,7 +4,7 @@ import contextlib
 import struct
 import warnings
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Callable, Iterable, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -68,6 +68,14 @@ def read_grey(path: PathLike) -> np.ndarray:
     Colours become their luma. Raises InputError as `read_image` does.
     """
     return _decode(path, _to_grey)
+
+
+def normalise(channels: Iterable[np.ndarray], out: np.ndarray) -> None:
+    """Write (photo - MEAN) / STD to `out`, float32 [3, H, W]; `channels` are the photo's R, G and
+    B, [H, W] each, in [0, 255].
+    """
+    for channel, plane, mean, std in zip(channels, out, MEAN, STD):
+        cv2.addWeighted(channel, 1 / std, channel, 0, -mean / std, dst=plane, dtype=cv2.CV_32F)
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
 from datasets.files import InputError
-from datasets.images import MEAN, STD
+from datasets.images import normalise
 from datasets.sod import Sample, read_pair_uint8
 
 Batch = Tuple[np.ndarray, Optional[np.ndarray]]
@@ -22,13 +22,13 @@ Batch = Tuple[np.ndarray, Optional[np.ndarray]]
 ORDER, SIZE, SAMPLE = range(1, 4)  # the streams of random numbers: [stream, seed, epoch, position]
 
 
-class Recipe(NamedTuple):
+class Epoch(NamedTuple):
     """What turns a sample into pixels, the same for all of an epoch's batches."""
 
     samples: Sequence[Sample]
     augmentation: Optional[Augmentation]
     seed: int
-    epoch: int
+    number: int
 
 
 def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
@@ -79,7 +79,7 @@ def batches(
     processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be
     read.
     """
-    recipe = Recipe(samples, augmentation, seed, epoch)
+    pixels = Epoch(samples, augmentation, seed, epoch)
     plan = [
         (indices, batch_size_in_pixels(sizes, seed, epoch, batch))
         for batch, indices in enumerate(
@@ -88,14 +88,14 @@ def batches(
     ][start_batch:]
     if not workers:
         for indices, size in plan:
-            yield load_batch(recipe, indices, size)
+            yield load_batch(pixels, indices, size)
         return
     pool = ThreadPoolExecutor(workers)
     todo, ahead = iter(plan), collections.deque()
     try:
         while True:
             for indices, size in itertools.islice(todo, workers + 1 - len(ahead)):
-                ahead.append(pool.submit(load_batch, recipe, indices, size))
+                ahead.append(pool.submit(load_batch, pixels, indices, size))
             if not ahead:
                 return
             yield ahead.popleft().result()
@@ -105,35 +105,29 @@ def batches(
         pool.shutdown()
 
 
-def load_batch(recipe: Recipe, indices: Sequence[int], size: int) -> Batch:
+def load_batch(epoch: Epoch, indices: Sequence[int], size: int) -> Batch:
     """Read, augment, resize to `size` x `size` and normalise samples; returns as `batches`."""
     images = np.empty((len(indices), 3, size, size), "float32")
     masks = np.empty((len(indices), 1, size, size), "float32")
-    labelled = recipe.samples[0].mask is not None
+    labelled = epoch.samples[0].mask is not None
     for i, index in enumerate(indices):
-        image, mask = _augmented(recipe, int(index))
-        normalise(cv2.resize(image, (size, size)), out=images[i])
+        image, mask = _augmented(epoch, int(index))
+        normalise(cv2.split(cv2.resize(image, (size, size))), out=images[i])
         if labelled:
             np.divide(cv2.resize(mask, (size, size)), np.float32(255), out=masks[i, 0])
     return images, masks if labelled else None
 
 
-def normalise(image: np.ndarray, out: np.ndarray) -> None:
-    """Write (image - MEAN) / STD of RGB uint8 [H, W, 3] to `out`, float32 [3, H, W]."""
-    for channel, plane, mean, std in zip(cv2.split(image), out, MEAN, STD):
-        cv2.addWeighted(channel, 1 / std, channel, 0, -mean / std, dst=plane, dtype=cv2.CV_32F)
-
-
-def _augmented(recipe: Recipe, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    sample = recipe.samples[index]
-    if recipe.augmentation is None:
+def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    sample = epoch.samples[index]
+    if epoch.augmentation is None:
         return read_pair_uint8(sample)
-    rng = np.random.default_rng([SAMPLE, recipe.seed, recipe.epoch, index])
+    rng = np.random.default_rng([SAMPLE, epoch.seed, epoch.number, index])
     image, mask = _aligned(sample)
-    if rng.random() < recipe.augmentation.paste and mask is not None:
-        donor = recipe.samples[rng.integers(len(recipe.samples))]
+    if rng.random() < epoch.augmentation.paste and mask is not None:
+        donor = epoch.samples[rng.integers(len(epoch.samples))]
         image, mask = paste_object(image, mask, *_aligned(donor), rng)
-    return augment(image, mask, rng, recipe.augmentation)
+    return augment(image, mask, rng, epoch.augmentation)
 
 
 def _aligned(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from datasets.files import InputError
 from datasets.sod import list_pairs
-from SCFNet import bench_distill, engine, teacher
+from SCFNet import bench_distill, engine, teacher, training_run
 from SCFNet.checkpoint import load_checkpoint, save_weights
 from SCFNet.device import paddle
 from SCFNet.net import SCFNet
@@ -86,11 +86,11 @@ def test_online_and_cached_losses_are_equal_without_augmentation(data, network, 
 def test_the_log_shows_how_the_student_agrees(data, network, tmp_path):
     flags = f"--teacher {network} --epochs 1 --val {data} --val-size 64"
     assert teacher.distill(recipe(data / "image", tmp_path / "out", flags)) == 0
-    record = json.loads((tmp_path / "out" / engine.LOG).read_text())
+    record = json.loads((tmp_path / "out" / training_run.LOG).read_text())
     assert {"MAE", "Max-F", "teacher-MAE", "teacher-Max-F"} <= set(record)
     flags = f"--teacher {network} --epochs 1 --val-fraction 0.2 --val-size 64"
     assert teacher.distill(recipe(data, tmp_path / "held", flags)) == 0
-    record = json.loads((tmp_path / "held" / engine.LOG).read_text())
+    record = json.loads((tmp_path / "held" / training_run.LOG).read_text())
     assert "teacher-MAE" in record and "MAE" not in record
     assert len(list((tmp_path / "held" / "teacher-maps").glob("*.png"))) == 2
 

@@ -11,7 +11,7 @@ import pytest
 
 from datasets.files import InputError, write_atomically
 from datasets.sod import Sample
-from SCFNet import engine
+from SCFNet import engine, processes, training_run, validation
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.device import paddle
 from SCFNet.loss import soft_target
@@ -28,7 +28,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(autouse=True)
 def _cpu():
-    engine.start_devices("cpu")
+    processes.start_devices("cpu")
 
 
 def recipe(**knobs):
@@ -81,7 +81,7 @@ def test_steps_equal_the_releases(mode):
     """Six steps of SGD from the rule's weights: losses, and sums of the weights after them."""
     reference = json.loads((DATA / f"train_{mode}_seed5.json").read_text())
     knobs = recipe(backbone_lr_scale=0.1, loss="sp" if mode == "fs" else "dice")
-    run = engine.new_run(knobs)
+    run = training_run.new_run(knobs)
     fill(run.net)
     images, masks, teacher = reference_batch()
     target = masks if mode == "fs" else soft_target(teacher)
@@ -97,7 +97,7 @@ def test_steps_equal_the_releases(mode):
 def test_backbone_rate_and_decay():
     assert _scale(recipe()) == 1.0
     assert _scale(recipe(backbone_lr_scale=0.3)) == 0.3
-    run = engine.new_run(recipe())
+    run = training_run.new_run(recipe())
     free = {k for k, p in run.net.named_parameters() if p.regularizer is not None}
     norms = {
         key
@@ -108,7 +108,7 @@ def test_backbone_rate_and_decay():
 
 
 def _scale(knobs):
-    net = engine.new_run(knobs).net
+    net = training_run.new_run(knobs).net
     scales = {p.optimize_attr["learning_rate"] for p in net.bkbone.parameters()}
     assert all(p.optimize_attr["learning_rate"] == 1.0 for p in net.linear2.parameters())
     assert len(scales) == 1
@@ -117,7 +117,7 @@ def _scale(knobs):
 
 def test_average_follows_the_weights():
     knobs = recipe(ema=0.5)
-    run = engine.new_run(knobs)
+    run = training_run.new_run(knobs)
     before = {k: v.numpy() for k, v in run.net.state_dict().items()}
     images, masks, _ = reference_batch()
     engine.train_step(run, knobs, images[:, :, :64, :64], masks[:, :, :64, :64], 0.1, 1)
@@ -134,7 +134,7 @@ def test_mixed_precision_trains():
     losses = {}
     for amp in (False, True):
         knobs = recipe(amp=amp)
-        run = engine.new_run(knobs)
+        run = training_run.new_run(knobs)
         small = images[:, :, :64, :64], masks[:, :, :64, :64]
         losses[amp] = [engine.train_step(run, knobs, *small, 0.01, 3)[0] for _ in range(3)]
     np.testing.assert_allclose(losses[True], losses[False], rtol=0.02)
@@ -142,10 +142,10 @@ def test_mixed_precision_trains():
 
 def test_a_loss_that_is_not_finite_changes_no_weight():
     knobs = recipe()
-    run = engine.new_run(knobs)
+    run = training_run.new_run(knobs)
     weight = run.net.linear2.weight.numpy()
     images, masks, _ = reference_batch()
-    with pytest.raises(engine.NotFiniteError, match="step 1"):
+    with pytest.raises(training_run.NotFiniteError, match="step 1"):
         engine.train_step(run, knobs, images, masks * float("nan"), 0.01, 1)
     assert run.step == 0
     np.testing.assert_array_equal(run.net.linear2.weight.numpy(), weight)
@@ -157,14 +157,14 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     knobs = recipe(output=str(tmp_path), ema=0.9, optimizer=optimizer, lr=0.01)
     images, masks, _ = reference_batch()
     small = images[:, :, :64, :64], masks[:, :, :64, :64]
-    run = engine.new_run(knobs)
+    run = training_run.new_run(knobs)
     for _ in range(2):
         engine.train_step(run, knobs, *small, 0.01, 3)
-    engine.save(run, knobs, 5)
+    training_run.save(run, knobs, 5)
     expected = engine.train_step(run, knobs, *small, 0.01, 3)
     paddle.nn.Conv2D(3, 3, 3)
-    other = engine.new_run(recipe(**{**vars(knobs), "seed": 7}))
-    engine.restore(other, tmp_path / engine.STATE, knobs, 5)
+    other = training_run.new_run(recipe(**{**vars(knobs), "seed": 7}))
+    training_run.restore(other, tmp_path / training_run.STATE, knobs, 5)
     assert other.step == 2
     np.testing.assert_array_equal(engine.train_step(other, knobs, *small, 0.01, 3), expected)
     for key, value in run.net.state_dict().items():
@@ -172,16 +172,16 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
         np.testing.assert_array_equal(
             other.average.state_dict()[key].numpy(), run.average.state_dict()[key].numpy()
         )
-    kept = load_plain(tmp_path / engine.STATE)
+    kept = load_plain(tmp_path / training_run.STATE)
     assert kept["recipe"]["optimizer"] == optimizer
     assert set(kept["versions"]) == {"paddle", "numpy"} and "commit" in kept
-    assert load_checkpoint(tmp_path / engine.LAST).keys() == run.net.state_dict().keys()
+    assert load_checkpoint(tmp_path / training_run.LAST).keys() == run.net.state_dict().keys()
 
 
 def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
     knobs = recipe(output=str(tmp_path))
-    run = engine.new_run(knobs)
-    engine.save(run, knobs, 5)
+    run = training_run.new_run(knobs)
+    training_run.save(run, knobs, 5)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(_):
@@ -190,7 +190,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     run.step = 3
     with pytest.raises(InputError, match="No space left"):
-        engine.save(run, knobs, 5)
+        training_run.save(run, knobs, 5)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -204,15 +204,15 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
 )
 def test_a_state_of_another_network_is_refused(tmp_path, change, message):
     knobs = recipe(output=str(tmp_path))
-    run = engine.new_run(knobs)
-    engine.save(run, knobs, 5)
+    run = training_run.new_run(knobs)
+    training_run.save(run, knobs, 5)
     run.average = run.net if "ema" in change else None
     with pytest.raises(InputError, match=message):
-        engine.restore(run, tmp_path / engine.STATE, recipe(**change), 5)
+        training_run.restore(run, tmp_path / training_run.STATE, recipe(**change), 5)
     with pytest.raises(InputError, match="5 steps, now it has 6"):
-        engine.restore(run, tmp_path / engine.STATE, knobs, 6)
+        training_run.restore(run, tmp_path / training_run.STATE, knobs, 6)
     with pytest.raises(InputError, match="not a training state"):
-        engine.restore(run, tmp_path / engine.LAST, knobs, 5)
+        training_run.restore(run, tmp_path / training_run.LAST, knobs, 5)
 
 
 class Echo(paddle.nn.Layer):
@@ -231,9 +231,9 @@ def test_scores_are_those_of_the_maps(tmp_path):
             cv2.imwrite(str(tmp_path / f"{kind}{i}.png"), array)
         paths = tmp_path / f"image{i}.png", tmp_path / f"mask{i}.png"
         samples.append(Sample(str(i), *paths))
-    right = engine.evaluate(Echo(), samples, 40, batch_size=2)
+    right = validation.evaluate(Echo(), samples, 40, batch_size=2)
     assert right["MAE"] < 0.02 and right["Max-F"] > 0.95
-    wrong = engine.evaluate(lambda_net(lambda x: [-x[:, :1] * 4]), samples, 40)
+    wrong = validation.evaluate(lambda_net(lambda x: [-x[:, :1] * 4]), samples, 40)
     assert wrong["MAE"] > 0.9 and wrong["Max-F"] < 0.5
 
 
@@ -282,7 +282,7 @@ def test_devices_that_are_not_there_are_refused(device):
     if device.startswith("gpu") and paddle.device.cuda.device_count():
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=f"--device {device}"):
-        engine.start_devices(device)
+        processes.start_devices(device)
 
 
 def test_imagenet_offline_says_which_file_goes_where(monkeypatch):
@@ -290,7 +290,7 @@ def test_imagenet_offline_says_which_file_goes_where(monkeypatch):
         raise RuntimeError("no network")
 
     monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", offline)
-    net = engine.new_run(recipe()).net
+    net = training_run.new_run(recipe()).net
     with pytest.raises(InputError) as error:
         load_pretrained(net, "imagenet")
     assert "MobileNetV3_large_x0_5_pretrained.pdparams" in str(error.value)
@@ -300,17 +300,17 @@ def test_imagenet_offline_says_which_file_goes_where(monkeypatch):
 
 
 def test_pretrained_files_of_backbone_and_network(tmp_path):
-    source = engine.new_run(recipe(seed=1)).net
+    source = training_run.new_run(recipe(seed=1)).net
     whole = {k: v.numpy() for k, v in source.state_dict().items()}
     backbone = {k[len("bkbone.") :]: v for k, v in whole.items() if k.startswith("bkbone.")}
     backbone["fc.weight"] = np.zeros((3, 3), "float32")  # a classifier's, to be left out
     for name, state in (("whole", whole), ("backbone", backbone)):
         write_atomically(tmp_path / name, dump_plain(state))
-    net = engine.new_run(recipe(pretrained=str(tmp_path / "backbone"))).net
+    net = training_run.new_run(recipe(pretrained=str(tmp_path / "backbone"))).net
     found = {k: v.numpy() for k, v in net.state_dict().items()}
     same = {k for k in whole if np.array_equal(found[k], whole[k])}
     assert {k for k in whole if k.startswith("bkbone.")} <= same and "linear2.weight" not in same
-    net = engine.new_run(recipe(pretrained=str(tmp_path / "whole"))).net
+    net = training_run.new_run(recipe(pretrained=str(tmp_path / "whole"))).net
     assert all(np.array_equal(v.numpy(), whole[k]) for k, v in net.state_dict().items())
     with pytest.raises(InputError, match="is not of --backbone R34"):
-        engine.new_run(recipe(backbone="R34", pretrained=str(tmp_path / "whole")))
+        training_run.new_run(recipe(backbone="R34", pretrained=str(tmp_path / "whole")))

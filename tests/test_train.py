@@ -16,7 +16,7 @@ import pytest
 from datasets.files import InputError, write_atomically
 from datasets.loader import batches
 from datasets.sod import list_pairs
-from SCFNet import engine
+from SCFNet import engine, processes, training_run
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.device import paddle
 from SCFNet.loss import map_losses, weighted_sum
@@ -103,11 +103,11 @@ def test_a_killed_run_goes_on_as_if_never_stopped(data, tmp_path, capsys, more):
         found.update(run_until(ended, 99, signal.SIGKILL))
         assert ended.wait() == 0
     assert found == expected
-    states = [load_plain(tmp_path / name / engine.STATE) for name in ("whole", "cut")]
+    states = [load_plain(tmp_path / name / training_run.STATE) for name in ("whole", "cut")]
     for kind in ("weights", "average"):
         for key, value in states[0][kind].items():
             np.testing.assert_array_equal(value, states[1][kind][key])
-    records = (tmp_path / "cut" / engine.LOG).read_text().splitlines()
+    records = (tmp_path / "cut" / training_run.LOG).read_text().splitlines()
     assert [json.loads(line)["step"] for line in records] == [3, 6, 9]
 
 
@@ -123,8 +123,8 @@ def test_two_processes_equal_one_but_for_batch_norm(data, tmp_path):
     assert process.wait() == 0
     assert sorted(found) == [1, 2, 3]
 
-    engine.start_devices("cpu")
-    run = engine.new_run(knobs)
+    processes.start_devices("cpu")
+    run = training_run.new_run(knobs)
     halves = [
         list(batches(list_pairs(data), 2, knobs.sizes, 0, 0, rank=rank, world=2)) for rank in (0, 1)
     ]
@@ -143,7 +143,7 @@ def test_two_processes_equal_one_but_for_batch_norm(data, tmp_path):
         run.optimizer.clear_grad()
         printed = [float(number) for number in found[step + 1].split()[3:]]
         np.testing.assert_allclose(printed, total, rtol=2e-4)
-    weights = load_checkpoint(tmp_path / "two" / engine.LAST)
+    weights = load_checkpoint(tmp_path / "two" / training_run.LAST)
     for key, value in run.net.state_dict().items():
         if not key.endswith(("_mean", "_variance")):
             np.testing.assert_allclose(weights[key], value.numpy(), atol=2e-4)
@@ -155,11 +155,12 @@ def test_scoring_best_weights_and_visualdl(data, tmp_path):
     flags = f"--epochs 2 --val-fraction 0.3 --val-size 64 --log-dir {tmp_path / 'vdl'} --amp"
     assert engine.train(recipe(data, tmp_path / "out", flags)) == 0
     records = [
-        json.loads(line) for line in (tmp_path / "out" / engine.LOG).read_text().split("\n")[:-1]
+        json.loads(line)
+        for line in (tmp_path / "out" / training_run.LOG).read_text().split("\n")[:-1]
     ]
     assert all(0 <= record["MAE"] <= 1 and 0 < record["Max-F"] <= 1 for record in records)
-    assert set(load_checkpoint(tmp_path / "out" / engine.BEST)) == set(
-        load_checkpoint(tmp_path / "out" / engine.LAST)
+    assert set(load_checkpoint(tmp_path / "out" / training_run.BEST)) == set(
+        load_checkpoint(tmp_path / "out" / training_run.LAST)
     )
     reader = LogReader(file_path=str(next((tmp_path / "vdl").iterdir())))
     for tag in ("train/rate", "train/total", "train/m3", "train/m4", "train/m5"):
@@ -174,7 +175,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(data, tmp_path, capsys):
     flags = "--epochs 9 --loss bce --lr 1e30 --min-lr 1e-3 --warmup-epochs 1 --save-every 1"
     assert engine.train(recipe(data, output, flags)) == 1
     assert re.search(r"error: (the loss of|after) step \d+", capsys.readouterr().out)
-    kept = load_checkpoint(output / engine.LAST)
+    kept = load_checkpoint(output / training_run.LAST)
     assert all(np.isfinite(value).all() for value in kept.values())
 
 
@@ -186,7 +187,7 @@ def test_a_dry_run_does_one_step_and_writes_nothing(data, tmp_path, capsys):
 
 def test_fine_tuning_from_a_trained_network(data, tmp_path, capsys):
     assert engine.train(recipe(data, tmp_path / "a", "--epochs 1")) == 0
-    flags = f"--epochs 1 --pretrained {tmp_path / 'a' / engine.LAST} --dry-run"
+    flags = f"--epochs 1 --pretrained {tmp_path / 'a' / training_run.LAST} --dry-run"
     assert engine.train(recipe(data, tmp_path / "b", flags)) == 0
     with pytest.raises(InputError, match="holds a run: give --resume auto"):
         engine.train(recipe(data, tmp_path / "a"))
