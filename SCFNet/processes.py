@@ -3,6 +3,7 @@
 import math
 from typing import Optional
 
+from datasets.files import InputError
 from SCFNet.device import paddle, set_device
 from SCFNet.net import SCFNet
 
@@ -21,13 +22,23 @@ def quiet() -> Optional[bool]:
     return True if paddle.distributed.get_rank() else None
 
 
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """The sum of all processes' `tensor`s, in place. Raises InputError where one does not answer:
+    it has ended, or was suspended for longer than Paddle waits (on CPUs half a minute).
+    """
+    if paddle.distributed.get_world_size() > 1:
+        try:
+            paddle.distributed.all_reduce(tensor)
+        except RuntimeError as error:
+            raise InputError(
+                "another process of this run does not answer; start all again with --resume auto"
+            ) from error
+    return tensor
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` holds in any of the processes."""
-    if paddle.distributed.get_world_size() == 1:
-        return flag
-    total = paddle.to_tensor([float(flag)])
-    paddle.distributed.all_reduce(total)
-    return float(total) > 0
+    return float(sum_over_processes(paddle.to_tensor([float(flag)]))) > 0
 
 
 @paddle.no_grad()
@@ -39,8 +50,7 @@ def average_over_processes(net: SCFNet, values: Tensor, images: int) -> Tensor:
     tensors = [p.grad for p in net.parameters() if p.grad is not None]
     tensors += [p for p in net.parameters() if p.stop_gradient]  # Paddle counts statistics here
     flat = [t.flatten() for t in (*tensors, values, paddle.ones([1]))]
-    message = paddle.concat(flat) * images
-    paddle.distributed.all_reduce(message)
+    message = sum_over_processes(paddle.concat(flat) * images)
     message /= message[-1]
     *parts, values, _ = paddle.split(message, [math.prod(t.shape) for t in flat])
     for tensor, part in zip(tensors, parts):

@@ -11,7 +11,7 @@ from datasets.sod import Sample, read_pair
 from SCFNet import metrics
 from SCFNet.device import paddle
 from SCFNet.net import SCFNet
-from SCFNet.processes import quiet
+from SCFNet.processes import quiet, sum_over_processes
 
 
 @paddle.no_grad()
@@ -45,10 +45,7 @@ def evaluate(
             bar.update(len(pairs))
     if training:
         net.train()
-    if paddle.distributed.get_world_size() > 1:
-        total = paddle.to_tensor(sums)
-        paddle.distributed.all_reduce(total)
-        sums = total.numpy()
+    sums = sum_over_processes(paddle.to_tensor(sums)).numpy()
     mean = sums / sums[0]
     f = metrics.f_measure(mean[2:258], mean[258:])
     return {"MAE": float(mean[1]), "Max-F": float(f.max())}

@@ -140,6 +140,17 @@ def test_mixed_precision_trains():
     np.testing.assert_allclose(losses[True], losses[False], rtol=0.02)
 
 
+def test_a_process_that_does_not_answer_is_one_line(monkeypatch):
+    def all_reduce(tensor):
+        raise RuntimeError("[gloo] TIMEOUT self_rank = none")
+
+    assert processes.any_process(True) and not processes.any_process(False)
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(paddle.distributed, "all_reduce", all_reduce)
+    with pytest.raises(InputError, match="does not answer; start all again with --resume auto"):
+        processes.any_process(False)
+
+
 def test_a_loss_that_is_not_finite_changes_no_weight():
     knobs = recipe()
     run = training_run.new_run(knobs)
