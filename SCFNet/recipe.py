@@ -85,7 +85,9 @@ class Recipe:
     )
     late_from: float = knob(0.7, "the part of the epochs after which --late-sizes begin")
     augment: str = knob(
-        "release", "strong adds scale, colour and more", choices=("release", "strong", "none")
+        "release",
+        "strong, for runs that overfit, adds scale, colour and more",
+        choices=("release", "strong", "none"),
     )
     copy_paste: float = knob(
         -1.0,

@@ -31,7 +31,7 @@ class Augmentation(NamedTuple):
 
 
 RELEASE = Augmentation()
-STRONG = Augmentation(crop=0.5, colour=True, paste=0.3)  # for training from scratch
+STRONG = Augmentation(crop=0.5, colour=True, paste=0.3)  # for runs long enough to overfit
 
 
 def augment(

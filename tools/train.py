@@ -2,7 +2,8 @@
 
     python tools/train.py --data data/DUTS-TR --val data/ECSSD --output output/FS
     python tools/train.py --backbone R50 --output output/teacher         # the paper's teacher
-    python tools/train.py --pretrained none --augment strong --ema 0.999 # from scratch
+    python tools/train.py --pretrained none --optimizer adamw --lr 0.006 --min-lr 0.00006 \\
+        --weight-decay 0.02 --ema 0.998                                  # from scratch
     python tools/train.py --output output/FS --resume auto               # go on after a stop
     python tools/train.py --dry-run                                      # does it all fit?
 
