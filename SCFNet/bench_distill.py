@@ -10,7 +10,7 @@ from tqdm import tqdm
 from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.bench_training import BATCH, alternate, write_photos
+from SCFNet.bench_loading import BATCH, alternate, write_photos
 from SCFNet.checkpoint import save_weights
 from SCFNet.device import paddle, set_device
 from SCFNet.engine import Target, train_step

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Sequence, Tuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError, write_atomically
-from datasets.images import MEAN, STD, normalise, write_png
+from datasets.images import MEAN, STD, resize_normalised, write_png
 from datasets.sod import (
     MASK_FOLDERS,
     Sample,
@@ -260,7 +259,7 @@ def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
     batch = np.empty((len(missing), 3, size, size), "float32")
     for sample, out in zip(missing, batch):
         image, _ = read_pair_uint8(sample)
-        normalise(cv2.split(cv2.resize(image, (size, size))), out)
+        resize_normalised(image, out)
     return Decoded(missing, batch, len(samples))
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.images import normalise
+from datasets.images import resize_normalised
 from datasets.sod import Sample, read_pair
 from SCFNet import metrics
 from SCFNet.device import paddle
@@ -19,7 +19,7 @@ def predict_maps(net: SCFNet, photos: Sequence[np.ndarray], size: int) -> np.nda
     """The saliency maps [n, size, size] in [0, 1] of RGB uint8 `photos`."""
     batch = np.empty((len(photos), 3, size, size), "float32")
     for photo, out in zip(photos, batch):
-        normalise(cv2.split(cv2.resize(photo, (size, size))), out)
+        resize_normalised(photo, out)
     return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
 
 

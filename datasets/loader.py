@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
 from datasets.files import InputError
-from datasets.images import normalise
+from datasets.images import resize_normalised
 from datasets.sod import Sample, read_pair_uint8
 
 Batch = Tuple[np.ndarray, Optional[np.ndarray]]
@@ -79,7 +79,7 @@ def batches(
     processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be
     read.
     """
-    pixels = Epoch(samples, augmentation, seed, epoch)
+    this_epoch = Epoch(samples, augmentation, seed, epoch)
     plan = [
         (indices, batch_size_in_pixels(sizes, seed, epoch, batch))
         for batch, indices in enumerate(
@@ -88,14 +88,14 @@ def batches(
     ][start_batch:]
     if not workers:
         for indices, size in plan:
-            yield load_batch(pixels, indices, size)
+            yield load_batch(this_epoch, indices, size)
         return
     pool = ThreadPoolExecutor(workers)
     todo, ahead = iter(plan), collections.deque()
     try:
         while True:
             for indices, size in itertools.islice(todo, workers + 1 - len(ahead)):
-                ahead.append(pool.submit(load_batch, pixels, indices, size))
+                ahead.append(pool.submit(load_batch, this_epoch, indices, size))
             if not ahead:
                 return
             yield ahead.popleft().result()
@@ -112,7 +112,7 @@ def load_batch(epoch: Epoch, indices: Sequence[int], size: int) -> Batch:
     labelled = epoch.samples[0].mask is not None
     for i, index in enumerate(indices):
         image, mask = _augmented(epoch, int(index))
-        normalise(cv2.split(cv2.resize(image, (size, size))), out=images[i])
+        resize_normalised(image, out=images[i])
         if labelled:
             np.divide(cv2.resize(mask, (size, size)), np.float32(255), out=masks[i, 0])
     return images, masks if labelled else None

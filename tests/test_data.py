@@ -11,7 +11,7 @@ from PIL import Image
 
 from datasets.augment import RELEASE, STRONG, augment, paste_object
 from datasets.files import InputError
-from datasets.images import MEAN, STD, normalise, read_image
+from datasets.images import MEAN, STD, read_image, resize_normalised
 from datasets.loader import batches, count_batches, epoch_indices
 from datasets.sod import Sample, check_files, list_pairs, read_pair
 
@@ -373,7 +373,7 @@ def test_an_empty_donor_changes_nothing():
 def test_normalising_after_the_resize_equals_doing_it_before():
     image = photo(3, 90, 120)
     out = np.empty((3, 64, 48), "float32")
-    normalise(cv2.split(cv2.resize(image, (48, 64))), out)
+    resize_normalised(image, out)
     before = cv2.resize((image.astype("float64") - MEAN) / STD, (48, 64)).transpose(2, 0, 1)
     assert np.abs(out - before).max() < 1 / STD.min()  # one grey level
 
