@@ -94,6 +94,9 @@ class Recipe:
         "chance of pasting another photo's object onto a photo; by "
         "default 0, and 0.3 with --augment strong",
     )
+    zoom: float = knob(
+        0.0, "chance of a crop so close that the frame cuts the object, for objects that fill it"
+    )
     # the run
     workers: int = knob(4, "threads that load images, for each device; 0 is none")
     amp: bool = knob(False, "mixed precision with a loss scaler (on a GPU; elsewhere float32)")
@@ -129,7 +132,7 @@ class Recipe:
             "log_every",
             "save_every",
         )
-        parts = ("val_fraction", "ema", "late_from")
+        parts = ("val_fraction", "ema", "late_from", "zoom")
         self._check(positive, lambda value: value > 0, "more than 0")
         self._check(at_least_0, lambda value: value >= 0, "0 or more")
         self._check(parts, lambda value: 0 <= value <= 1, "from 0 to 1")

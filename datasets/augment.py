@@ -15,6 +15,9 @@ HUE_SHIFT = 9  # of OpenCV's 180 steps around the circle
 SATURATION = (0.4, 1.6)
 OBJECT_KEPT = 0.5  # the part of the object that a strong crop must leave in the picture
 PASTED_SIDE = (0.2, 0.7)  # longer side of a pasted object, as a part of the photo's shorter side
+ZOOM_SIDE, ZOOM_SHIFT = (0.6, 1.8), (-0.5, 0.5)  # a zoom's sides, its shift: parts of the object's
+ZOOM_LEAST = 96  # pixels on a side, which are blurred no more than a small photo
+ZOOM_KEPT = 0.3  # the part of the object that a zoom must leave in the picture
 
 
 class Augmentation(NamedTuple):
@@ -23,11 +26,13 @@ class Augmentation(NamedTuple):
     crop: the largest part of each side that the random crop cuts off, in [0, 1).
     colour: also shift the hue and scale the saturation.
     paste: the chance that the object of another pair is pasted onto the photo.
+    zoom: the chance of a crop about the object, so close that the frame often cuts it.
     """
 
     crop: float = 1 / 8
     colour: bool = False
     paste: float = 0.0
+    zoom: float = 0.0
 
 
 RELEASE = Augmentation()
@@ -51,6 +56,8 @@ def augment(
     if rng.random() < BLUR_CHANCE:
         size = int(rng.integers(*BLUR_SIZES)) | 1  # 3 is half as likely as 5, 7 and 9
         image = cv2.GaussianBlur(image, (size, size), 0)
+    if mask is not None and rng.random() < settings.zoom:
+        image, mask = _zoom(image, mask, rng)
     image, mask = _crop(image, mask, rng, settings.crop)
     contrast, brightness = rng.uniform(*CONTRAST), float(rng.integers(*BRIGHTNESS))
     image = cv2.addWeighted(image, contrast, image, 0, brightness)  # rounds and clips
@@ -74,10 +81,9 @@ def paste_object(
     Shapes and ranges as in `augment`, for both pairs; the masks are united. Returns the pair
     unchanged where the donor's mask is empty.
     """
-    rows, columns = (np.flatnonzero((donor_mask > 127).any(axis)) for axis in (1, 0))
-    if not rows.size:
+    box = _box(donor_mask)
+    if not box:
         return image, mask
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     part, alpha = donor_image[box], donor_mask[box]
     scale = rng.uniform(*PASTED_SIDE) * min(mask.shape) / max(alpha.shape)
     height, width = (max(1, round(side * scale)) for side in alpha.shape)
@@ -93,6 +99,29 @@ def paste_object(
     image[place] = np.rint(part * weight + image[place] * (1 - weight))
     mask[place] = np.maximum(mask[place], alpha)
     return image, mask
+
+
+def _box(mask: np.ndarray) -> Tuple[slice, ...]:
+    """The rows and the columns of the object; () where the mask is empty."""
+    places = [np.flatnonzero((mask > 127).any(axis)) for axis in (1, 0)]
+    return tuple(slice(place[0], place[-1] + 1) for place in places if place.size)
+
+
+def _zoom(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Pair:
+    """Cut to a window about the object; uncut where it has none or the window loses it."""
+    window = tuple(_near(part, side, rng) for part, side in zip(_box(mask), mask.shape))
+    if not window or mask[window].sum() < ZOOM_KEPT * mask.sum():
+        return image, mask
+    return image[window], mask[window]
+
+
+def _near(part: slice, side: int, rng: np.random.Generator) -> slice:
+    """A random interval of a photo's `side` about the object's `part` of it."""
+    extent = part.stop - part.start
+    length = min(side, max(ZOOM_LEAST, round(extent * rng.uniform(*ZOOM_SIDE))))
+    centre = part.start + extent * (0.5 + rng.uniform(*ZOOM_SHIFT))
+    start = min(max(0, round(centre - length / 2)), side - length)
+    return slice(start, start + length)
 
 
 def _shift_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
