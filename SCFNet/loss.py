@@ -18,6 +18,8 @@ LOSSES = ("sp", "dice", "bce", "bce+sp")
 KERNELS = (13, 11, 9, 7, 5, 3, 1)  # PBSM's stages, each PBSM_STAGE epochs of the paper's run
 PBSM_STAGE, PBSM_EPOCHS = 10, 69
 
+NORMAL = 1 << 20  # added to the high half of a float64: the smallest exponent of normal numbers
+
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Dice loss of sigmoid(logits) and `mask`, smoothed by 1, over each whole sample."""
@@ -162,15 +164,16 @@ def _max_pool(plane: np.ndarray, k: int) -> Tuple[np.ndarray, Optional[np.ndarra
     [H * W] of the pixel that each maximum comes from, the first of equals. k = 1: `plane`, None.
 
     Value and index are packed into the high and the low half of a float64, whose order is that of
-    the values, then that of the reversed indices.
+    the values, then that of the reversed indices. NORMAL keeps it out of the subnormal numbers, all
+    equal to 0 where some library has switched them off (as anything linked with -ffast-math does).
     """
     if k == 1:
         return plane, None
     reversed_index = np.arange(plane.size, 0, -1).reshape(plane.shape)
-    packed = (plane.view("int32").astype("int64") << 32) | reversed_index
+    packed = (plane.view("int32").astype("int64") + NORMAL << 32) | reversed_index
     packed = cv2.dilate(packed.view("float64"), np.ones((k, k), "uint8")).view("int64")
     index = plane.size - (packed & 0xFFFFFFFF)
-    return (packed >> 32).astype("int32").view("float32"), index.ravel()
+    return ((packed >> 32) - NORMAL).astype("int32").view("float32"), index.ravel()
 
 
 def _unpool(grad: np.ndarray, source: Optional[np.ndarray]) -> np.ndarray:

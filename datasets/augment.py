@@ -56,7 +56,7 @@ def augment(
     if rng.random() < BLUR_CHANCE:
         size = int(rng.integers(*BLUR_SIZES)) | 1  # 3 is half as likely as 5, 7 and 9
         image = cv2.GaussianBlur(image, (size, size), 0)
-    if mask is not None and rng.random() < settings.zoom:
+    if rng.random() < settings.zoom and mask is not None:
         image, mask = _zoom(image, mask, rng)
     image, mask = _crop(image, mask, rng, settings.crop)
     contrast, brightness = rng.uniform(*CONTRAST), float(rng.integers(*BRIGHTNESS))

@@ -250,6 +250,8 @@ def test_photos_are_turned_upright_and_the_mask_is_expected_so(tmp_path):
 
 # --- augmentation
 
+ZOOM = RELEASE._replace(zoom=1.0)
+
 
 def variants(image, mask, count, settings=RELEASE):
     return [augment(image, mask, np.random.default_rng([9, i]), settings) for i in range(count)]
@@ -258,7 +260,7 @@ def variants(image, mask, count, settings=RELEASE):
 def test_the_same_random_numbers_give_the_same_pixels_and_leave_the_input_alone():
     image, mask = photo(), disc()
     kept = image.copy(), mask.copy()
-    for settings_ in (RELEASE, STRONG):
+    for settings_ in (RELEASE, STRONG, ZOOM):
         first, second = variants(image, mask, 20, settings_), variants(image, mask, 20, settings_)
         for pair, again in zip(first, second):
             np.testing.assert_array_equal(pair[0], again[0])
@@ -314,7 +316,7 @@ def test_blur_is_for_one_photo_in_ten_and_for_no_mask():
     assert all(set(np.unique(m)) <= {0, 200} for _, m in pairs)
 
 
-@pytest.mark.parametrize("settings_", [RELEASE, STRONG])
+@pytest.mark.parametrize("settings_", [RELEASE, STRONG, ZOOM])
 def test_photo_and_mask_move_together(settings_):
     mask = disc(radius=6)
     mask[:4, :4] = 255
@@ -336,10 +338,27 @@ def test_strong_crops_keep_the_object():
     assert min(height for height, _ in shapes) <= 25
 
 
+def test_a_zoom_makes_the_object_large_and_lets_the_frame_cut_it():
+    mask = np.zeros((300, 400), "uint8")
+    mask[100:220, 150:290] = 255
+    only_zoom = ZOOM._replace(crop=0.0)
+    zoomed = [moved > 127 for _, moved in variants(photo(0, 300, 400), mask, 300, only_zoom)]
+    assert all(moved.sum() >= 0.3 * (mask > 0).sum() for moved in zoomed)
+    assert all(min(moved.shape) >= 96 for moved in zoomed)
+    assert np.mean([moved.mean() for moved in zoomed]) > 2 * (mask > 0).mean()
+    cut = [moved[[0, -1]].any() or moved[:, [0, -1]].any() for moved in zoomed]
+    assert 0.5 < np.mean(cut) < 1
+
+
+def test_a_zoom_leaves_a_photo_without_an_object_as_it_is():
+    image, empty = photo(0, 200, 200), np.zeros((200, 200), "uint8")
+    assert all(min(moved.shape) > 174 for _, moved in variants(image, empty, 20, ZOOM))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 3)])
 def test_the_smallest_photos(size):
     image, mask = np.full((*size, 3), 9, "uint8"), np.full(size, 255, "uint8")
-    for settings_ in (RELEASE, STRONG):
+    for settings_ in (RELEASE, STRONG, ZOOM):
         for found, moved in variants(image, mask, 30, settings_):
             assert found.shape[:2] == moved.shape and found.size
     pasted, _ = paste_object(image, mask, photo(), disc(), np.random.default_rng(0))

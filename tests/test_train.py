@@ -79,7 +79,7 @@ def run_until(process, steps, number):
     [
         "--workers 0",
         "--workers 2 --optimizer adamw --late-sizes 128 --late-from 0.5 --augment strong"
-        " --copy-paste 0.5",
+        " --copy-paste 0.5 --zoom 0.5",
     ],
 )
 def test_a_killed_run_goes_on_as_if_never_stopped(data, tmp_path, capsys, more):
