@@ -27,6 +27,7 @@ from SCFNet.training_run import (
     STATE,
     NotFiniteError,
     Run,
+    claimed,
     new_run,
     restore,
     save,
@@ -160,7 +161,7 @@ def fit(
     steps = count_batches(len(samples), recipe.batch_size // world, world)
     run = new_run(recipe)
     begin(run, recipe, steps)
-    with stop_requests() as stops, Log(recipe, run, len(samples), steps) as log:
+    with claimed(recipe), stop_requests() as stops, Log(recipe, run, len(samples), steps) as log:
         try:
             while len(run.log) < recipe.epochs:
                 if train_epoch(run, recipe, samples, steps, target, log, stops):

@@ -3,14 +3,16 @@
 import json
 import math
 import subprocess
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from datasets.files import write_atomically
+from datasets.files import InputError, write_atomically
 from SCFNet.checkpoint import (
     CheckpointError,
     StateDict,
@@ -27,6 +29,7 @@ from SCFNet.recipe import Recipe
 Tensor = paddle.Tensor
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
+LOCK = ".lock"
 GRADIENT_NORM = 5.0  # AdamW's clip
 KEPT = {  # what `restore` needs of a state file
     "weights",
@@ -63,6 +66,23 @@ class Run:
     def result(self) -> SCFNet:
         """The network that is scored and written."""
         return self.average or self.net
+
+
+@contextmanager
+def claimed(recipe: Recipe) -> Iterator[None]:
+    """`--output` for this run alone, until it ends in whatever way. Raises InputError where another
+    run writes there."""
+    if paddle.distributed.get_rank() or recipe.dry_run:
+        yield
+        return
+    try:
+        lock = FileLock(Path(recipe.output, LOCK)).acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(
+            f"{recipe.output}: another run is writing here: stop it, or give another --output"
+        ) from error
+    with lock:
+        yield
 
 
 def new_run(recipe: Recipe) -> Run:

@@ -21,6 +21,7 @@ from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.device import paddle
 from SCFNet.loss import map_losses, weighted_sum
 from SCFNet.recipe import Recipe, parse
+from SCFNet.training_run import claimed
 
 TOOL = str(Path(__file__).parents[1] / "tools" / "train.py")
 STEP = re.compile(r"step (\d+) rate \S+ (loss \S+ maps \S+ \S+ \S+ \S+)")
@@ -72,6 +73,14 @@ def run_until(process, steps, number):
             if len(losses) == steps:
                 process.send_signal(number)
     return losses
+
+
+def test_two_runs_do_not_share_an_output_folder(data, tmp_path):
+    one = recipe(data, tmp_path, "--epochs 1")
+    with claimed(one), pytest.raises(InputError, match="another run"):
+        engine.train(one)
+    assert not (tmp_path / "last.state").exists()
+    assert engine.train(one) == 0
 
 
 @pytest.mark.parametrize(
