@@ -71,7 +71,7 @@ class Run:
 @contextmanager
 def claimed(recipe: Recipe) -> Iterator[None]:
     """`--output` for this run alone, until it ends in whatever way. Raises InputError where another
-    run writes there."""
+    run writes there, or the folder cannot be locked."""
     if paddle.distributed.get_rank() or recipe.dry_run:
         yield
         return
@@ -81,6 +81,8 @@ def claimed(recipe: Recipe) -> Iterator[None]:
         raise InputError(
             f"{recipe.output}: another run is writing here: stop it, or give another --output"
         ) from error
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise InputError(f"{recipe.output}: {error}; give another --output") from error
     with lock:
         yield
 

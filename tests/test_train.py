@@ -83,6 +83,12 @@ def test_two_runs_do_not_share_an_output_folder(data, tmp_path):
     assert engine.train(one) == 0
 
 
+def test_a_folder_that_cannot_be_locked(data, tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match="give another --output"):
+        engine.train(recipe(data, tmp_path))
+
+
 @pytest.mark.parametrize(
     "more",
     [
