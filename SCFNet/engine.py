@@ -20,7 +20,7 @@ from SCFNet.checkpoint import save_weights
 from SCFNet.device import paddle
 from SCFNet.loss import map_losses, pbsm_kernel, weighted_sum
 from SCFNet.processes import any_process, average_over_processes, start_devices
-from SCFNet.recipe import Recipe
+from SCFNet.recipe import Recipe, sizes_at
 from SCFNet.training_log import Log
 from SCFNet.training_run import (
     BEST,
@@ -63,12 +63,6 @@ def lr_at(
         return min_lr + (lr - min_lr) * step / warmup
     progress = max(0, step - warmup - HOLD) / (total - warmup)
     return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def sizes_at(epoch: int, recipe: Recipe) -> Sequence[int]:
-    """The sides that batches of `epoch` (from 0) may have."""
-    late = recipe.late_sizes and epoch >= recipe.late_from * recipe.epochs
-    return recipe.late_sizes if late else recipe.sizes
 
 
 def kernel_at(epoch: int, recipe: Recipe) -> int:
@@ -270,7 +264,7 @@ def finish_epoch(
             run.best = quality
             if not paddle.distributed.get_rank():
                 save_weights(run.result, Path(recipe.output, BEST))
-    record["minutes"] = round(log.minutes(), 2)
+    record["minutes"] = round(run.minutes, 2)
     run.log.append(record)
     run.sums = np.zeros(6)
     save(run, recipe, steps)

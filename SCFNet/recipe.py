@@ -206,6 +206,12 @@ class DistillRecipe(Recipe):
         self._check(("teacher_std",), lambda values: all(v > 0 for v in values), "more than 0")
 
 
+def sizes_at(epoch: int, recipe: Recipe) -> Sequence[int]:
+    """The sides that batches of `epoch` (from 0) may have."""
+    late = recipe.late_sizes and epoch >= recipe.late_from * recipe.epochs
+    return recipe.late_sizes if late else recipe.sizes
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         raise InputError(f"{message} (--help lists the flags)")

@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from typing import Any, Dict, Sequence
+from collections import deque
+from typing import Any, Deque, Dict, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -11,9 +12,11 @@ from tqdm import tqdm
 from datasets.sod import Sample
 from SCFNet.device import paddle
 from SCFNet.processes import quiet
-from SCFNet.recipe import Recipe
+from SCFNet.recipe import Recipe, sizes_at
 from SCFNet.training_run import Run
 from SCFNet.validation import pictures
+
+RECENT = 50  # steps, over which the speed is averaged
 
 
 class Log:
@@ -29,8 +32,8 @@ class Log:
             self.writer = LogWriter(recipe.log_dir)
         done = run.step // steps * images + run.step % steps * recipe.batch_size
         self.bar = tqdm(total=recipe.epochs * images, initial=done, unit="img", disable=quiet())
-        self.began, self.seen, self.left = time.time(), 0, recipe.epochs * images - done
-        self.minutes_before = run.log[-1]["minutes"] if run.log else 0.0
+        self.work = np.repeat([area_at(epoch, recipe) for epoch in range(recipe.epochs)], steps)
+        self.recent: Deque[Tuple[float, int]] = deque([(time.time(), 0)], maxlen=RECENT + 1)
 
     def __enter__(self) -> "Log":
         return self
@@ -39,10 +42,6 @@ class Log:
         self.bar.close()
         if self.writer:
             self.writer.close()
-
-    def minutes(self) -> float:
-        """Since training began, without the pauses."""
-        return self.minutes_before + (time.time() - self.began) / 60
 
     def write(self, line: str) -> None:
         if not self.silent:
@@ -53,11 +52,13 @@ class Log:
         self.bar.set_description(f"epoch {epoch + 1}/{self.recipe.epochs}", refresh=False)
         self.bar.set_postfix(loss=f"{losses[0]:.4f}", rate=f"{rate:.2g}", refresh=False)
         self.bar.update(images)
-        self.seen += images
-        speed = self.seen / (time.time() - self.began)
+        self.recent.append((time.time(), images))
+        seconds = self.recent[-1][0] - self.recent[0][0]
+        speed = sum(count for _, count in list(self.recent)[1:]) / seconds
         if self.recipe.log_every and step % self.recipe.log_every == 0:
             maps = " ".join(f"{loss:.6f}" for loss in losses[1:])
-            left = tqdm.format_interval((self.left - self.seen) / speed)
+            pace = seconds / (len(self.recent) - 1) / area_at(epoch, self.recipe)
+            left = tqdm.format_interval(self.work[step:].sum() * pace)
             self.write(f"epoch {epoch + 1} step {step} rate {rate:.6f} loss {losses[0]:.6f} "
                        f"maps {maps} {speed:.1f} images/s, {left} left")  # fmt: skip
         if self.writer:
@@ -68,6 +69,8 @@ class Log:
 
     def epoch(self, run: Run, record: Dict[str, Any], shown: Sequence[Sample]) -> None:
         self.write(json.dumps(record))
+        self.recent.clear()
+        self.recent.append((time.time(), 0))
         if not self.writer:
             return
         for name in record:
@@ -75,3 +78,8 @@ class Log:
                 self.writer.add_scalar(f"val/{name}", record[name], run.step)
         for i, picture in enumerate(pictures(run.result, shown[:4])):
             self.writer.add_image(f"maps/{i}", picture, run.step)
+
+
+def area_at(epoch: int, recipe: Recipe) -> float:
+    """The mean pixels of an image in `epoch`, which its time is in proportion to."""
+    return float(np.mean(np.square(sizes_at(epoch, recipe))))

@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -61,6 +62,12 @@ class Run:
     best: float = -math.inf
     sums: np.ndarray = field(default_factory=lambda: np.zeros(6))  # of this epoch: losses, images
     log: List[Dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.time)  # or would have, without the pauses
+
+    @property
+    def minutes(self) -> float:
+        """Since training began, without the pauses."""
+        return (time.time() - self.began) / 60
 
     @property
     def result(self) -> SCFNet:
@@ -165,6 +172,7 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
         "best": run.best,
         "sums": run.sums,
         "log": run.log,
+        "minutes": run.minutes,
         "recipe": asdict(recipe),
         "commit": git_commit(),
         "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
@@ -243,6 +251,7 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int) -> None:
         run.scaler.load_state_dict(state["scaler"])
     run.step, run.best = state["step"], state["best"]
     run.sums, run.log = state["sums"], state["log"]
+    run.began -= 60 * state.get("minutes", 0.0)  # states had none at first
     if not paddle.distributed.get_rank():
         now = asdict(recipe)
         changed = [f"--{k} {was.get(k)} -> {now[k]}" for k in now if now[k] != was.get(k)]

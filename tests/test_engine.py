@@ -11,12 +11,13 @@ import pytest
 
 from datasets.files import InputError, write_atomically
 from datasets.sod import Sample
-from SCFNet import engine, processes, training_run, validation
+from SCFNet import engine, processes, training_log, training_run, validation
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.device import paddle
 from SCFNet.loss import soft_target
 from SCFNet.pretrained import load_pretrained
-from SCFNet.recipe import Recipe, parse
+from SCFNet.recipe import Recipe, parse, sizes_at
+from SCFNet.training_log import Log
 from tests.fill_weights import fill
 
 # In the fifth step of kd a ReLU is on the edge: it tips by rounding, with a jitter of 1e-7 of the
@@ -70,7 +71,7 @@ def test_rate_of_short_runs_stays_in_range(epochs, warmup):
 
 def test_sizes_and_kernel_follow_the_epoch():
     knobs = recipe(epochs=10, sizes=[128], late_sizes=[320, 352], late_from=0.7, boundary="5")
-    assert [engine.sizes_at(epoch, knobs) for epoch in (6, 7)] == [(128,), (320, 352)]
+    assert [sizes_at(epoch, knobs) for epoch in (6, 7)] == [(128,), (320, 352)]
     assert engine.kernel_at(0, knobs) == 5
     assert [engine.kernel_at(epoch, recipe()) for epoch in (0, 10, 68)] == [13, 11, 1]
     assert engine.kernel_at(9, recipe(boundary="release")) == 11
@@ -187,6 +188,34 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     assert kept["recipe"]["optimizer"] == optimizer
     assert set(kept["versions"]) == {"paddle", "numpy"} and "commit" in kept
     assert load_checkpoint(tmp_path / training_run.LAST).keys() == run.net.state_dict().keys()
+
+
+def test_minutes_go_on_after_a_stop_within_an_epoch(tmp_path):
+    knobs = recipe(output=str(tmp_path))
+    run = training_run.new_run(knobs)
+    run.began -= 120
+    training_run.save(run, knobs, 5)
+    again = training_run.new_run(knobs)
+    training_run.restore(again, tmp_path / training_run.STATE, knobs, 5)
+    assert 2 <= again.minutes < 3
+
+
+def test_time_left_knows_that_late_sizes_take_longer(monkeypatch, capsys):
+    knobs = recipe(epochs=2, sizes=[100], late_sizes=[200], late_from=0.5, log_every=1)
+    run = training_run.new_run(knobs)
+    clock = [0.0]
+    monkeypatch.setattr(training_log.time, "time", lambda: clock[0])
+    with Log(knobs, run, images=40, steps=10) as log:
+        for step in range(1, 11):
+            clock[0] += 1
+            log.step(step, 0, np.ones(5), 0.1, 4)
+        log.epoch(run, {}, [])
+        clock[0] += 4
+        log.step(11, 1, np.ones(5), 0.1, 4)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
+    assert lines[4].endswith("4.0 images/s, 00:45 left")  # 5 steps of 1 s and 10 of 4 s
+    assert lines[9].endswith("4.0 images/s, 00:40 left")
+    assert lines[10].endswith("1.0 images/s, 00:36 left")
 
 
 def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
