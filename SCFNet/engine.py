@@ -207,9 +207,8 @@ def epoch_batches(
     """The batches of an epoch from the `start`-th on, of this process."""
     augmentation = STRENGTHS[recipe.augment]
     if augmentation:
-        augmentation = augmentation._replace(zoom=recipe.zoom)
-    if augmentation and recipe.copy_paste >= 0:
-        augmentation = augmentation._replace(paste=recipe.copy_paste)
+        paste = recipe.copy_paste if recipe.copy_paste >= 0 else augmentation.paste
+        augmentation = augmentation._replace(paste=paste, zoom=recipe.zoom)
     rank, world = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
     return batches(
         samples,

@@ -94,9 +94,7 @@ class Recipe:
         "chance of pasting another photo's object onto a photo; by "
         "default 0, and 0.3 with --augment strong",
     )
-    zoom: float = knob(
-        0.0, "chance of a crop so close that the frame cuts the object, for objects that fill it"
-    )
+    zoom: float = knob(0.0, "chance of a crop so close that the frame cuts the object; needs masks")
     # the run
     workers: int = knob(4, "threads that load images, for each device; 0 is none")
     amp: bool = knob(False, "mixed precision with a loss scaler (on a GPU; elsewhere float32)")

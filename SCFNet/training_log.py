@@ -32,7 +32,9 @@ class Log:
             self.writer = LogWriter(recipe.log_dir)
         done = run.step // steps * images + run.step % steps * recipe.batch_size
         self.bar = tqdm(total=recipe.epochs * images, initial=done, unit="img", disable=quiet())
-        self.work = np.repeat([area_at(epoch, recipe) for epoch in range(recipe.epochs)], steps)
+        areas = [np.mean(np.square(sizes_at(epoch, recipe))) for epoch in range(recipe.epochs)]
+        self.work = np.repeat(areas, steps)  # of each step, which its time is in proportion to
+        self.seen = 0
         self.recent: Deque[Tuple[float, int]] = deque([(time.time(), 0)], maxlen=RECENT + 1)
 
     def __enter__(self) -> "Log":
@@ -52,12 +54,13 @@ class Log:
         self.bar.set_description(f"epoch {epoch + 1}/{self.recipe.epochs}", refresh=False)
         self.bar.set_postfix(loss=f"{losses[0]:.4f}", rate=f"{rate:.2g}", refresh=False)
         self.bar.update(images)
-        self.recent.append((time.time(), images))
-        seconds = self.recent[-1][0] - self.recent[0][0]
-        speed = sum(count for _, count in list(self.recent)[1:]) / seconds
+        self.seen += images
+        self.recent.append((time.time(), self.seen))
+        (start, seen), (now, _) = self.recent[0], self.recent[-1]
+        speed = (self.seen - seen) / (now - start)
         if self.recipe.log_every and step % self.recipe.log_every == 0:
             maps = " ".join(f"{loss:.6f}" for loss in losses[1:])
-            pace = seconds / (len(self.recent) - 1) / area_at(epoch, self.recipe)
+            pace = (now - start) / (len(self.recent) - 1) / self.work[step - 1]
             left = tqdm.format_interval(self.work[step:].sum() * pace)
             self.write(f"epoch {epoch + 1} step {step} rate {rate:.6f} loss {losses[0]:.6f} "
                        f"maps {maps} {speed:.1f} images/s, {left} left")  # fmt: skip
@@ -70,7 +73,7 @@ class Log:
     def epoch(self, run: Run, record: Dict[str, Any], shown: Sequence[Sample]) -> None:
         self.write(json.dumps(record))
         self.recent.clear()
-        self.recent.append((time.time(), 0))
+        self.recent.append((time.time(), self.seen))  # scoring is not training
         if not self.writer:
             return
         for name in record:
@@ -78,8 +81,3 @@ class Log:
                 self.writer.add_scalar(f"val/{name}", record[name], run.step)
         for i, picture in enumerate(pictures(run.result, shown[:4])):
             self.writer.add_image(f"maps/{i}", picture, run.step)
-
-
-def area_at(epoch: int, recipe: Recipe) -> float:
-    """The mean pixels of an image in `epoch`, which its time is in proportion to."""
-    return float(np.mean(np.square(sizes_at(epoch, recipe))))
