@@ -135,6 +135,7 @@ class Recipe:
         self._check(at_least_0, lambda value: value >= 0, "0 or more")
         self._check(parts, lambda value: 0 <= value <= 1, "from 0 to 1")
         self._check(("val_fraction", "ema"), lambda value: value < 1, "less than 1")
+        self._check(("copy_paste",), lambda value: value <= 1, "at most 1")
         self._check(
             ("sizes", "late_sizes"), lambda sides: all(s >= 32 for s in sides), "32 or more"
         )

@@ -308,6 +308,7 @@ def test_defaults_are_the_papers():
         ("--boundary 4", "--boundary 4: give paper, release or an odd number"),
         ("--sizes 8", "--sizes .*: must be 32 or more"),
         ("--val-fraction 1", "--val-fraction 1.0: must be less than 1"),
+        ("--copy-paste 30", "--copy-paste 30.0: must be at most 1"),
         ("--epoc 3", "unrecognized arguments: --epoc 3"),
     ],
 )
