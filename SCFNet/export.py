@@ -15,7 +15,7 @@ from SCFNet.device import paddle, set_device  # isort: skip  imports Paddle quie
 import numpy as np
 
 from datasets.files import InputError, PathLike, write_atomically
-from datasets.images import MEAN, STD
+from datasets.transform import MEAN, STD
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.engines import INPUT, OUTPUT
 from SCFNet.predictor import network_input

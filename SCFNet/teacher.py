@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError, write_atomically
-from datasets.images import MEAN, STD, resize_normalised, write_png
+from datasets.images import write_png
 from datasets.sod import (
     MASK_FOLDERS,
     Sample,
@@ -24,6 +24,7 @@ from datasets.sod import (
     list_pairs,
     read_pair_uint8,
 )
+from datasets.transform import MEAN, STD, network_input
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.device import paddle
 from SCFNet.engine import fit, hold_back
@@ -256,11 +257,8 @@ class Decoded(NamedTuple):
 def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
     """Read the photos that have no map in `folder` yet, as the student's loader reads them."""
     missing = [sample for sample in samples if not map_path(folder, sample).exists()]
-    batch = np.empty((len(missing), 3, size, size), "float32")
-    for sample, out in zip(missing, batch):
-        image, _ = read_pair_uint8(sample)
-        resize_normalised(image, out)
-    return Decoded(missing, batch, len(samples))
+    photos = [read_pair_uint8(sample)[0] for sample in missing]
+    return Decoded(missing, network_input(photos, size), len(samples))
 
 
 def write_maps(maps: np.ndarray, samples: Sequence[Sample], folder: Path) -> None:
