@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.images import write_image
-from SCFNet.engines import INPUT, OUTPUT, Engine, open_onnx, open_paddle
+from SCFNet.backends import INPUT, OUTPUT, Engine, open_onnx, open_paddle
 from SCFNet.inputs import plan_jobs
-from SCFNet.pipeline import Style, in_parallel, predict_jobs
+from SCFNet.pipeline import RenderOptions, in_parallel, predict_jobs
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +122,7 @@ def folder_process() -> None:
     exported = DEFAULT_WEIGHTS.with_suffix(".onnx")
     predictor = Predictor(exported)
     jobs = plan_jobs([str(photos)], output, [".png"])
-    predict_jobs(predictor, jobs, Style())
+    predict_jobs(predictor, jobs, RenderOptions())
     peak = _peak_memory()
 
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
@@ -134,7 +134,7 @@ def folder_process() -> None:
             "threads": lambda: [session.run([OUTPUT], {INPUT: x}) for _ in range(count)],
             "loop": lambda: [engine.run(x) for _ in range(count)],
             "beside": lambda: list(in_parallel(engine.run, [x] * count)),
-            "folder": lambda: predict_jobs(predictor, jobs, Style()),
+            "folder": lambda: predict_jobs(predictor, jobs, RenderOptions()),
         },
         rounds,
     )

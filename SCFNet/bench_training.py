@@ -8,6 +8,7 @@ from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
+import paddle
 from tqdm import tqdm
 
 from datasets.augment import RELEASE
@@ -15,7 +16,7 @@ from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
 from SCFNet.bench_loading import BATCH, alternate, ellipses, write_photos
 from SCFNet.bench_loading import SIDE as STEP_SIDE
-from SCFNet.device import paddle, set_device
+from SCFNet.device import set_device
 from SCFNet.engine import train_step
 from SCFNet.loss import dice_loss, fs_loss, weighted_sum
 from SCFNet.recipe import Recipe

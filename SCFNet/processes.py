@@ -3,8 +3,10 @@
 import math
 from typing import Optional
 
+import paddle
+
 from datasets.files import InputError
-from SCFNet.device import paddle, set_device
+from SCFNet.device import set_device
 from SCFNet.net import SCFNet
 
 Tensor = paddle.Tensor

@@ -7,10 +7,10 @@ from collections import deque
 from typing import Any, Deque, Dict, Sequence, Tuple
 
 import numpy as np
+import paddle
 from tqdm import tqdm
 
 from datasets.sod import Sample
-from SCFNet.device import paddle
 from SCFNet.processes import quiet
 from SCFNet.recipe import Recipe, sizes_at
 from SCFNet.training_run import Run

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
+import paddle
 from filelock import FileLock, Timeout
 
 from datasets.files import InputError, write_atomically
@@ -22,7 +23,6 @@ from SCFNet.checkpoint import (
     load_plain,
     save_weights,
 )
-from SCFNet.device import paddle
 from SCFNet.net import SCFNet
 from SCFNet.pretrained import load_pretrained
 from SCFNet.recipe import Recipe

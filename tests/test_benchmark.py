@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import SCFNet.device
 from datasets.files import InputError
 from datasets.images import read_grey
 from SCFNet import bench_processes
 from SCFNet.bench_metrics import compare, example, obvious_way, scale_workers
-from SCFNet.bench_models import cost, measure, seconds_per_call
+from SCFNet.bench_models import measure, seconds_per_call
+from SCFNet.cost import cost
 from SCFNet.metrics import PaperScore, precision_recall, scale
 from SCFNet.net import SCFNet
 from SCFNet.plots import plot_figure3

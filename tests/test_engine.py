@@ -7,13 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 
 from datasets.files import InputError, write_atomically
 from datasets.sod import Sample
 from SCFNet import engine, processes, training_log, training_run, validation
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
-from SCFNet.device import paddle
 from SCFNet.loss import soft_target
 from SCFNet.pretrained import load_pretrained
 from SCFNet.recipe import Recipe, parse, sizes_at

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 
 from datasets.files import InputError, write_atomically
@@ -18,7 +19,6 @@ from datasets.loader import batches
 from datasets.sod import list_pairs
 from SCFNet import engine, processes, training_run
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
-from SCFNet.device import paddle
 from SCFNet.loss import map_losses, weighted_sum
 from SCFNet.recipe import Recipe, parse
 from SCFNet.training_run import claimed

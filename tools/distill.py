@@ -24,7 +24,7 @@ from SCFNet.recipe import DistillRecipe, parse
 
 def main() -> int:
     recipe = parse(DistillRecipe, __doc__)
-    from SCFNet.teacher import distill  # after --help: it loads Paddle
+    from SCFNet.distill import distill  # after --help: it loads Paddle
 
     return distill(recipe)
 

@@ -55,11 +55,11 @@ def main() -> int:
         parser.error("--threshold must be from 0 to 1")
 
     from SCFNet.inputs import plan_jobs
-    from SCFNet.pipeline import Style, predict_jobs
+    from SCFNet.pipeline import RenderOptions, predict_jobs
     from SCFNet.predictor import Predictor
     from SCFNet.rendering import ENDINGS, parse_background
 
-    style = Style(
+    style = RenderOptions(
         kinds=args.save,
         align_corners=args.align_corners,
         threshold=args.threshold,
