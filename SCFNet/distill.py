@@ -6,10 +6,10 @@ from typing import List
 from datasets.files import InputError
 from datasets.sod import MASK_FOLDERS, Sample, check_files, find_faults, list_pairs
 from SCFNet.engine import fit, hold_back
-from SCFNet.label_cache import labelled_from, with_cached_labels
-from SCFNet.processes import quiet, start_devices
-from SCFNet.recipe import DistillRecipe
-from SCFNet.teacher import open_teacher
+from SCFNet.training.distributed import quiet, start_devices
+from SCFNet.training.label_cache import labelled_from, with_cached_labels
+from SCFNet.training.recipe import DistillRecipe
+from SCFNet.training.teacher import open_teacher
 
 SHOWN = 10  # unreadable photos that are listed
 

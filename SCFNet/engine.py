@@ -19,10 +19,10 @@ from datasets.loader import Batch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from SCFNet.checkpoint import save_weights
 from SCFNet.loss import map_losses, pbsm_kernel, weighted_sum
-from SCFNet.processes import any_process, average_over_processes, start_devices
-from SCFNet.recipe import Recipe, sizes_at
-from SCFNet.training_log import Log
-from SCFNet.training_run import (
+from SCFNet.training.distributed import any_process, average_over_processes, start_devices
+from SCFNet.training.log import Log
+from SCFNet.training.recipe import Recipe, sizes_at
+from SCFNet.training.state import (
     BEST,
     STATE,
     NotFiniteError,
@@ -33,7 +33,7 @@ from SCFNet.training_run import (
     save,
     update_average,
 )
-from SCFNet.validation import evaluate
+from SCFNet.training.validation import evaluate
 
 Tensor = paddle.Tensor
 Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> what is learnt

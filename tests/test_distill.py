@@ -16,10 +16,13 @@ from onnx import TensorProto, helper
 
 from datasets.files import InputError
 from datasets.sod import list_pairs
-from SCFNet import bench_distill, distill, engine, label_cache, teacher, training_run
+from SCFNet import distill, engine
+from SCFNet.benchmarks import distill as bench_distill
 from SCFNet.checkpoint import load_checkpoint, save_weights
 from SCFNet.net import SCFNet
-from SCFNet.recipe import DistillRecipe, parse
+from SCFNet.training import label_cache, teacher
+from SCFNet.training import state as training_run
+from SCFNet.training.recipe import DistillRecipe, parse
 from tests.test_train import FLAGS, STEP, run_until, start, write_pairs
 from tests.test_train import recipe as train_recipe
 

@@ -7,8 +7,9 @@ import numpy as np
 import paddle
 import pytest
 
-from SCFNet import bench_loading, loss
-from SCFNet.bench_training import obvious_fs_loss
+from SCFNet import loss
+from SCFNet.benchmarks import loading as bench_loading
+from SCFNet.benchmarks.training import obvious_fs_loss
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = json.loads((DATA / "loss_seed3.json").read_text())

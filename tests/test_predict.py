@@ -14,10 +14,18 @@ from PIL import Image
 
 from datasets.files import InputError
 from datasets.images import read_image, read_mask, write_png
-from SCFNet.inputs import plan_jobs
-from SCFNet.pipeline import RenderOptions, predict_jobs
+from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
+from SCFNet.prediction.rendering import (
+    ENDINGS,
+    fit,
+    object_box,
+    overlay,
+    parse_background,
+    render,
+    to_bytes,
+)
 from SCFNet.predictor import Predictor
-from SCFNet.rendering import ENDINGS, fit, object_box, overlay, parse_background, render, to_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"

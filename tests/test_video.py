@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from datasets.files import InputError
-from SCFNet.inputs import plan_jobs
-from SCFNet.pipeline import RenderOptions, predict_jobs
-from SCFNet.rendering import ENDINGS
-from SCFNet.video import GREEN, predict_video
+from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
+from SCFNet.prediction.rendering import ENDINGS
+from SCFNet.prediction.video import GREEN, predict_video
 
 ROOT = Path(__file__).resolve().parents[1]
 

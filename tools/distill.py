@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SCFNet.cli import run
-from SCFNet.recipe import DistillRecipe, parse
+from SCFNet.training.recipe import DistillRecipe, parse
 
 
 def main() -> int:

@@ -11,15 +11,15 @@ from tqdm import tqdm
 from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.bench_loading import BATCH, alternate, write_photos
+from SCFNet.benchmarks.loading import BATCH, alternate, write_photos
 from SCFNet.checkpoint import save_weights
 from SCFNet.device import set_device
 from SCFNet.engine import Target, train_step
-from SCFNet.label_cache import decode, with_cached_labels
 from SCFNet.net import SCFNet
-from SCFNet.recipe import DistillRecipe
-from SCFNet.teacher import open_teacher
-from SCFNet.training_run import new_run
+from SCFNet.training.label_cache import decode, with_cached_labels
+from SCFNet.training.recipe import DistillRecipe
+from SCFNet.training.state import new_run
+from SCFNet.training.teacher import open_teacher
 
 SIDE = 224
 

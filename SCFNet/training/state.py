@@ -24,8 +24,8 @@ from SCFNet.checkpoint import (
     save_weights,
 )
 from SCFNet.net import SCFNet
-from SCFNet.pretrained import load_pretrained
-from SCFNet.recipe import Recipe
+from SCFNet.training.pretrained import load_pretrained
+from SCFNet.training.recipe import Recipe
 
 Tensor = paddle.Tensor
 

@@ -11,7 +11,7 @@ from datasets.images import resize_normalised
 from datasets.sod import Sample, read_pair
 from SCFNet import metrics
 from SCFNet.net import SCFNet
-from SCFNet.processes import quiet, sum_over_processes
+from SCFNet.training.distributed import quiet, sum_over_processes
 
 
 @paddle.no_grad()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 from datasets.files import InputError, PathLike
-from SCFNet.cost import NO_COST, Cost
 from SCFNet.metrics import PROTOCOLS
-from SCFNet.scoring import PerImage, Result, name_some
-from SCFNet.tables import markdown
+from SCFNet.scoring.cost import NO_COST, Cost
+from SCFNet.scoring.tables import markdown
+from SCFNet.scoring.tasks import PerImage, Result, name_some
 
 
 def read_costs(path: PathLike) -> Dict[str, Cost]:

@@ -7,11 +7,11 @@ from tqdm import tqdm
 
 from datasets.files import InputError
 from datasets.images import read_image, write_image
-from SCFNet.inputs import Job, is_video
-from SCFNet.parallel import in_parallel
+from SCFNet.prediction.jobs import Job, is_video
+from SCFNet.prediction.parallel import in_parallel
+from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
+from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
-from SCFNet.rendering import RenderOptions, object_box, render, to_bytes
-from SCFNet.video import predict_video
 
 
 def predict_jobs(

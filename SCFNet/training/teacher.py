@@ -13,7 +13,7 @@ from datasets.images import MEAN, STD
 from SCFNet.backends import onnx_session
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.loss import soft_target
-from SCFNet.recipe import DistillRecipe
+from SCFNet.training.recipe import DistillRecipe
 
 Tensor = paddle.Tensor
 

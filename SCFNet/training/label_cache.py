@@ -16,8 +16,8 @@ from tqdm import tqdm
 from datasets.files import InputError, write_atomically
 from datasets.images import resize_normalised, write_png
 from datasets.sod import Sample, list_folder, read_pair_uint8
-from SCFNet.processes import any_process, quiet
-from SCFNet.teacher import Teacher
+from SCFNet.training.distributed import any_process, quiet
+from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
 SHOWN = 10  # missing maps that are listed

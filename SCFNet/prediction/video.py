@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError, check_is_file
-from SCFNet.inputs import Job
-from SCFNet.parallel import in_parallel
+from SCFNet.prediction.jobs import Job
+from SCFNet.prediction.parallel import in_parallel
+from SCFNet.prediction.rendering import RenderOptions, render, to_bytes
 from SCFNet.predictor import Predictor
-from SCFNet.rendering import RenderOptions, render, to_bytes
 
 # MP4 has no transparency: cut-outs lie on this, which video editors can key out, unless a
 # background is given.

@@ -10,9 +10,9 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from SCFNet.cost import cost
 from SCFNet.device import set_device
 from SCFNet.net import SCFNet
+from SCFNet.scoring.cost import cost
 
 ENGINES = ("dygraph", "static")
 

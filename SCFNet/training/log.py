@@ -11,10 +11,10 @@ import paddle
 from tqdm import tqdm
 
 from datasets.sod import Sample
-from SCFNet.processes import quiet
-from SCFNet.recipe import Recipe, sizes_at
-from SCFNet.training_run import Run
-from SCFNet.validation import pictures
+from SCFNet.training.distributed import quiet
+from SCFNet.training.recipe import Recipe, sizes_at
+from SCFNet.training.state import Run
+from SCFNet.training.validation import pictures
 
 RECENT = 50  # steps, over which the speed is averaged
 
