@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 import paddle
+from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
 from datasets.files import InputError, write_atomically
@@ -35,7 +36,6 @@ from SCFNet.training.state import (
 )
 from SCFNet.training.validation import evaluate
 
-Tensor = paddle.Tensor
 Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> what is learnt
 
 STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}

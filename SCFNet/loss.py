@@ -9,8 +9,8 @@ from typing import Any, List, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 import paddle
+from paddle import Tensor
 
-Tensor = paddle.Tensor
 functional = paddle.nn.functional
 
 LOSSES = ("sp", "dice", "bce", "bce+sp")

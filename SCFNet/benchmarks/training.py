@@ -9,6 +9,7 @@ from typing import Callable, Dict, List, Sequence, Tuple
 import cv2
 import numpy as np
 import paddle
+from paddle import Tensor
 from tqdm import tqdm
 
 from datasets.augment import RELEASE
@@ -22,7 +23,6 @@ from SCFNet.loss import dice_loss, fs_loss, weighted_sum
 from SCFNet.training.recipe import Recipe
 from SCFNet.training.state import new_run
 
-Tensor = paddle.Tensor
 functional = paddle.nn.functional
 
 LOSS_SIDE, K = 224, 13

@@ -4,12 +4,11 @@ import math
 from typing import Optional
 
 import paddle
+from paddle import Tensor
 
 from datasets.files import InputError
 from SCFNet.device import set_device
 from SCFNet.net import SCFNet
-
-Tensor = paddle.Tensor
 
 
 def start_devices(device: str) -> None:

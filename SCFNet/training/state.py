@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy as np
 import paddle
 from filelock import FileLock, Timeout
+from paddle import Tensor
 
 from datasets.files import InputError, write_atomically
 from SCFNet.checkpoint import (
@@ -26,8 +27,6 @@ from SCFNet.checkpoint import (
 from SCFNet.net import SCFNet
 from SCFNet.training.pretrained import load_pretrained
 from SCFNet.training.recipe import Recipe
-
-Tensor = paddle.Tensor
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 LOCK = ".lock"

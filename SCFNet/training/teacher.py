@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import paddle
+from paddle import Tensor
 
 from datasets.files import InputError
 from datasets.images import MEAN, STD
@@ -14,8 +15,6 @@ from SCFNet.backends import onnx_session
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.loss import soft_target
 from SCFNet.training.recipe import DistillRecipe
-
-Tensor = paddle.Tensor
 
 
 @dataclass
