@@ -11,7 +11,7 @@ import numpy as np
 from datasets.files import InputError, PathLike
 from datasets.images import read_image
 from datasets.transform import network_input
-from SCFNet.engines import open_engine
+from SCFNet.backends import open_engine
 
 # The checkpoint that is used where none is named.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-DUTS.pdparams"
