@@ -20,7 +20,7 @@ def test_an_onnx_teacher_sees_its_own_normalisation(pairs, tmp_path):
     sample = list_pairs(pairs, labelled=False)[0]
     image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)
     batch = label_cache.decode([sample], tmp_path, 64).batch
-    expected = cv2.resize(image, (64, 64)).mean(-1) / 255
+    expected = cv2.resize(image.astype("float32"), (64, 64)).mean(-1) / 255
     found = teacher.open_teacher(recipe(**knobs))
     assert found.size == 64
     np.testing.assert_allclose(found.run(paddle.to_tensor(batch))[0, 0], expected, atol=1e-4)
