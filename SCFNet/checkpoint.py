@@ -141,6 +141,9 @@ def _joined(path: Path, found: Dict[Any, Any]) -> Dict[Any, Any]:
 
 def _check_values(path: Path, state: StateDict) -> None:
     """Raise CheckpointError for weights that no network can have."""
+    size = sum(value.nbytes for value in state.values())
+    if size > COPIES * path.stat().st_size + SLACK:
+        raise CheckpointError(f"{path}: refused, {size} bytes of weights in a smaller file")
     for key, value in state.items():
         if len(key) > MAX_KEY or not key.isprintable():
             raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
@@ -148,9 +151,6 @@ def _check_values(path: Path, state: StateDict) -> None:
             as_used = value.astype("float32", copy=False)
         if not np.isfinite(as_used).all():
             raise CheckpointError(f"{path}: {key} is infinite or not a number in places")
-    size = sum(value.nbytes for value in state.values())
-    if size > COPIES * path.stat().st_size + SLACK:
-        raise CheckpointError(f"{path}: refused, {size} bytes of weights in a smaller file")
 
 
 def _named_by_paddle(state: StateDict) -> StateDict:

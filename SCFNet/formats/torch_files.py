@@ -15,8 +15,7 @@ import numpy as np
 from SCFNet.formats.arrays import ARRAY_NAMES, dict_of, tuple_of
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, unpickle
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_START = b"\x80\x02\x8a\n" + LEGACY_MAGIC.to_bytes(10, "little")
+LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 ZIP_START = b"PK\x03\x04"
 MAX_MEMBERS = 50_000  # of an archive: every tensor is one
 MEMBER_START = b"PK\x01\x02"  # of an entry in an archive's list
@@ -65,9 +64,9 @@ class View:
 
 def is_torch_file(stream: BinaryIO) -> bool:
     """Whether a stream at its start is one of PyTorch's, or some other archive."""
-    start = stream.read(len(LEGACY_START))
+    start = stream.read(32)
     stream.seek(0)
-    return start.startswith(ZIP_START) or start == LEGACY_START
+    return start.startswith(ZIP_START) or LEGACY_MAGIC in start
 
 
 def read_torch(stream: BinaryIO) -> Any:

@@ -152,8 +152,9 @@ class _Machine:
 
     def push_name(self, module: Any, name: Any) -> None:
         if (module, name) not in self.names:
+            called = printable(f"{module}.{name}")
             raise Refused(
-                f"it is more than weights: loading it would run {printable(f'{module}.{name}')}"
+                f"it is more than weights: loading it would run {called}; save its state dict alone"
             )
         self.push(self.names[module, name])
 
