@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from datasets.files import InputError, PathLike, write_atomically
-from datasets.images import MEAN, STD
+from datasets.transform import MEAN, STD
 from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.device import set_device

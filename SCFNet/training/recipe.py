@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from backbones import BACKBONES
 from datasets.files import InputError
-from datasets.images import MEAN, STD
+from datasets.transform import MEAN, STD
 
 SCHEDULES = ("paper", "release")
 Kind = TypeVar("Kind", bound="Recipe")

@@ -10,7 +10,7 @@ import paddle
 from paddle import Tensor
 
 from datasets.files import InputError
-from datasets.images import MEAN, STD
+from datasets.transform import MEAN, STD
 from SCFNet.backends import onnx_session
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.loss import soft_target
