@@ -6,6 +6,7 @@ Nothing here imports Paddle, but for `load_net`, which builds a network.
 import hashlib
 import io
 import pickle
+import stat
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
@@ -32,12 +33,11 @@ SIGNATURES = {
 }
 # Names under which training scripts wrap a state dict, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student", "weights", "params")
-NAME_TABLE = "StructuredToParameterName@@"
 SLICES = "UnpackBigParamInfor@@"  # Paddle's spelling
 PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
 STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's names, Paddle's
 MAX_KEY = 300  # letters
-WHERE = "weights/README.md says where published files are"
+MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 
 
 class CheckpointError(InputError):
@@ -67,25 +67,36 @@ def load_plain(path: PathLike) -> Any:
     Raises CheckpointError that names the file if it is missing, damaged, not a pickle, would take
     much more memory than its size, or names anything else than these (which is then not run).
     """
-    return _read(path, lambda stream: unpickle(stream, ARRAY_NAMES))
+    return _read(Path(path), lambda stream: unpickle(stream, ARRAY_NAMES))
 
 
-def _read(path: PathLike, reader: Callable[[BinaryIO], Any]) -> Any:
-    """What `reader` makes of the file `path`; its exceptions become a CheckpointError."""
-    path = Path(path)
+def check_weights(path: PathLike) -> None:
+    """Raise CheckpointError unless `path` is a file, which takes no Paddle to find out."""
+    _check_file(Path(path), "; weights/README.md says where published files are")
+
+
+def _check_file(path: Path, hint: str = "") -> None:
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
-            raise CheckpointError(f"{path}: is a folder, a pipe or a device, not a checkpoint")
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        fault = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: cannot be read: {fault}{hint}") from error
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
+        raise CheckpointError(f"{path}: is a folder, a pipe or a device, not a file{hint}")
+    if found.st_size > MAX_SIZE:
+        raise CheckpointError(f"{path}: refused, it is larger than {MAX_SIZE >> 30} GB")
+
+
+def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
+    """What `reader` makes of the file `path`; its exceptions become a CheckpointError."""
+    _check_file(path)
+    try:
         with path.open("rb") as stream:
             return reader(stream)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}; {WHERE}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Refused as error:
         raise CheckpointError(f"{path}: refused, {error}") from error
-    except CheckpointError:
-        raise
     except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(
             f"{path}: not a checkpoint, or damaged ({type(error).__name__}); fetch it again"
@@ -103,21 +114,16 @@ def load_checkpoint(path: PathLike) -> StateDict:
     or not a number, or if a key is no name.
     """
     path = Path(path)
+    check_weights(path)
     found = _read(path, _read_any)
     while isinstance(found, dict) and any(isinstance(found.get(name), dict) for name in WRAPPERS):
         found = next(found[name] for name in WRAPPERS if isinstance(found.get(name), dict))
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: holds a {type(found).__name__}, not a state dict")
-    state = {}
-    for key, value in _joined(path, found).items():
-        if isinstance(value, tuple) and len(value) == 2:  # (parameter's name, array)
-            value = value[1]
-        if isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            state[key] = value
+    state = _weights(path, found)
     if not state:
         names = ", ".join(printable(key) for key in list(found)[:5]) or "nothing"
         raise CheckpointError(f"{path}: no weights in it; it holds {names}")
-    _check_values(path, state)
     return _named_by_paddle(state)
 
 
@@ -125,32 +131,35 @@ def _read_any(stream: BinaryIO) -> Any:
     return read_torch(stream) if is_torch_file(stream) else unpickle(stream, ARRAY_NAMES)
 
 
-def _joined(path: Path, found: Dict[Any, Any]) -> Dict[Any, Any]:
-    """`found` with the parameters whole that Paddle has cut into slices."""
-    found = dict(found)
-    found.pop(NAME_TABLE, None)
-    slices = found.pop(SLICES, {})
+def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
+    """The arrays of numbers in `found`, those whole that Paddle has cut into slices.
+
+    Raises CheckpointError for weights that no network can have.
+    """
+    slices = found.get(SLICES, {})
+    arrays = {}
+    for key, value in found.items():
+        if isinstance(value, tuple) and len(value) == 2:  # (parameter's name, array)
+            value = value[1]
+        if isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            arrays[key] = value
+    size = sum(value.nbytes for value in arrays.values())
+    if size > COPIES * path.stat().st_size + SLACK:  # one array under many keys
+        raise CheckpointError(f"{path}: refused, {size} bytes of weights in a smaller file")
     try:
         for key, whole in slices.items():
-            parts = [found.pop(part) for part in whole["slices"]]
-            found[key] = np.concatenate(parts).reshape(whole["OriginShape"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+            parts = [arrays.pop(part) for part in whole["slices"]]
+            arrays[key] = np.concatenate(parts).reshape(whole["OriginShape"])
+    except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(f"{path}: damaged, a parameter lacks a slice") from error
-    return found
-
-
-def _check_values(path: Path, state: StateDict) -> None:
-    """Raise CheckpointError for weights that no network can have."""
-    size = sum(value.nbytes for value in state.values())
-    if size > COPIES * path.stat().st_size + SLACK:
-        raise CheckpointError(f"{path}: refused, {size} bytes of weights in a smaller file")
-    for key, value in state.items():
+    for key, value in arrays.items():
         if len(key) > MAX_KEY or not key.isprintable():
             raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
         with np.errstate(over="ignore"):
             as_used = value.astype("float32", copy=False)
         if not np.isfinite(as_used).all():
             raise CheckpointError(f"{path}: {key} is infinite or not a number in places")
+    return arrays
 
 
 def _named_by_paddle(state: StateDict) -> StateDict:
@@ -159,9 +168,9 @@ def _named_by_paddle(state: StateDict) -> StateDict:
         state = {key[len(PARALLEL) :]: value for key, value in state.items()}
     named = {}
     for key, value in state.items():
-        layer, _, name = key.rpartition(".")
+        layer, dot, name = key.rpartition(".")
         if name != "num_batches_tracked":
-            named[f"{layer}.{STATISTICS[name]}" if name in STATISTICS else key] = value
+            named[layer + dot + STATISTICS.get(name, name)] = value
     return named
 
 
@@ -171,7 +180,7 @@ def digest(state: StateDict) -> str:
     for key in sorted(state):
         array = np.ascontiguousarray(state[key])
         total.update(f"{key} {array.dtype.str} {array.shape}".encode())
-        total.update(array)
+        total.update(array.data)
     return total.hexdigest()
 
 
@@ -199,7 +208,7 @@ def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
     ]
     for kind, keys in (("missing", missing), ("unexpected", unexpected)):
         if keys:
-            phrases.append(f"{len(keys)} {kind}, first {keys[0]}")
+            phrases.append(f"{len(keys)} {kind}, first {printable(keys[0], MAX_KEY)}")
     if mismatched:
         key = mismatched[0]
         shapes = f"{list(state[key].shape)} for the network's {list(net_state[key].shape)}"

@@ -46,7 +46,8 @@ def _from_buffer(
     dtype = dtype.value if isinstance(dtype, _Dtype) else dtype
     if not isinstance(data, (bytes, bytearray)) or not isinstance(dtype, np.dtype):
         raise TypeError("no data, or no dtype")
-    return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order)
+    values = np.frombuffer(data, dtype)
+    return values.reshape(shape, order="F" if order == "F" else "C").copy("A")
 
 
 def _ndarray(shape: Tuple[int, ...], code: str, data: bytearray) -> np.ndarray:

@@ -17,6 +17,7 @@ from SCFNet.formats.unpickle import COPIES, SLACK, Refused, unpickle
 
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 ZIP_START = b"PK\x03\x04"
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_MEMBERS = 50_000  # of an archive: every tensor is one
 MEMBER_START = b"PK\x01\x02"  # of an entry in an archive's list
 
@@ -47,19 +48,12 @@ class Storage:
         self.nbytes = length * self.raw.itemsize  # in the file
         self.values = np.empty(length, "f4" if code in ("f2", "bfloat16") else self.raw)
 
-    def fill(self, data: bytes, order: str) -> None:
-        """Take the values from `data`; `order` is '<' or '>'."""
-        raw = np.frombuffer(data, self.raw.newbyteorder(order))
+    def fill(self, data: bytes, big_endian: bool = False) -> None:
+        """Take the values from `data`."""
+        raw = np.frombuffer(data, self.raw.newbyteorder(">" if big_endian else "<"))
         if self.code == "bfloat16":
             raw = (raw.astype("u4") << 16).view("f4")
         self.values[:] = raw
-
-
-class View:
-    """What a tensor is made of: a one-dimensional array."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
 
 
 def is_torch_file(stream: BinaryIO) -> bool:
@@ -88,6 +82,8 @@ def _read_archive(stream: BinaryIO) -> Any:
         raise Refused(f"an archive of {members} files")
     with zipfile.ZipFile(stream) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        if any(entry.compress_type not in PACKINGS for entry in archive.infolist()):
+            raise Refused("an archive with an uncommon compression")
         unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > COPIES * size + SLACK:
             raise Refused(f"an archive of {size} bytes that unpacks to {unpacked}")
@@ -101,7 +97,7 @@ def _read_archive(stream: BinaryIO) -> Any:
             name = f"{root}data/{key}"
             if sizes[name] != storage.nbytes:
                 raise ValueError(f"{name} is of another size than its tensors")
-            storage.fill(archive.read(name), ">" if big else "<")
+            storage.fill(archive.read(name), big)
 
         storages = _Storages(unpacked, read)
         return unpickle(io.BytesIO(archive.read(pickles[0])), TORCH_NAMES, storages.find)
@@ -121,7 +117,7 @@ def _read_legacy(stream: BinaryIO) -> Any:
         storage = storages.found[name]
         if int.from_bytes(stream.read(8), "little") != storage.length:
             raise ValueError(f"storage {name} is of another size than its tensors")
-        storage.fill(stream.read(storage.nbytes), "<")
+        storage.fill(stream.read(storage.nbytes))
     return value
 
 
@@ -135,7 +131,7 @@ class _Storages:
         self.budget, self.read = budget, read
         self.found: Dict[str, Storage] = {}
 
-    def find(self, persistent_id: Tuple) -> View:
+    def find(self, persistent_id: Tuple) -> np.ndarray:
         """The values of the id ('storage', type, name, device, length), in legacy files followed
         by None or (name, begin, length) of a part of the storage.
         """
@@ -153,9 +149,9 @@ class _Storages:
         if (code, length) != (storage.code, storage.length):
             raise ValueError("one storage of two types")
         if not view or view[0] is None:
-            return View(storage.values)
+            return storage.values
         _, begin, count = view[0]
-        return View(storage.values[_natural(begin) :][: _natural(count)])
+        return storage.values[_natural(begin) :][: _natural(count)]
 
 
 def _natural(value: Any) -> int:
@@ -164,11 +160,12 @@ def _natural(value: Any) -> int:
     return value
 
 
-def _rebuild_tensor(storage: View, begin: int, shape: Tuple, strides: Tuple, *_: Any) -> np.ndarray:
+def _rebuild_tensor(
+    values: np.ndarray, begin: int, shape: Tuple, strides: Tuple, *_: Any
+) -> np.ndarray:
     """The tensor of `shape` at `begin` of its storage; PyTorch counts strides in values."""
-    values = storage.values
-    if len(shape) != len(strides):
-        raise ValueError("a shape without strides")
+    if values.ndim != 1 or not values.flags.c_contiguous or len(shape) != len(strides):
+        raise ValueError("not a storage, or a shape without strides")
     count, last = 1, _natural(begin)
     for size, stride in zip(shape, strides):
         count *= _natural(size)
