@@ -19,7 +19,7 @@ FLOORS = [
     ["backbones"],
     ["datasets"],
     ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
-    ["SCFNet.net", "SCFNet.zoo"],
+    ["SCFNet.net", "SCFNet.zoo", "SCFNet.formats"],
     ["SCFNet.checkpoint"],
     ["SCFNet.backends"],
     ["SCFNet.predictor", "SCFNet.training"],
@@ -99,4 +99,4 @@ def test_the_top_of_the_method_is_short():
 def test_a_file_says_its_subject_first_and_is_short(module):
     text = FILES[module].read_text(encoding="utf-8")
     assert text.startswith('"""')
-    assert text.count("\n") < 380
+    assert text.count("\n") < 350
