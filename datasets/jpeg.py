@@ -6,13 +6,18 @@ file is found by its traces, which cost next to nothing to look for, and each su
 decoding again with other bytes in the doubtful place.
 """
 
+import contextlib
+import io
 import re
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+import zlib
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
+ORIENTATION = 0x0112  # EXIF's tag
 SCAN = b"\xff\xda"  # begins the header of a scan
 
 FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, in Huffman coding
@@ -26,8 +31,6 @@ MOST_SCANS = 100  # common are 1 and 10; each costs a pass over the whole pictur
 ZEROS = bytes(64)  # a run that only an even area gives, or a lost sector
 LUMA = np.array([0.299, 0.587, 0.114])
 JUNK = bytes(range(1, 255, 4))  # no 0xff in it: it cannot be taken for a marker
-
-Decode = Callable[[bytes], Optional[np.ndarray]]
 
 
 class Header(NamedTuple):
@@ -45,6 +48,14 @@ class Header(NamedTuple):
     scan: int
     exif: bytes
     profile: bytes
+
+    def orientation(self) -> object:
+        """EXIF's number for which way up the picture is; 1, which is upright, if it is broken."""
+        tags = Image.Exif()
+        with contextlib.suppress(Exception):
+            tags.load(self.exif)
+            return tags.get(ORIENTATION, 1)
+        return 1
 
 
 class Damaged(Exception):
@@ -93,56 +104,58 @@ def _header(
     return Header(height, width, channels, blocks, progressive, scan, exif, profile)
 
 
-def decode(data: bytes) -> Optional[np.ndarray]:
+def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
     """The pixels of a grey or YCbCr file as it stores them, RGB uint8 [H, W, 3]; None if OpenCV
-    cannot decode it.
+    cannot decode it. Raises Damaged as `check_whole` does, which is asked if anything looks odd.
     """
+    check_size(data, header)
+    cut = not data.endswith(END) and data.find(END, header.scan) < 0
+    if cut or _may_lack_scans(data, header) or data.find(ZEROS, header.scan) >= 0:
+        check_whole(data, header)
+    if cut:
+        data += END
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        return cv2.imdecode(np.frombuffer(data, "uint8"), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, "uint8"), flags)
     except cv2.error:
         return None
-
-
-def decode_whole(
-    data: bytes, header: Header, decode: Decode = decode, trusted: bool = True
-) -> Optional[np.ndarray]:
-    """What `decode` gives for a file, None if that is None.
-
-    Raises Damaged for a bomb, and if the picture's data end too early or are zeros from some place
-    on. Only what changes the picture counts: a photo without an end marker, with other data after
-    it, with even areas, or with a grey corner is whole. Not found is the loss of the last few
-    pixels, of a part of the last refinement of a progressive file, and noise that decodes.
-
-    Args:
-        data: the file.
-        header: its header.
-        decode: gives the pixels of a file's bytes.
-        trusted: whether to decode once only, if nothing looks odd.
-    """
-    if header.blocks > 8 * (len(data) - header.scan):  # a Huffman code has one bit at least
-        raise Damaged(f"is truncated: {header.width} x {header.height} pixels are not in it")
-    if not data.endswith(END) and data.find(END, header.scan) < 0:
-        data, trusted = data + END, False
-    may_lack_scans = _may_lack_scans(data, header)
-    pixels = decode(data)
-    if pixels is None:
-        return None
-    if not trusted or may_lack_scans or _ends_grey(pixels):
-        end = data.find(END, header.scan)
-        end = _end_of_data(data, data.rfind(SCAN, header.scan, end) + 4, NO_RESTART)
-        if _wants_more(data, end, pixels, decode):
-            raise Damaged("is truncated: the end of the picture is missing")
-    zeros = data.find(ZEROS, header.scan)
-    if zeros >= 0:
-        end = _end_of_data(data, zeros, MARKER)
-        filled = data[:zeros] + JUNK + data[zeros + len(ZEROS) :]
-        last = data[: end - 4] + b"\xa5" * 4 + data[end:]
-        if _matters(filled, pixels, decode) and (
-            _wants_more(data, end, pixels, decode) or not _matters(last, pixels, decode)
-        ):
-            raise Damaged("is damaged: a part of the picture is zeros")
+    if pixels is not None and _ends_grey(pixels):
+        check_whole(data, header)
     return pixels
+
+
+def check_size(data: bytes, header: Header) -> None:
+    """Raise Damaged if so many pixels cannot be in the file: each 8 x 8 block takes a bit."""
+    if header.blocks > 8 * (len(data) - header.scan):
+        raise Damaged(f"truncated: {header.width} x {header.height} pixels are not in it")
+
+
+def check_whole(data: bytes, header: Header) -> None:
+    """Raise Damaged if the picture's data end too early, or are zeros from some place on.
+
+    Only what changes the picture counts: a photo without an end marker, with other data after it,
+    with even areas, or with a grey corner is whole. Not found is the loss of the last few pixels,
+    of a part of the last refinement of a progressive file, and noise that decodes.
+    """
+    end = data.find(END, header.scan)
+    if end < 0:
+        end, data = len(data), data + END
+    picture = _fingerprint(data)
+    if picture is None:  # the fault is for the decoder to tell
+        return
+    end = _end_of_data(data, data.rfind(SCAN, header.scan, end) + 4, NO_RESTART)
+    if _wants_more(data, end, picture):
+        raise Damaged("truncated: the end of the picture is missing")
+    zeros = data.find(ZEROS, header.scan)
+    if zeros < 0:
+        return
+    end = _end_of_data(data, zeros, MARKER)
+    filled = data[:zeros] + JUNK + data[zeros + len(ZEROS) :]
+    last = data[: end - 4] + b"\xa5" * 4 + data[end:]
+    if _matters(filled, picture) and (
+        _wants_more(data, end, picture) or not _matters(last, picture)
+    ):
+        raise Damaged("damaged: a part of the picture is zeros")
 
 
 def _ends_grey(pixels: np.ndarray) -> bool:
@@ -178,7 +191,7 @@ def _may_lack_scans(data: bytes, header: Header) -> bool:
             refined[channels, first] = following - at
         at = following
     else:
-        raise Damaged(f"has more than {MOST_SCANS} scans")
+        raise Damaged(f"more than {MOST_SCANS} scans")
     if len(complete) < header.channels or set(complete.values()) != {2**64 - 1}:
         return True
     if not before or data.endswith(b"\xff" + END):
@@ -191,11 +204,26 @@ def _end_of_data(data: bytes, start: int, marker: "re.Pattern[bytes]") -> int:
     return found.start() if found else len(data)
 
 
-def _wants_more(data: bytes, end: int, pixels: np.ndarray, decode: Decode) -> bool:
+def _wants_more(data: bytes, end: int, picture: int) -> bool:
     """Whether the decoder would go on reading where the data before a marker at `end` are over."""
-    return _matters(data[:end] + JUNK + data[end:], pixels, decode)
+    return _matters(data[:end] + JUNK + data[end:], picture)
 
 
-def _matters(changed: bytes, pixels: np.ndarray, decode: Decode) -> bool:
-    """Whether the file with these changed bytes is another picture."""
-    return not np.array_equal(decode(changed), pixels)
+def _matters(changed: bytes, picture: int) -> bool:
+    """Whether the file with these changed bytes is another picture, by its `_fingerprint`."""
+    return _fingerprint(changed) != picture
+
+
+def _fingerprint(data: bytes) -> Optional[int]:
+    """A checksum of the pixels, None if they cannot be decoded. By Pillow, because OpenCV prints
+    what it thinks of the file.
+    """
+    checksum = 0
+    try:
+        with Image.open(io.BytesIO(data), "r", ["JPEG"]) as image:
+            for top in range(0, image.height, 512):
+                strip = image.crop((0, top, image.width, min(top + 512, image.height)))
+                checksum = zlib.crc32(strip.tobytes(), checksum)
+    except Exception:
+        return None
+    return checksum

@@ -1,4 +1,4 @@
-"""TIFF files that Pillow does not read, or reads wrong: floats, planes of 16 bits, white as zero."""
+"""TIFF files that Pillow reads wrong or not at all: floats, planes of 16 bits, white as zero."""
 
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence
@@ -102,10 +102,9 @@ def _opencv_flags(layout: Layout) -> Optional[int]:
         if layout.samples == 1:
             return cv2.IMREAD_UNCHANGED
         return cv2.IMREAD_COLOR if layout.samples == 3 and not layout.white_is_zero else None
-    if layout.kind == "float" and not layout.planar and not layout.white_is_zero:
-        if layout.bits in (32, 64) and layout.samples in (1, 3, 4):
-            return cv2.IMREAD_UNCHANGED
-    return None
+    if layout.kind != "float" or layout.planar or layout.white_is_zero:
+        return None
+    return cv2.IMREAD_UNCHANGED if layout.bits in (32, 64) and layout.samples != 2 else None
 
 
 def _as_image(pixels: np.ndarray) -> Image.Image:
