@@ -19,7 +19,9 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     transform = _transform(profile, image.mode) if profile else None
     if transform is None:
         return image.convert("RGB")
-    return ImageCms.applyTransform(image, transform)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # it is only if the image itself is changed
+    return converted
 
 
 def pixels_to_srgb(pixels: np.ndarray, profile: bytes, grey: bool = False) -> np.ndarray:

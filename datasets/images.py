@@ -84,8 +84,10 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
     if image.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
         image = cv2.cvtColor(image, code)
-    encoded = cv2.imencode(suffix, image, PNG_OPTIONS if suffix == ".png" else [])[1]
-    write_atomically(path, encoded, flush=False)
+    done, encoded = cv2.imencode(suffix, image, PNG_OPTIONS if suffix == ".png" else [])
+    if not done:
+        raise InputError(f"{path}: {width} x {height} pixels cannot be written as {suffix}")
+    write_atomically(path, encoded.data, flush=False)
 
 
 def write_png(path: PathLike, image: np.ndarray) -> None:

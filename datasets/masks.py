@@ -25,6 +25,9 @@ LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 PLAIN_GREY = (b"\x08\0\0\0\0", b"\x01\0\0\0\0")  # PNG's 8 bits or 1 bit, grey, not interlaced
+TWO_CLASSES = np.array([0, 1], "float32")
+NOT_ZERO = (np.arange(256) > 0).astype("float32")
+
 WAY_OUT = "save it as grey, 0 for the background and 255 for the object"
 
 
@@ -150,15 +153,15 @@ def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:
     if lossy and 1 < brightest < DARKEST:
         raise ValueError(f"is too dark for a mask: its brightest level is {brightest}; {WAY_OUT}")
     if len(levels) == 1:
-        return np.float32(levels / white_of(brightest))
+        return (levels / white_of(brightest)).astype("float32")
     if len(levels) == 2:
-        return np.float32([0, 1])
+        return TWO_CLASSES
     whole = levels.dtype.kind != "f"
     if not lossy and whole and levels[levels != VOID][-1] < LABELS:
         _refuse_void(VOID in levels)
-        return np.float32(levels > 0)
+        return (levels > 0).astype("float32")
     white = white_of(brightest)
-    return np.float32(levels / (white if brightest >= DIMMEST * white else brightest))
+    return (levels / (white if brightest >= DIMMEST * white else brightest)).astype("float32")
 
 
 def _code_palette(image: Image.Image) -> Optional[Coded]:
@@ -175,7 +178,7 @@ def _code_palette(image: Image.Image) -> Optional[Coded]:
     if len(used) == 2 and black.any() and palette[0].any():
         return None  # made by a program that sorts colours its own way: black is the background
     _refuse_void(VOID in used and len(used) > 2)
-    return Coded(codes, np.float32(np.arange(256) > 0))
+    return Coded(codes, NOT_ZERO)
 
 
 def _code_alpha(colours: np.ndarray, alpha: np.ndarray) -> Coded:
@@ -192,7 +195,7 @@ def _code_colours(colours: np.ndarray, lossy: bool) -> Coded:
     if len(distinct) == 2:
         luma = distinct @ (0.299, 0.587, 0.114)
         brighter = distinct[luma.argmax()]
-        return Coded((colours == brighter).all(axis=2).astype("uint8"), np.float32([0, 1]))
+        return Coded((colours == brighter).all(axis=2).astype("uint8"), TWO_CLASSES)
     main = distinct[distinct.sum(axis=1).argmax()]
     expected = shade[..., None] * (main / max(1, main.max())).astype("float32")
     if np.abs(colours - expected).max() <= NOISE:
@@ -203,12 +206,14 @@ def _code_colours(colours: np.ndarray, lossy: bool) -> Coded:
     if len(distinct) > MOST_COLOURS or not black.any() or lossy:
         raise ValueError(f"is a colour picture, not a mask; {WAY_OUT}")
     _refuse_void((distinct == VOID_COLOUR).all(axis=1).any())
-    return Coded(shade, np.float32(np.arange(256) > 0))
+    return Coded(shade, NOT_ZERO)
 
 
 def _distinct(colours: np.ndarray) -> np.ndarray:
     """The different colours [n, 3] of uint8 [..., 3]."""
-    packed = np.unique(colours.reshape(-1, 3).astype("uint32") @ np.uint32([65536, 256, 1]))
+    packed = np.unique(
+        colours.reshape(-1, 3).astype("uint32") @ np.array([65536, 256, 1], "uint32")
+    )
     return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype("uint8")
 
 

@@ -1,7 +1,7 @@
 """TIFF files that Pillow reads wrong or not at all: floats, planes of 16 bits, white as zero."""
 
 from pathlib import Path
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ def open_unusual(path: PathLike, most_pixels: int) -> Optional[Image.Image]:
         pixels = cv2.imdecode(np.fromfile(path, "uint8"), flags)
     if pixels is None:
         raise InputError(f"{path}: is a TIFF of {layout}: save it with 8 bits a sample")
-    return _as_image(np.iinfo(pixels.dtype).max - pixels if layout.white_is_zero else pixels)
+    return _as_image(65535 - pixels if layout.white_is_zero else pixels)
 
 
 def _read_layout(path: PathLike) -> Optional[Layout]:
@@ -80,8 +80,8 @@ def _read_layout(path: PathLike) -> Optional[Layout]:
             return None
 
 
-def _numbers(value: object) -> Sequence[int]:
-    return value if isinstance(value, tuple) else (value,)  # type: ignore[return-value]
+def _numbers(value: Union[int, Tuple[int, ...]]) -> Tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _pillow_reads(layout: Layout) -> bool:
