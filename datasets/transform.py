@@ -1,0 +1,84 @@
+"""From a photo to a network's input: the one resize and normalisation that every part uses."""
+
+from typing import Iterable, NamedTuple, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+
+# RGB statistics of the release, on the 0..255 scale: a photo is fed as (image - MEAN) / STD.
+MEAN = np.array([124.55, 118.90, 102.94], "float32")
+STD = np.array([56.77, 55.97, 57.50], "float32")
+
+Channels = Union[Sequence[float], np.ndarray]  # three numbers, of R, G and B
+
+
+class Normalisation(NamedTuple):
+    """How a network wants its photos: (photo - mean) / std, on the scale 0 to 255. With `by_max` a
+    photo is first scaled so that its largest value is 255.
+    """
+
+    mean: Channels
+    std: Channels
+    by_max: bool = False
+
+
+RELEASE = Normalisation(MEAN, STD)
+IMAGENET = Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+def network_input(
+    images: Sequence[np.ndarray], size: int, mean: Channels = MEAN, std: Channels = STD
+) -> np.ndarray:
+    """Resize and normalise a batch of photos: float32 [N, 3, size, size].
+
+    Bilinear without antialiasing, half-pixel centres, in floats.
+
+    Args:
+        images: RGB uint8 [H, W, 3] each, of any sizes.
+        size: height and width of the result, in pixels.
+        mean: subtracted from R, G and B, on the scale 0 to 255.
+        std: what R, G and B are divided by then, on the same scale.
+
+    Raises ValueError for an array that is not RGB uint8.
+    """
+    batch = np.empty((len(images), 3, size, size), "float32")
+    for image, planes in zip(images, batch):
+        resize_normalised(image, planes, mean, std)
+    return batch
+
+
+def resize_normalised(
+    image: np.ndarray, out: np.ndarray, mean: Channels = MEAN, std: Channels = STD
+) -> None:
+    """Do `network_input` for one photo, and write the result to `out`, float32 [3, size, size]."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
+    size = out.shape[1]
+    if max(image.shape) > 2 * size:
+        small: Iterable[np.ndarray] = cv2.split(_shrink(image, size))
+    else:  # by planes: smaller arrays, whose memory the system need not clear anew
+        small = (cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image))
+    mean, std = np.asarray(mean, "float32"), np.asarray(std, "float32")
+    for channel, plane, m, s in zip(small, out, mean, std):
+        cv2.addWeighted(channel, 1 / s, channel, 0, -m / s, dst=plane, dtype=cv2.CV_32F)
+
+
+def _shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """Do what `cv2.resize` does for floats, float32 [size, size, 3], but look only at the rows and
+    columns of a huge photo that count.
+    """
+    (top, bottom, down), (left, right, across) = (_taps(n, size) for n in image.shape[:2])
+    columns = np.concatenate([left, right])
+    rows = image[top].take(columns, 1).astype("float32")
+    rows += (image[bottom].take(columns, 1) - rows) * down[:, None, None]
+    small, beside = rows[:, :size], rows[:, size:]
+    return small + (beside - small) * across[:, None]
+
+
+def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find, for each of `after` samples, its two neighbours among `before`, and the weight of the
+    second.
+    """
+    where = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
+    first = where.astype(int)
+    return first, np.minimum(first + 1, before - 1), (where - first).astype("float32")
