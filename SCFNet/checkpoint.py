@@ -29,8 +29,8 @@ SIGNATURES = {
 }
 # Names under which training scripts wrap a state dict, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student", "weights", "params")
-NAME_TABLE = "StructuredToParameterName@@"
-SLICES = "UnpackBigParamInfor@@"  # Paddle's spelling
+NAME_TABLE = "StructuredToParameterName"
+SLICES = "UnpackBigParamInfor"  # Paddle's spelling
 
 
 class CheckpointError(InputError):

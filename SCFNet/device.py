@@ -1,16 +1,10 @@
-"""The one place that decides on the device, and that imports Paddle without its import noise."""
+"""The one place that decides on the device."""
 
 import os
-import warnings
+
+import paddle
 
 from datasets.files import InputError
-
-os.environ.setdefault("GLOG_minloglevel", "2")  # hides "libcudnn.so not found" on CPU machines
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import paddle
-warnings.filterwarnings("ignore", "When training, we now always track")  # each batch norm says it
 
 DEVICES = ("auto", "cpu", "gpu")
 

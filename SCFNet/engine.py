@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+import paddle
+from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
 from datasets.files import InputError, write_atomically
 from datasets.loader import Batch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from SCFNet.checkpoint import save_weights
-from SCFNet.device import paddle
 from SCFNet.loss import map_losses, pbsm_kernel, weighted_sum
-from SCFNet.processes import any_process, average_over_processes, start_devices
-from SCFNet.recipe import Recipe, sizes_at
-from SCFNet.training_log import Log
-from SCFNet.training_run import (
+from SCFNet.training.distributed import any_process, average_over_processes, start_devices
+from SCFNet.training.log import Log
+from SCFNet.training.recipe import Recipe, sizes_at
+from SCFNet.training.state import (
     BEST,
     STATE,
     NotFiniteError,
@@ -33,13 +34,12 @@ from SCFNet.training_run import (
     save,
     update_average,
 )
-from SCFNet.validation import evaluate
+from SCFNet.training.validation import evaluate
 
-Tensor = paddle.Tensor
 Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> what is learnt
 
 STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}
-HOLD = 2  # steps: the release's cosine starts that late
+COSINE_DELAY_STEPS = 2  # steps: the release's cosine starts that late
 
 
 def lr_at(
@@ -53,7 +53,7 @@ def lr_at(
     """The learning rate of `step` (from 0): linear from `min_lr` up to `lr` in `warmup_epochs`,
     then a cosine back to `min_lr`, which the last step has (paper section 4.1).
 
-    As in the release, the cosine begins HOLD steps after the warm-up.
+    As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up.
     """
     total = epochs * steps_per_epoch
     warmup = min(warmup_epochs, epochs) * steps_per_epoch
@@ -61,7 +61,7 @@ def lr_at(
         return min_lr
     if step < warmup:
         return min_lr + (lr - min_lr) * step / warmup
-    progress = max(0, step - warmup - HOLD) / (total - warmup)
+    progress = max(0, step - warmup - COSINE_DELAY_STEPS) / (total - warmup)
     return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -10,14 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
-from SCFNet.device import paddle, set_device  # isort: skip  imports Paddle quietly
-
 import numpy as np
+import paddle
 
 from datasets.files import InputError, PathLike, write_atomically
 from datasets.images import MEAN, STD
+from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
-from SCFNet.engines import INPUT, OUTPUT
+from SCFNet.device import set_device
 from SCFNet.predictor import network_input
 
 if TYPE_CHECKING:

@@ -8,14 +8,21 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+import paddle
+from paddle import Tensor
 
-from SCFNet.device import paddle
-
-Tensor = paddle.Tensor
 functional = paddle.nn.functional
 
 LOSSES = ("sp", "dice", "bce", "bce+sp")
-KERNELS = (13, 11, 9, 7, 5, 3, 1)  # PBSM's stages, each PBSM_STAGE epochs of the paper's run
+PBSM_KERNEL_SIZES = (
+    13,
+    11,
+    9,
+    7,
+    5,
+    3,
+    1,
+)  # each for PBSM_STAGE of the paper's epochs
 PBSM_STAGE, PBSM_EPOCHS = 10, 69
 
 NORMAL = 1 << 20  # added to the high half of a float64: the smallest exponent of normal numbers
@@ -124,7 +131,7 @@ def pbsm_kernel(epoch: int, epochs: int = PBSM_EPOCHS, schedule: str = "paper") 
     if schedule not in ("paper", "release"):
         raise ValueError(f"unknown schedule {schedule!r}: choose from paper, release")
     epoch = epoch * PBSM_EPOCHS // epochs + (schedule == "release")
-    return KERNELS[min(epoch // PBSM_STAGE, len(KERNELS) - 1)]
+    return PBSM_KERNEL_SIZES[min(epoch // PBSM_STAGE, len(PBSM_KERNEL_SIZES) - 1)]
 
 
 def _probability(logits: Tensor) -> Tensor:

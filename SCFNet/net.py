@@ -9,7 +9,7 @@ Three ways to build it, none of which reads a file:
 
 from typing import List, Optional, Tuple
 
-from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 

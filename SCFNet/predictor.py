@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.files import InputError, PathLike
 from datasets.images import normalise, read_image
-from SCFNet.engines import open_engine
+from SCFNet.backends import open_engine
 
 # The checkpoint that is used where none is named.
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-DUTS.pdparams"

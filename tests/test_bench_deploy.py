@@ -2,7 +2,7 @@
 
 import time
 
-from SCFNet.bench_deploy import _folder_rows, _network_row, best_in_turns, make_photos
+from SCFNet.benchmarks.deploy import _folder_rows, _network_row, best_in_turns, make_photos
 
 
 def test_the_best_of_turns():

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-import SCFNet.device
 from datasets.files import InputError
 from datasets.images import read_grey
-from SCFNet import bench_processes
-from SCFNet.bench_metrics import compare, example, obvious_way, scale_workers
-from SCFNet.bench_models import cost, measure, seconds_per_call
+from SCFNet.benchmarks import processes as bench_processes
+from SCFNet.benchmarks.metrics import compare, example, obvious_way, scale_workers
+from SCFNet.benchmarks.models import measure, seconds_per_call
 from SCFNet.metrics import PaperScore, precision_recall, scale
 from SCFNet.net import SCFNet
-from SCFNet.plots import plot_figure3
-from SCFNet.report import read_f, read_rows
+from SCFNet.scoring.cost import cost
+from SCFNet.scoring.plots import plot_figure3
+from SCFNet.scoring.report import read_f, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 

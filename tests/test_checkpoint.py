@@ -60,7 +60,7 @@ def test_pickles_of_the_other_numpy_read(tmp_path, old, new):
 @pytest.mark.parametrize(
     "wrap",
     [
-        lambda s: {**s, "StructuredToParameterName@@": {"a.weight": "linear_0.w_0"}},
+        lambda s: {**s, "StructuredToParameterName": {"a.weight": "linear_0.w_0"}},
         lambda s: {"state_dict": s, "epoch": 3},
         lambda s: {"model": s, "opt": {"m": np.zeros(2)}},
         lambda s: {k: ("linear_0.w_0", v) for k, v in s.items()},
@@ -72,9 +72,9 @@ def test_wrapped_files_read(tmp_path, wrap):
 
 def test_sliced_parameters_read(tmp_path):
     value = {
-        "p@@.0": ARRAYS["a.weight"].ravel()[:4],
-        "p@@.1": ARRAYS["a.weight"].ravel()[4:],
-        "UnpackBigParamInfor@@": {"p": {"OriginShape": (2, 3), "slices": ["p@@.0", "p@@.1"]}},
+        "p.0": ARRAYS["a.weight"].ravel()[:4],
+        "p.1": ARRAYS["a.weight"].ravel()[4:],
+        "UnpackBigParamInfor": {"p": {"OriginShape": (2, 3), "slices": ["p.0", "p.1"]}},
     }
     same(load_checkpoint(write(tmp_path / "w.pdparams", value, 2)), {"p": ARRAYS["a.weight"]})
 

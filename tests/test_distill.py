@@ -10,16 +10,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import paddle
 import pytest
 from onnx import TensorProto, helper
 
 from datasets.files import InputError
 from datasets.sod import list_pairs
-from SCFNet import bench_distill, engine, teacher, training_run
+from SCFNet import distill, engine
+from SCFNet.benchmarks import distill as bench_distill
 from SCFNet.checkpoint import load_checkpoint, save_weights
-from SCFNet.device import paddle
 from SCFNet.net import SCFNet
-from SCFNet.recipe import DistillRecipe, parse
+from SCFNet.training import label_cache, teacher
+from SCFNet.training import state as training_run
+from SCFNet.training.recipe import DistillRecipe, parse
 from tests.test_train import FLAGS, STEP, run_until, start, write_pairs
 from tests.test_train import recipe as train_recipe
 
@@ -75,7 +78,7 @@ def test_online_and_cached_losses_are_equal_without_augmentation(data, network, 
     flags += " --batch-size 5 --lr 0.001"  # steps that do not blow up the rounding to 8 bits
     found = []
     for name, more in (("online", ""), ("cached", f" --cache-labels {tmp_path / 'maps'}")):
-        assert teacher.distill(recipe(data, tmp_path / name, flags + more)) == 0
+        assert distill.distill(recipe(data, tmp_path / name, flags + more)) == 0
         found.append(losses(capsys.readouterr().out))
     assert found[0].shape == (6, 5)
     np.testing.assert_allclose(found[0], found[1], atol=1e-3)
@@ -85,11 +88,11 @@ def test_online_and_cached_losses_are_equal_without_augmentation(data, network, 
 
 def test_the_log_shows_how_the_student_agrees(data, network, tmp_path):
     flags = f"--teacher {network} --epochs 1 --val {data} --val-size 64"
-    assert teacher.distill(recipe(data / "image", tmp_path / "out", flags)) == 0
+    assert distill.distill(recipe(data / "image", tmp_path / "out", flags)) == 0
     record = json.loads((tmp_path / "out" / training_run.LOG).read_text())
     assert {"MAE", "Max-F", "teacher-MAE", "teacher-Max-F"} <= set(record)
     flags = f"--teacher {network} --epochs 1 --val-fraction 0.2 --val-size 64"
-    assert teacher.distill(recipe(data, tmp_path / "held", flags)) == 0
+    assert distill.distill(recipe(data, tmp_path / "held", flags)) == 0
     record = json.loads((tmp_path / "held" / training_run.LOG).read_text())
     assert "teacher-MAE" in record and "MAE" not in record
     assert len(list((tmp_path / "held" / "teacher-maps").glob("*.png"))) == 2
@@ -101,7 +104,7 @@ def test_an_onnx_teacher_sees_its_own_normalisation(data, tmp_path):
     path = save_onnx(tmp_path / "t.onnx")
     sample = list_pairs(data, labelled=False)[0]
     image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)
-    batch = teacher.decode([sample], tmp_path, 64).batch
+    batch = label_cache.decode([sample], tmp_path, 64).batch
     expected = cv2.resize(image, (64, 64)).mean(-1) / 255
     found = teacher.open_teacher(recipe(data, tmp_path / "o", f"--teacher {path} {flags}"))
     assert found.size == 64
@@ -115,15 +118,15 @@ def test_an_onnx_teacher_sees_its_own_normalisation(data, tmp_path):
 def test_an_onnx_teacher_of_one_photo_and_another_size(data, tmp_path):
     path = save_onnx(tmp_path / "t.onnx", shape=(1, 3, 32, 32))
     found = teacher.open_teacher(recipe(data, tmp_path / "o", f"--teacher {path}"))
-    batch = teacher.decode(list_pairs(data, labelled=False)[:3], tmp_path, 64).batch
+    batch = label_cache.decode(list_pairs(data, labelled=False)[:3], tmp_path, 64).batch
     assert found.size == 32 and found.run(paddle.to_tensor(batch)).shape == [3, 1, 64, 64]
-    assert teacher.distill(recipe(data, tmp_path / "o", f"--teacher {path} --epochs 1")) == 0
+    assert distill.distill(recipe(data, tmp_path / "o", f"--teacher {path} --epochs 1")) == 0
 
 
 def test_a_folder_of_maps_teaches(data, network, tmp_path, capsys):
     """Here the true masks are the maps: the losses are those of training with Dice."""
     flags = "--epochs 1 --sizes 64"
-    assert teacher.distill(recipe(data, tmp_path / "a", f"{flags} --teacher {data / 'mask'}")) == 0
+    assert distill.distill(recipe(data, tmp_path / "a", f"{flags} --teacher {data / 'mask'}")) == 0
     distilled = capsys.readouterr().out
     engine.train(train_recipe(data, tmp_path / "b", f"{flags} --loss dice"))
     np.testing.assert_array_equal(losses(distilled), losses(capsys.readouterr().out))
@@ -132,14 +135,14 @@ def test_a_folder_of_maps_teaches(data, network, tmp_path, capsys):
 def test_killed_while_caching_and_while_training(data, network, tmp_path, capsys):
     common = f"{FLAGS} --data {data} --teacher {network} --epochs 2 --teacher-size 64"
     whole = f"{common} --output {tmp_path / 'whole'} --cache-labels {tmp_path / 'maps'}"
-    assert teacher.distill(parse(DistillRecipe, "", whole.split())) == 0
+    assert distill.distill(parse(DistillRecipe, "", whole.split())) == 0
     expected = dict(STEP.findall(capsys.readouterr().out))
 
     # killed while caching: what is there stays, and is not made again
     cut = tmp_path / "cut-maps"
     cut.mkdir()
     for path in [
-        tmp_path / "maps" / teacher.MANIFEST,
+        tmp_path / "maps" / label_cache.MANIFEST,
         *sorted((tmp_path / "maps").glob("*.png"))[:6],
     ]:
         (cut / path.name).write_bytes(path.read_bytes())
@@ -165,8 +168,8 @@ def test_unreadable_photos_are_listed_and_skipped_only_if_asked(network, tmp_pat
     (data / "image" / "3.jpg").write_bytes(b"not a photo")
     flags = f"--teacher {network} --dry-run"
     with pytest.raises(InputError, match=r"1 photos \(--skip-unreadable .*3.jpg"):
-        teacher.distill(recipe(data, tmp_path / "o", flags))
-    assert teacher.distill(recipe(data, tmp_path / "o", f"{flags} --skip-unreadable")) == 0
+        distill.distill(recipe(data, tmp_path / "o", flags))
+    assert distill.distill(recipe(data, tmp_path / "o", f"{flags} --skip-unreadable")) == 0
     assert capsys.readouterr().out.count("3.jpg") == 1
 
 
@@ -177,7 +180,7 @@ def test_photos_at_any_depth_are_found(data, network, tmp_path):
     (deep / "2.jpg").write_bytes((data / "image" / "2.jpg").read_bytes())
     maps = tmp_path / "maps"
     flags = f"--teacher {network} --epochs 1 --cache-labels {maps}"
-    assert teacher.distill(recipe(tmp_path / "a", tmp_path / "o", flags)) == 0
+    assert distill.distill(recipe(tmp_path / "a", tmp_path / "o", flags)) == 0
     assert (maps / "1.png").exists() and (maps / "b" / "2.png").exists()
 
 
@@ -205,7 +208,7 @@ def test_bad_teachers_are_refused(data, network, tmp_path):
         (f"--teacher {few}", "9 of 10 photos have no map in it: 0, 2, 3"),
     ):
         with pytest.raises(InputError, match=message) as error:
-            teacher.distill(recipe(data, tmp_path / "out", flags))
+            distill.distill(recipe(data, tmp_path / "out", flags))
         assert "\n" not in str(error.value)
 
 
@@ -213,21 +216,21 @@ def test_a_cache_for_another_teacher_size_or_set_is_refused(data, network, tmp_p
     maps, other = tmp_path / "maps", tmp_path / "other.pdparams"
     samples = list_pairs(data, labelled=False)
     opened = teacher.open_teacher(recipe(data, tmp_path, f"--teacher {network} --teacher-size 64"))
-    assert len(teacher.filled(opened, samples[:3], maps)) == 3
+    assert len(label_cache.with_cached_labels(opened, samples[:3], maps)) == 3
     with pytest.raises(InputError, match="filled with other photos"):
-        teacher.filled(opened, samples, maps)
+        label_cache.with_cached_labels(opened, samples, maps)
     opened.size = 96
     with pytest.raises(InputError, match="filled with other size"):
-        teacher.filled(opened, samples[:3], maps)
+        label_cache.with_cached_labels(opened, samples[:3], maps)
     state = load_checkpoint(network)
     state["linear2.bias"] = state["linear2.bias"] + 1
     paddle.save(state, str(other))
     opened = teacher.open_teacher(recipe(data, tmp_path, f"--teacher {other} --teacher-size 64"))
     with pytest.raises(InputError, match="filled with other weights"):
-        teacher.filled(opened, samples[:3], maps)
-    (maps / teacher.MANIFEST).unlink()
+        label_cache.with_cached_labels(opened, samples[:3], maps)
+    (maps / label_cache.MANIFEST).unlink()
     with pytest.raises(InputError, match="holds files, but no"):
-        teacher.filled(opened, samples[:3], maps)
+        label_cache.with_cached_labels(opened, samples[:3], maps)
 
 
 def test_two_fill_one_cache(data, tmp_path):
@@ -242,12 +245,13 @@ def test_two_fill_one_cache(data, tmp_path):
     constant = teacher.Teacher(run, 64, {"weights": "x"})
     with ThreadPoolExecutor(2) as pool:
         found = [
-            pool.submit(teacher.filled, constant, samples, tmp_path / "maps") for _ in range(2)
+            pool.submit(label_cache.with_cached_labels, constant, samples, tmp_path / "maps")
+            for _ in range(2)
         ]
     assert all(len(future.result()) == 10 for future in found)
     assert 10 <= sum(runs) <= 20
     runs.clear()
-    teacher.filled(constant, samples, tmp_path / "maps")
+    label_cache.with_cached_labels(constant, samples, tmp_path / "maps")
     assert not runs
     assert (cv2.imread(str(tmp_path / "maps" / "3.png"), -1) == 153).all()
 

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 
 from datasets.files import InputError, write_atomically
 from datasets.sod import Sample
-from SCFNet import engine, processes, training_log, training_run, validation
+from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
-from SCFNet.device import paddle
 from SCFNet.loss import soft_target
-from SCFNet.pretrained import load_pretrained
-from SCFNet.recipe import Recipe, parse, sizes_at
-from SCFNet.training_log import Log
+from SCFNet.training import distributed as processes
+from SCFNet.training import log as training_log
+from SCFNet.training import state as training_run
+from SCFNet.training import validation
+from SCFNet.training.log import Log
+from SCFNet.training.pretrained import load_pretrained
+from SCFNet.training.recipe import Recipe, parse, sizes_at
 from tests.fill_weights import fill
 
 # In the fifth step of kd a ReLU is on the edge: it tips by rounding, with a jitter of 1e-7 of the

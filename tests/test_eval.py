@@ -15,10 +15,11 @@ from PIL import Image
 from datasets.files import InputError
 from datasets.images import read_grey
 from datasets.sod import list_folder
-from SCFNet.evaluation import named_path
 from SCFNet.metrics import PROTOCOLS
-from SCFNet.report import Cost, paper_table, read_costs
-from SCFNet.scoring import CHUNK, Pair, Result, Task, pair_maps, score_tasks
+from SCFNet.scoring.cost import Cost
+from SCFNet.scoring.evaluation import named_path
+from SCFNet.scoring.report import paper_table, read_costs
+from SCFNet.scoring.tasks import CHUNK, Pair, Result, Task, pair_maps, score_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"

@@ -9,11 +9,45 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).replace(".__init__", "")
-    for package in ("SCFNet", "backbones", "datasets")
-    for path in (ROOT / package).glob("*.py")
-)
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).replace(".__init__", ""): path
+    for package in ("SCFNet", "backbones", "datasets", "tools")
+    for path in sorted((ROOT / package).glob("**/*.py"))
+}
+# From the ground up: a module imports from the floors below its own, and from its own room.
+FLOORS = [
+    ["backbones"],
+    ["datasets"],
+    ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
+    ["SCFNet.net", "SCFNet.zoo"],
+    ["SCFNet.checkpoint"],
+    ["SCFNet.backends"],
+    ["SCFNet.predictor", "SCFNet.training"],
+    ["SCFNet.engine", "SCFNet.export", "SCFNet.prediction"],
+    ["SCFNet.distill", "SCFNet.scoring"],
+    ["SCFNet.benchmarks"],
+    ["tools"],
+]
+
+
+def room_of(module):
+    """The entry of FLOORS that a module belongs to, and its floor."""
+    rooms = [(room, i) for i, floor in enumerate(FLOORS) for room in floor]
+    found = [(room, i) for room, i in rooms if f"{module}.".startswith(f"{room}.")]
+    assert found or module == "SCFNet", f"{module} is in no room of FLOORS"
+    return found[0] if found else ("SCFNet", 1)
+
+
+def imported_by(path):
+    """The modules of this repository that a file imports, within functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    names = {name if name in FILES else name.rpartition(".")[0] for name in found}
+    return names & set(FILES)
 
 
 def run_python(code):
@@ -40,17 +74,29 @@ def test_importing_the_network_prints_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", sorted(FILES))
 def test_imports_run_one_way(module):
-    path = ROOT / (module.replace(".", "/") + ".py")
-    path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            imported.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imported.add(node.module.split(".")[0])
-    allowed = {"backbones": [], "datasets": ["backbones"], "SCFNet": ["datasets", "backbones"]}
-    own = module.split(".")[0]
-    forbidden = {"tools", "tests", *allowed} - {own, *allowed[own]}
-    assert not imported & forbidden
+    room, floor = room_of(module)
+    for other in imported_by(FILES[module]):
+        other_room, other_floor = room_of(other)
+        assert other_room == room or other_floor < floor, f"{module} imports {other}"
+
+
+def test_no_imports_run_in_a_circle():
+    arrows = {module: imported_by(path) - {module} for module, path in FILES.items()}
+    while arrows:
+        ends = [module for module, found in arrows.items() if not found & set(arrows)]
+        assert ends, f"a circle among {sorted(arrows)}"
+        for module in ends:
+            del arrows[module]
+
+
+def test_the_top_of_the_method_is_short():
+    assert len(list((ROOT / "SCFNet").glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_a_file_says_its_subject_first_and_is_short(module):
+    text = FILES[module].read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert text.count("\n") < 380

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
-from SCFNet import bench_loading, loss
-from SCFNet.bench_training import obvious_fs_loss
-from SCFNet.device import paddle
+from SCFNet import loss
+from SCFNet.benchmarks import loading as bench_loading
+from SCFNet.benchmarks.training import obvious_fs_loss
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = json.loads((DATA / "loss_seed3.json").read_text())
@@ -51,7 +52,7 @@ def test_kd_dice_equals_the_release(arrays):
     assert float(value) == pytest.approx(REFERENCE["kd_dice"], rel=1e-5)
 
 
-@pytest.mark.parametrize("k", loss.KERNELS)
+@pytest.mark.parametrize("k", loss.PBSM_KERNEL_SIZES)
 @pytest.mark.parametrize("boundary", [loss.boundary_map, loss.pooled_boundary])
 def test_boundary_dice_equals_the_release(arrays, monkeypatch, boundary, k):
     monkeypatch.setattr(loss, "boundary_map", boundary)
@@ -191,7 +192,7 @@ def test_pbsm_scales_to_other_totals(epochs):
     assert kernels[0] == 13
     assert kernels == sorted(kernels, reverse=True)
     if epochs >= 30:
-        assert set(kernels) == set(loss.KERNELS)
+        assert set(kernels) == set(loss.PBSM_KERNEL_SIZES)
         assert kernels.count(13) == pytest.approx(epochs * 10 / 69, abs=1)
 
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import SCFNet.device
 from backbones import BACKBONES
 from SCFNet.net import SCFNet
 from tests.fill_weights import fill

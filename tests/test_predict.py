@@ -14,10 +14,18 @@ from PIL import Image
 
 from datasets.files import InputError
 from datasets.images import read_image, read_mask, write_png
-from SCFNet.inputs import plan_jobs
-from SCFNet.pipeline import Style, predict_jobs
+from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
+from SCFNet.prediction.rendering import (
+    ENDINGS,
+    fit,
+    object_box,
+    overlay,
+    parse_background,
+    render,
+    to_bytes,
+)
 from SCFNet.predictor import Predictor
-from SCFNet.rendering import ENDINGS, fit, object_box, overlay, parse_background, render, to_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -104,7 +112,7 @@ def test_results_are_those_of_the_predictor(predictor, tmp_path):
     cat = DATA / "chelsea.png"
     kinds = ("mask", "cutout", "overlay")
     jobs = plan_jobs([str(cat)], tmp_path, [ENDINGS[kind] for kind in kinds])
-    assert predict_jobs(predictor, jobs, Style(kinds)) == []
+    assert predict_jobs(predictor, jobs, RenderOptions(kinds)) == []
     names = ["chelsea-cutout.png", "chelsea-overlay.jpg", "chelsea.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
 
@@ -123,7 +131,7 @@ def test_results_are_those_of_the_predictor(predictor, tmp_path):
 def test_a_photo_that_fails_does_not_cost_the_rest(predictor, photos, tmp_path, batch_size):
     (photos / "broken.jpg").write_text("text")
     jobs = plan_jobs([str(photos), "gone.png"], tmp_path / "out", [".png"])
-    errors = predict_jobs(predictor, jobs, Style(), batch_size)
+    errors = predict_jobs(predictor, jobs, RenderOptions(), batch_size)
     assert sorted(e.split(": ")[0] for e in errors) == [f"{photos}/broken.jpg", "gone.png"]
     written = {str(p) for p in (tmp_path / "out").rglob("*.*")}
     assert written == {
@@ -132,10 +140,12 @@ def test_a_photo_that_fails_does_not_cost_the_rest(predictor, photos, tmp_path, 
 
 
 def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
-    from SCFNet.device import paddle
+    import paddle
 
     cat = DATA / "chelsea.png"
-    predict_jobs(predictor, plan_jobs([str(cat)], tmp_path, [".png"]), Style(align_corners=True))
+    predict_jobs(
+        predictor, plan_jobs([str(cat)], tmp_path, [".png"]), RenderOptions(align_corners=True)
+    )
     x = ((read_image(cat) - np.float32([124.55, 118.90, 102.94])) / [56.77, 55.97, 57.50]).astype(
         "float32"
     )

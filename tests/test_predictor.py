@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 import SCFNet.predictor
 from datasets.files import InputError
 from datasets.images import MEAN, STD, read_image
-from SCFNet.device import paddle
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 
 DATA = Path(__file__).parent / "data"

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 
 from datasets.files import InputError, write_atomically
 from datasets.loader import batches
 from datasets.sod import list_pairs
-from SCFNet import engine, processes, training_run
+from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
-from SCFNet.device import paddle
 from SCFNet.loss import map_losses, weighted_sum
-from SCFNet.recipe import Recipe, parse
-from SCFNet.training_run import claimed
+from SCFNet.training import distributed as processes
+from SCFNet.training import state as training_run
+from SCFNet.training.recipe import Recipe, parse
+from SCFNet.training.state import claimed
 
 TOOL = str(Path(__file__).parents[1] / "tools" / "train.py")
 STEP = re.compile(r"step (\d+) rate \S+ (loss \S+ maps \S+ \S+ \S+ \S+)")

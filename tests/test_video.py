@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from datasets.files import InputError
-from SCFNet.inputs import plan_jobs
-from SCFNet.pipeline import Style, predict_jobs
-from SCFNet.rendering import ENDINGS
-from SCFNet.video import GREEN, predict_video
+from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
+from SCFNet.prediction.rendering import ENDINGS
+from SCFNet.prediction.video import GREEN, predict_video
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +50,9 @@ def jobs_for(clip, output, *kinds):
 def test_every_kind_in_one_pass(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", 12)
     kinds = ("mask", "cutout", "overlay")
-    assert predict_jobs(bright, jobs_for(clip, tmp_path / "out", *kinds), Style(kinds)) == []
+    assert (
+        predict_jobs(bright, jobs_for(clip, tmp_path / "out", *kinds), RenderOptions(kinds)) == []
+    )
     names = ["clip-cutout.mp4", "clip-overlay.mp4", "clip.mp4"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
     source = read_clip(clip)[0].astype(int)
@@ -74,7 +76,7 @@ def test_a_map_is_held_between_every_nth_frame(tmp_path):
         return np.full(image.shape[:2], len(seen) % 2, "float32")
 
     (job,) = jobs_for(clip, tmp_path / "out", "mask")
-    predict_video(counting, job, Style(), every=4)
+    predict_video(counting, job, RenderOptions(), every=4)
     assert len(seen) == 3
     frames = read_clip(job.targets[0])[0].mean((1, 2, 3))
     assert len(frames) == 10 and len(set((frames[:4] > 128).tolist())) == 1
@@ -107,9 +109,9 @@ def test_broken_videos(tmp_path):
     ):
         (job,) = jobs_for(tmp_path / name, tmp_path / "out", "mask")
         with pytest.raises(InputError, match=rf"{name}: ({fault})"):
-            predict_video(bright, job, Style())
+            predict_video(bright, job, RenderOptions())
     with pytest.raises(InputError, match="--crop is for photos"):
-        predict_video(bright, job, Style(crop=True))
+        predict_video(bright, job, RenderOptions(crop=True))
 
 
 def test_a_failure_leaves_no_file(tmp_path):
@@ -124,5 +126,5 @@ def test_a_failure_leaves_no_file(tmp_path):
 
     (job,) = jobs_for(clip, tmp_path / "out", "mask")
     with pytest.raises(InputError, match="no more"):
-        predict_video(failing, job, Style())
+        predict_video(failing, job, RenderOptions())
     assert not list((tmp_path / "out").glob("*")) and len(calls) < 30

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backbones import BACKBONES
 from datasets.files import write_atomically
 from SCFNet.cli import run
-from SCFNet.plots import plot_figure3
-from SCFNet.report import read_f, read_rows
-from SCFNet.tables import measurements
+from SCFNet.scoring.plots import plot_figure3
+from SCFNet.scoring.report import read_f, read_rows
+from SCFNet.scoring.tables import measurements
 
 
 def main() -> int:
@@ -62,23 +62,24 @@ def main() -> int:
         print(figure)
         return 0
     if args.metrics:
-        from SCFNet import bench_metrics
+        from SCFNet.benchmarks import metrics as bench_metrics
 
         tables = [bench_metrics.compare(rounds=50), bench_metrics.scale_workers(images=2000)]
     elif args.deploy:
-        from SCFNet import bench_deploy
+        from SCFNet.benchmarks import deploy as bench_deploy
 
         tables = [bench_deploy.measure_all(args.photos)]
     elif args.training:
-        from SCFNet import bench_processes, bench_training
+        from SCFNet.benchmarks import processes as bench_processes
+        from SCFNet.benchmarks import training as bench_training
 
         tables = [bench_training.compare(rounds=9), bench_processes.compare(epochs=9)]
     elif args.distill:
-        from SCFNet import bench_distill
+        from SCFNet.benchmarks import distill as bench_distill
 
         tables = [bench_distill.compare(rounds=5)]
     else:
-        from SCFNet import bench_models
+        from SCFNet.benchmarks import models as bench_models
 
         f = read_f(args.scores) if args.scores else {}
         rows = bench_models.measure_all(

@@ -19,12 +19,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SCFNet.cli import run
-from SCFNet.recipe import DistillRecipe, parse
+from SCFNet.training.recipe import DistillRecipe, parse
 
 
 def main() -> int:
     recipe = parse(DistillRecipe, __doc__)
-    from SCFNet.teacher import distill  # after --help: it loads Paddle
+    from SCFNet.distill import distill  # after --help: it loads Paddle
 
     return distill(recipe)
 

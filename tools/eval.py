@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.files import write_atomically
 from SCFNet.cli import run
-from SCFNet.evaluation import evaluate
 from SCFNet.metrics import PROTOCOLS
-from SCFNet.plots import plot_f_thresholds, plot_precision_recall
-from SCFNet.report import paper_table, per_image_csv, read_costs, to_csv, to_json
+from SCFNet.scoring.evaluation import evaluate
+from SCFNet.scoring.plots import plot_f_thresholds, plot_precision_recall
+from SCFNet.scoring.report import paper_table, per_image_csv, read_costs, to_csv, to_json
 
 
 def main() -> int:

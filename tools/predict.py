@@ -54,12 +54,12 @@ def main() -> int:
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error("--threshold must be from 0 to 1")
 
-    from SCFNet.inputs import plan_jobs
-    from SCFNet.pipeline import Style, predict_jobs
+    from SCFNet.prediction.jobs import plan_jobs
+    from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
+    from SCFNet.prediction.rendering import ENDINGS, parse_background
     from SCFNet.predictor import Predictor
-    from SCFNet.rendering import ENDINGS, parse_background
 
-    style = Style(
+    style = RenderOptions(
         kinds=args.save,
         align_corners=args.align_corners,
         threshold=args.threshold,

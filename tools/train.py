@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SCFNet.cli import run
-from SCFNet.recipe import Recipe, parse
+from SCFNet.training.recipe import Recipe, parse
 
 
 def main() -> int:

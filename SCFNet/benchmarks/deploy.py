@@ -12,12 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.images import write_image
-from SCFNet.engines import INPUT, OUTPUT, Engine, open_onnx, open_paddle
-from SCFNet.inputs import plan_jobs
-from SCFNet.pipeline import Style, in_parallel, predict_jobs
+from SCFNet.backends import INPUT, OUTPUT, Engine, open_onnx, open_paddle
+from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.pipeline import RenderOptions, in_parallel, predict_jobs
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 Row = Dict[str, object]
 
 
@@ -100,7 +100,7 @@ def _process_row(photo: Path, temporary: Path, rounds: int) -> Row:
 
 def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
     """In a process of its own, whose peak memory then is that of the run."""
-    code = "from SCFNet.bench_deploy import folder_process; folder_process()"
+    code = "from SCFNet.benchmarks.deploy import folder_process; folder_process()"
     command = [sys.executable, "-c", code, str(photos), str(temporary / "masks"), str(rounds)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     seen = json.loads(done.stdout)
@@ -122,7 +122,7 @@ def folder_process() -> None:
     exported = DEFAULT_WEIGHTS.with_suffix(".onnx")
     predictor = Predictor(exported)
     jobs = plan_jobs([str(photos)], output, [".png"])
-    predict_jobs(predictor, jobs, Style())
+    predict_jobs(predictor, jobs, RenderOptions())
     peak = _peak_memory()
 
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
@@ -134,7 +134,7 @@ def folder_process() -> None:
             "threads": lambda: [session.run([OUTPUT], {INPUT: x}) for _ in range(count)],
             "loop": lambda: [engine.run(x) for _ in range(count)],
             "beside": lambda: list(in_parallel(engine.run, [x] * count)),
-            "folder": lambda: predict_jobs(predictor, jobs, Style()),
+            "folder": lambda: predict_jobs(predictor, jobs, RenderOptions()),
         },
         rounds,
     )

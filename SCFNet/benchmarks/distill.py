@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
+import paddle
 from tqdm import tqdm
 
 from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.bench_loading import BATCH, alternate, write_photos
+from SCFNet.benchmarks.loading import BATCH, alternate, write_photos
 from SCFNet.checkpoint import save_weights
-from SCFNet.device import paddle, set_device
+from SCFNet.device import set_device
 from SCFNet.engine import Target, train_step
 from SCFNet.net import SCFNet
-from SCFNet.recipe import DistillRecipe
-from SCFNet.teacher import decode, filled, open_teacher
-from SCFNet.training_run import new_run
+from SCFNet.training.label_cache import decode, with_cached_labels
+from SCFNet.training.recipe import DistillRecipe
+from SCFNet.training.state import new_run
+from SCFNet.training.teacher import open_teacher
 
 SIDE = 224
 
@@ -41,12 +43,12 @@ def compare(rounds: int, backbone: str = "R50") -> List[Dict[str, object]]:
         )
         teacher = open_teacher(recipe)
         batch = paddle.to_tensor(decode(photos, folder, SIDE).batch)
-        cached = filled(teacher, photos, folder / "maps")
+        cached = with_cached_labels(teacher, photos, folder / "maps")
         dice = steps(recipe, pairs)
 
         def fill() -> None:
             with tempfile.TemporaryDirectory() as maps:
-                filled(teacher, photos, Path(maps))
+                with_cached_labels(teacher, photos, Path(maps))
 
         ways = {
             ("a step from the cache", "of training, dice"): (dice, steps(recipe, cached)),

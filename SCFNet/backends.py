@@ -71,8 +71,10 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
 
 def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
     """The checkpoint `weights` in Paddle."""
+    import paddle
+
     from SCFNet.checkpoint import load_net
-    from SCFNet.device import paddle, set_device
+    from SCFNet.device import set_device
 
     set_device(device)
     net = load_net(weights)

@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.files import InputError, PathLike, write_atomically
 from SCFNet.metrics import THRESHOLDS
-from SCFNet.scoring import Result
+from SCFNet.scoring.tasks import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from datasets.images import write_png
 from SCFNet.metrics import BETA2, EPS, PaperScore, scale
-from SCFNet.scoring import Pair, Task, score_tasks
+from SCFNet.scoring.tasks import Pair, Task, score_tasks
 
 
 def example(height: int = 300, width: int = 400, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:

@@ -8,15 +8,15 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 import skimage.data
 
-import SCFNet.engines
+import SCFNet.backends
 from datasets.files import InputError
 from datasets.images import read_image
+from SCFNet.backends import open_onnx
 from SCFNet.checkpoint import digest, load_checkpoint
-from SCFNet.device import paddle
-from SCFNet.engines import open_onnx
 from SCFNet.export import PADDLE2ONNX, export
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 
@@ -99,7 +99,7 @@ def test_a_stale_file_is_refused_with_the_command_that_renews_it(shipped):
 
 def test_which_engine_runs(shipped, monkeypatch):
     assert Predictor(shipped, device="cpu", size=224).engine == "paddle"
-    monkeypatch.setattr(SCFNet.engines.shutil, "which", lambda name: None)
+    monkeypatch.setattr(SCFNet.backends.shutil, "which", lambda name: None)
     assert Predictor(shipped).engine == "onnx"
     shipped.with_suffix(".onnx").unlink()
     assert Predictor(shipped).engine == "paddle"

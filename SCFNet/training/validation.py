@@ -4,14 +4,14 @@ from typing import Dict, List, Sequence
 
 import cv2
 import numpy as np
+import paddle
 from tqdm import tqdm
 
 from datasets.images import resize_normalised
 from datasets.sod import Sample, read_pair
 from SCFNet import metrics
-from SCFNet.device import paddle
 from SCFNet.net import SCFNet
-from SCFNet.processes import quiet, sum_over_processes
+from SCFNet.training.distributed import quiet, sum_over_processes
 
 
 @paddle.no_grad()

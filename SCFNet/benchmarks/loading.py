@@ -1,7 +1,7 @@
 """Speed of loading a pair on one core: ours, and the release's steps in the release's types.
 
-In a process of its own (python -m SCFNet.bench_loading), which has imported little: how fast large
-arrays are made depends on what a process has freed before.
+It runs in a process of its own (python -m SCFNet.benchmarks.loading), which has imported little:
+how fast large arrays are made depends on what a process has freed before.
 """
 
 import itertools

@@ -2,9 +2,10 @@
 
 from typing import Dict
 
+import paddle
+
 from datasets.files import InputError
 from SCFNet.checkpoint import CheckpointError, assign_weights, load_checkpoint
-from SCFNet.device import paddle
 from SCFNet.net import SCFNet
 
 HAPI = "https://paddle-hapi.bj.bcebos.com/models/"

@@ -1,7 +1,7 @@
 """Pictures of a result: the mask, the cut-out and the overlay."""
 
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -14,6 +14,16 @@ ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}
 
 TINT = np.array([255, 45, 85], "float32")  # RGB of the overlay
 TINT_STRENGTH = 0.4
+
+
+class RenderOptions(NamedTuple):
+    """What is made of a map. `kinds` are keys of `ENDINGS`."""
+
+    kinds: Sequence[str] = ("mask",)
+    align_corners: bool = False
+    threshold: Optional[float] = None
+    crop: bool = False
+    background: Optional[np.ndarray] = None
 
 
 def render(

@@ -5,26 +5,13 @@ import io
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from datasets.files import InputError, PathLike
 from SCFNet.metrics import PROTOCOLS
-from SCFNet.scoring import PerImage, Result, name_some
-from SCFNet.tables import markdown
-
-
-class Cost(NamedTuple):
-    """Size of a method: parameters, and FLOPs of one image as the paper counts (multiply-adds).
-
-    `model` is the backbone's name where it is a network of this repository.
-    """
-
-    params: Optional[float]
-    flops: Optional[float]
-    model: Optional[str] = None
-
-
-NO_COST = Cost(None, None)
+from SCFNet.scoring.cost import NO_COST, Cost
+from SCFNet.scoring.tables import markdown
+from SCFNet.scoring.tasks import PerImage, Result, name_some
 
 
 def read_costs(path: PathLike) -> Dict[str, Cost]:
@@ -42,21 +29,6 @@ def read_costs(path: PathLike) -> Dict[str, Cost]:
         raise InputError(
             f'{path}: is not JSON of {{"NAME": {{"params": 1e6, "flops": 1e9}}}}: {error!r}'
         ) from error
-
-
-def cost_of(weights: PathLike) -> Cost:
-    """The cost of the network in a checkpoint; not known of an exported file (.onnx).
-
-    Raises InputError where it is none.
-    """
-    if Path(weights).suffix == ".onnx":
-        return NO_COST
-    from SCFNet.bench_models import cost
-    from SCFNet.checkpoint import load_net
-
-    net = load_net(weights)
-    counted = cost(net)
-    return Cost(counted["params"], counted["flops"], net.model_type)
 
 
 def paper_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:

@@ -11,10 +11,10 @@ from typing import Dict, List
 from tqdm import tqdm
 
 from datasets.files import InputError
-from SCFNet.bench_loading import write_photos
-from SCFNet.training_run import LOG
+from SCFNet.benchmarks.loading import write_photos
+from SCFNet.training.state import LOG
 
-TOOL = str(Path(__file__).resolve().parents[1] / "tools" / "train.py")
+TOOL = str(Path(__file__).resolve().parents[2] / "tools" / "train.py")
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node"]
 FLAGS = {"device": "cpu", "pretrained": "none", "sizes": 224, "batch-size": 16, "workers": 1}
 

@@ -3,11 +3,12 @@
 import math
 from typing import Optional
 
-from datasets.files import InputError
-from SCFNet.device import paddle, set_device
-from SCFNet.net import SCFNet
+import paddle
+from paddle import Tensor
 
-Tensor = paddle.Tensor
+from datasets.files import InputError
+from SCFNet.device import set_device
+from SCFNet.net import SCFNet
 
 
 def start_devices(device: str) -> None:

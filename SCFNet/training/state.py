@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
+import paddle
 from filelock import FileLock, Timeout
+from paddle import Tensor
 
 from datasets.files import InputError, write_atomically
 from SCFNet.checkpoint import (
@@ -22,12 +24,9 @@ from SCFNet.checkpoint import (
     load_plain,
     save_weights,
 )
-from SCFNet.device import paddle
 from SCFNet.net import SCFNet
-from SCFNet.pretrained import load_pretrained
-from SCFNet.recipe import Recipe
-
-Tensor = paddle.Tensor
+from SCFNet.training.pretrained import load_pretrained
+from SCFNet.training.recipe import Recipe
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 LOCK = ".lock"

@@ -1,34 +1,23 @@
 """Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
-import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError
 from datasets.images import read_image, write_image
-from SCFNet.inputs import Job, is_video
+from SCFNet.prediction.jobs import Job, is_video
+from SCFNet.prediction.parallel import in_parallel
+from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
+from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
-from SCFNet.rendering import object_box, render, to_bytes
-
-
-class Style(NamedTuple):
-    """What is made of a map. `kinds` are keys of `rendering.ENDINGS`."""
-
-    kinds: Sequence[str] = ("mask",)
-    align_corners: bool = False
-    threshold: Optional[float] = None
-    crop: bool = False
-    background: Optional[np.ndarray] = None
 
 
 def predict_jobs(
     predictor: Predictor,
     jobs: Sequence[Job],
-    style: Style,
+    style: RenderOptions,
     batch_size: int = 1,
     every: int = 1,
 ) -> List[str]:
@@ -50,8 +39,6 @@ def predict_jobs(
             errors += failed
     for job in jobs:
         if is_video(job.source):
-            from SCFNet.video import predict_video
-
             try:
                 predict_video(predictor, job, style, every)
             except InputError as error:
@@ -59,33 +46,7 @@ def predict_jobs(
     return errors
 
 
-def workers() -> int:
-    """Threads to share the work: one more than there are cores, as one of them waits for files;
-    not above nine, as each holds a photo.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, cores or 1) + 1
-
-
-def in_parallel(function: Callable, items: Iterable) -> Iterator:
-    """`map` by threads, in order, with only a few items in flight; on an exception or Ctrl-C
-    those that have not begun are dropped.
-    """
-    pending: Deque[Future] = deque()
-    with ThreadPoolExecutor(workers()) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * workers():
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _predict_batch(predictor: Predictor, batch: Sequence[Job], style: Style) -> List[str]:
+def _predict_batch(predictor: Predictor, batch: Sequence[Job], style: RenderOptions) -> List[str]:
     """Read, predict and write one batch; its errors. A photo that fails does not cost the rest."""
     errors = []
     read: List[Tuple[Job, np.ndarray]] = []
@@ -105,7 +66,7 @@ def _predict_batch(predictor: Predictor, batch: Sequence[Job], style: Style) -> 
     return errors
 
 
-def _write(job: Job, image: np.ndarray, alpha: np.ndarray, style: Style) -> None:
+def _write(job: Job, image: np.ndarray, alpha: np.ndarray, style: RenderOptions) -> None:
     """Write the pictures of one photo. `alpha` is its map, uint8 [H, W]."""
     if style.crop:
         box = object_box(alpha)

@@ -8,20 +8,21 @@ from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
+import paddle
+from paddle import Tensor
 from tqdm import tqdm
 
 from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.bench_loading import BATCH, alternate, ellipses, write_photos
-from SCFNet.bench_loading import SIDE as STEP_SIDE
-from SCFNet.device import paddle, set_device
+from SCFNet.benchmarks.loading import BATCH, alternate, ellipses, write_photos
+from SCFNet.benchmarks.loading import SIDE as STEP_SIDE
+from SCFNet.device import set_device
 from SCFNet.engine import train_step
 from SCFNet.loss import dice_loss, fs_loss, weighted_sum
-from SCFNet.recipe import Recipe
-from SCFNet.training_run import new_run
+from SCFNet.training.recipe import Recipe
+from SCFNet.training.state import new_run
 
-Tensor = paddle.Tensor
 functional = paddle.nn.functional
 
 LOSS_SIDE, K = 224, 13
@@ -42,8 +43,8 @@ def compare(rounds: int) -> List[Dict[str, object]]:
     losses = alternate(*sp_losses(), rounds)
     bar.update()
     cv2.setNumThreads(threads)
-    command = [sys.executable, "-m", "SCFNet.bench_loading"]
-    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "SCFNet.benchmarks.loading"]
+    root = Path(__file__).resolve().parents[2]
     loading = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     bar.update()
     bar.close()

@@ -6,8 +6,8 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple, TypeVar
 
 from datasets.files import InputError
 from datasets.sod import MASK_FOLDERS, list_folder, list_masks, list_pairs
-from SCFNet.report import Cost, cost_of
-from SCFNet.scoring import PerImage, Result, pair_maps, score_tasks
+from SCFNet.scoring.cost import Cost, cost_of
+from SCFNet.scoring.tasks import PerImage, Result, pair_maps, score_tasks
 
 T = TypeVar("T")
 
@@ -84,8 +84,8 @@ def predict_sets(
     Raises InputError for a checkpoint that does not fit, and for photos that cannot be read: with
     `allow_missing` they have no map.
     """
-    from SCFNet.inputs import Job
-    from SCFNet.pipeline import Style, predict_jobs
+    from SCFNet.prediction.jobs import Job
+    from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
     from SCFNet.predictor import Predictor
 
     jobs = [
@@ -93,6 +93,6 @@ def predict_sets(
         for root in roots
         for sample in list_pairs(root, "test")
     ]
-    errors = predict_jobs(Predictor(weights, device=device), jobs, Style())
+    errors = predict_jobs(Predictor(weights, device=device), jobs, RenderOptions())
     if errors and not allow_missing:
         raise InputError(f"{len(errors)} of {len(jobs)} photos failed: {errors[0]}")

@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError, check_is_file
-from SCFNet.inputs import Job
-from SCFNet.pipeline import Style, in_parallel
+from SCFNet.prediction.jobs import Job
+from SCFNet.prediction.parallel import in_parallel
+from SCFNet.prediction.rendering import RenderOptions, render, to_bytes
 from SCFNet.predictor import Predictor
-from SCFNet.rendering import render, to_bytes
 
 # MP4 has no transparency: cut-outs lie on this, which video editors can key out, unless a
 # background is given.
@@ -24,7 +24,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our one line says what 
 Frame = Tuple[np.ndarray, Optional[np.ndarray]]  # RGB uint8 [H, W, 3]; its map, uint8 [H, W]
 
 
-def predict_video(predictor: Predictor, job: Job, style: Style, every: int = 1) -> None:
+def predict_video(predictor: Predictor, job: Job, style: RenderOptions, every: int = 1) -> None:
     """Write a video per kind of `style`, of the source's size and rate, without sound.
 
     The network runs on each `every`-th frame, whose map is held until the next. A file appears

@@ -1,7 +1,5 @@
 """Size and speed of the networks: Params, FLOPs, MACCs, latency, throughput and peak memory."""
 
-import contextlib
-import io
 import multiprocessing
 import sys
 import time
@@ -9,42 +7,14 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Callable, Dict, List, Sequence
 
 import numpy as np
+import paddle
 from tqdm import tqdm
 
-from SCFNet.device import paddle, set_device  # isort: skip  imports Paddle quietly
-from paddle import nn
-
+from SCFNet.device import set_device
 from SCFNet.net import SCFNet
+from SCFNet.scoring.cost import cost
 
 ENGINES = ("dygraph", "static")
-
-
-def cost(net: SCFNet) -> Dict[str, int]:
-    """What one image of `net.input_size` costs, as the paper's tables count.
-
-    `params` and `flops` are the numbers of `paddle.flops`: parameters with BatchNorm statistics,
-    of the layers that run and have no children (so without Swin's tables of position biases), and
-    operations of which a multiply-add is one. `maccs` are the multiply-adds of convolutions and
-    linear layers alone.
-    """
-    params: Dict[int, int] = {}
-    maccs = []
-
-    def count(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
-        params[id(layer)] = sum(int(p.size) for p in layer.parameters())
-        if isinstance(layer, nn.Conv2D):
-            maccs.append(int(output.size) * int(np.prod(layer.weight.shape[1:])))
-        elif isinstance(layer, nn.Linear):
-            maccs.append(int(output.size) * layer.weight.shape[0])
-
-    leaves = [layer for layer in net.sublayers() if not layer.sublayers()]
-    hooks = [layer.register_forward_post_hook(count) for layer in leaves]
-    net.eval()
-    with contextlib.redirect_stdout(io.StringIO()), paddle.no_grad():
-        flops = paddle.flops(net, (1, 3, net.input_size, net.input_size))
-    for hook in hooks:
-        hook.remove()
-    return {"params": sum(params.values()), "flops": int(flops), "maccs": sum(maccs)}
 
 
 def seconds_per_call(call: Callable[[], object], seconds: float) -> np.ndarray:

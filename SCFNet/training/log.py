@@ -7,14 +7,14 @@ from collections import deque
 from typing import Any, Deque, Dict, Sequence, Tuple
 
 import numpy as np
+import paddle
 from tqdm import tqdm
 
 from datasets.sod import Sample
-from SCFNet.device import paddle
-from SCFNet.processes import quiet
-from SCFNet.recipe import Recipe, sizes_at
-from SCFNet.training_run import Run
-from SCFNet.validation import pictures
+from SCFNet.training.distributed import quiet
+from SCFNet.training.recipe import Recipe, sizes_at
+from SCFNet.training.state import Run
+from SCFNet.training.validation import pictures
 
 RECENT = 50  # steps, over which the speed is averaged
 

@@ -1,0 +1,1 @@
+"""What tools/benchmark.py runs. Nothing else imports this room."""

@@ -1,0 +1,1 @@
+"""What tools/eval.py stands on: tasks, evaluation, tables, plots, cost."""

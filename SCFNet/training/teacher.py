@@ -1,0 +1,117 @@
+"""Teachers: a frozen network that gives the maps which a student learns from."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from datasets.files import InputError
+from datasets.images import MEAN, STD
+from SCFNet.backends import onnx_session
+from SCFNet.checkpoint import digest, load_checkpoint, load_net
+from SCFNet.loss import soft_target
+from SCFNet.training.recipe import DistillRecipe
+
+
+@dataclass
+class Teacher:
+    """A frozen network. `run` maps images as the student gets them, normalised [N, 3, S, S], to
+    probabilities [N, 1, S, S] without gradient. `size` is the side of the teacher's own input, 0
+    where that is S. `made_by` tells this teacher from all others.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    size: int
+    made_by: Dict[str, object]
+
+
+def open_teacher(recipe: DistillRecipe) -> Teacher:
+    """The teacher of a `.pdparams` file of this repository's networks, or of an `.onnx` file.
+
+    Raises InputError where it cannot be read, or is nothing that maps a photo to one map.
+    """
+    path = Path(recipe.teacher)
+    return (onnx_teacher if path.suffix == ".onnx" else paddle_teacher)(path, recipe)
+
+
+def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
+    """A teacher of this repository, in eval mode. Swin's input has one size, others have any."""
+    net = load_net(path)
+    size = recipe.teacher_size or (net.input_size if net.model_type == "ST" else 0)
+
+    @paddle.no_grad()
+    def run(images: Tensor) -> Tensor:
+        side = images.shape[-1]
+        return resized(soft_target(net(resized(images, size or side))[0]), side)
+
+    return Teacher(run, size, {"weights": digest(load_checkpoint(path))})
+
+
+def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
+    """A teacher of any design, in ONNX Runtime, with its own size and normalisation.
+
+    Its input is [N, 3, H, W], RGB; its output [N, 1, h, w], [N, h, w] or [N, h, w, 1].
+    """
+    session = onnx_session(path, threads=0)
+    name, shape = onnx_input(path, session, recipe.teacher_input_name)
+    outputs = [output.name for output in session.get_outputs()]
+    output = recipe.teacher_output_name or outputs[0]
+    if output not in outputs:
+        raise InputError(f"{path}: has no output {output}, but {', '.join(outputs)}")
+    fixed = shape[2] if isinstance(shape[2], int) else 0
+    if fixed and recipe.teacher_size not in (0, fixed):
+        raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
+    size = recipe.teacher_size or fixed
+    mean, std = (np.reshape(v, (3, 1, 1)) for v in (recipe.teacher_mean, recipe.teacher_std))
+    gain, shift = STD[:, None, None] / std, (MEAN[:, None, None] - mean) / std
+
+    def run(images: Tensor) -> Tensor:
+        batch = resized(images, size or images.shape[-1]).numpy()
+        batch = (batch * gain + shift).astype("float32")
+        parts = np.split(batch, len(batch)) if shape[0] == 1 else [batch]
+        maps = np.concatenate([session.run([output], {name: part})[0] for part in parts])
+        if maps.ndim == 4 and 1 in (maps.shape[1], maps.shape[3]):
+            maps = maps[:, 0] if maps.shape[1] == 1 else maps[..., 0]
+        if maps.ndim != 3:
+            raise InputError(f"{path}: output {output} is {list(maps.shape)}, not a map a photo")
+        found = paddle.to_tensor(maps[:, None])
+        if recipe.teacher_output == "logits":
+            found = paddle.nn.functional.sigmoid(found)
+        return resized(found.clip(0, 1), images.shape[-1])
+
+    made_by = {
+        "weights": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "output": [output, recipe.teacher_output],
+        "mean": [*recipe.teacher_mean],
+        "std": [*recipe.teacher_std],
+    }
+    return Teacher(run, size, made_by)
+
+
+def onnx_input(path: Path, session: Any, wanted: str) -> Tuple[str, List[Any]]:
+    """Name and shape of the input for photos: the one called `wanted`, or the only one of four
+    dimensions. Raises InputError where there is none, or it is not [N, 3, S, S]."""
+    inputs = {one.name: list(one.shape) for one in session.get_inputs()}
+    photos = [name for name, shape in inputs.items() if len(shape) == 4]
+    if wanted and wanted not in photos:
+        raise InputError(f"{path}: has no input {wanted} of four dimensions; it has {inputs}")
+    if not wanted and len(photos) != 1:
+        way_out = "choose one by --teacher-input-name" if photos else "it cannot be a teacher"
+        raise InputError(f"{path}: {len(photos)} inputs of four dimensions in {inputs}; {way_out}")
+    name = wanted or photos[0]
+    shape = inputs[name]
+    sides = {side for side in shape[2:] if isinstance(side, int)}
+    if (shape[1] != 3 and isinstance(shape[1], int)) or len(sides) > 1:
+        raise InputError(f"{path}: input {name} is {shape}, not [N, 3, S, S]")
+    return name, shape
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """`x` [N, C, h, w] bilinearly (half-pixel) at `side` x `side`."""
+    if x.shape[2:] == [side, side]:
+        return x
+    return paddle.nn.functional.interpolate(x, [side, side], mode="bilinear")
