@@ -6,11 +6,10 @@ repository leave out squeeze-excite and use ReLU6.
 
 from typing import List, Sequence, Tuple
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
-
-from datasets.transform import MEAN, STD
 
 Stage = Tuple[int, int, int, int, int]
 
@@ -36,8 +35,11 @@ LITE2: Sequence[Stage] = (  # 1.1 times as wide, 1.2 times as deep
 TAPS = (1, 2, 4, 6)  # the last stages at strides 4, 8, 16 and 32
 STEM_CHANNELS = 32
 
-# What ImageNet training fed is (x - 127) / 128 of RGB in [0, 255].
-IMAGENET_MEAN, IMAGENET_STD = 127.0, 128.0
+# Photos come as the release normalises them (datasets.transform.RELEASE), and were made
+# (x - 127) / 128 of RGB in [0, 255] when the published weights were trained.
+RELEASE_MEAN = np.array([124.55, 118.90, 102.94], "float32")
+RELEASE_STD = np.array([56.77, 55.97, 57.50], "float32")
+OWN_MEAN, OWN_STD = 127.0, 128.0
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
@@ -86,7 +88,7 @@ class EfficientNetLite(nn.Layer):
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         super().__init__()
-        gain, shift = STD / IMAGENET_STD, (MEAN - IMAGENET_MEAN) / IMAGENET_STD
+        gain, shift = RELEASE_STD / OWN_STD, (RELEASE_MEAN - OWN_MEAN) / OWN_STD
         for name, values in (("_gain", gain), ("_shift", shift)):
             constant = paddle.to_tensor(values.reshape(1, 3, 1, 1))
             self.register_buffer(name, constant, persistable=False)

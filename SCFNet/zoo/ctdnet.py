@@ -9,7 +9,7 @@ and cross-entropy of the edge map against an edge ground truth.
 
 from typing import Tuple
 
-from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 

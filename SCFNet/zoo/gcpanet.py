@@ -8,7 +8,7 @@ most, a tenth in the backbone), cross-entropy of the four maps with weights 1, .
 
 from typing import Tuple
 
-from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 

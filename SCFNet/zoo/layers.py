@@ -1,6 +1,6 @@
 """What several networks of the zoo share."""
 
-from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 

@@ -8,7 +8,7 @@ trained on ImageNet, Adam at 5e-4, decay 1e-4, 50 epochs of each of the sizes 67
 
 from typing import List, Sequence, Tuple
 
-from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 

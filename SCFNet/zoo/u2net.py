@@ -8,7 +8,7 @@ cross-entropies.
 
 from typing import Dict, Sequence, Tuple
 
-from SCFNet.device import paddle  # isort: skip  imports Paddle quietly
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
