@@ -10,7 +10,7 @@ Three ways to build it, none of which reads a file:
 from typing import List, Optional, Tuple
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from backbones import build_backbone
@@ -37,7 +37,7 @@ def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
     )
 
 
-def resize_to(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
+def resize_to(x: Tensor, reference: Tensor) -> Tensor:
     """`x` [N, C, h, w] bilinearly (half-pixel) at the height and width of `reference`."""
     return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=False)
 
@@ -54,9 +54,23 @@ class SaliencyNet(nn.Layer):
     input_size: int = 352
     normalisation: Normalisation = RELEASE
 
-    def predict(self, x: paddle.Tensor) -> paddle.Tensor:
+    def predict(self, x: Tensor) -> Tensor:
         """The saliency maps [N, 1, H, W] in [0, 1] of normalised photos [N, 3, H, W]."""
         return F.sigmoid(self(x)[0])
+
+    def from_release(self, x: Tensor) -> Tensor:
+        """Photos [N, 3, H, W] that are normalised as the release does it, as this network wants
+        them."""
+        if self.normalisation is RELEASE:
+            return x
+        release_mean, release_std, mean, std = (
+            paddle.to_tensor(values, "float32").reshape([1, 3, 1, 1])
+            for values in (*RELEASE[:2], *self.normalisation[:2])
+        )
+        x = x * release_std + release_mean
+        if self.normalisation.by_max:
+            x = x * (255 / x.max([1, 2, 3], keepdim=True).clip(min=1))
+        return (x - mean) / std
 
     def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
         """`set_state_dict` by the name that the notebook uses."""
@@ -70,7 +84,7 @@ class MappingModule(nn.Layer):
         super().__init__()
         self.cv1, self.cv2, self.cv3, self.cv4 = (conv_bn_relu(c, out_c) for c in channels)
 
-    def forward(self, features: List[paddle.Tensor]) -> List[paddle.Tensor]:
+    def forward(self, features: List[Tensor]) -> List[Tensor]:
         mappings = (self.cv1, self.cv2, self.cv3, self.cv4)
         return [mapping(feature) for mapping, feature in zip(mappings, features)]
 
@@ -85,8 +99,8 @@ class SCFM(nn.Layer):
         self.cv3 = conv_bn_relu(channels, channels)
 
     def forward(
-        self, low: paddle.Tensor, high: paddle.Tensor, deepest: paddle.Tensor
-    ) -> paddle.Tensor:
+        self, low: Tensor, high: Tensor, deepest: Tensor
+    ) -> Tensor:
         """`low` is this level, `high` the fused level above it, `deepest` the deepest one."""
         a = self.cv1(high + high * resize_to(deepest, high))
         b = self.cv2(low + low * resize_to(high, low))
@@ -133,7 +147,7 @@ class SCFNet(SaliencyNet):
         for level in (2, 3, 4, 5):
             setattr(self, f"linear{level}", nn.Conv2D(in_c, 1, 3, padding=1))
 
-    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         f2, f3, f4, f5 = self.mp(self.bkbone(x))
         if self.decoder == "base":
             levels = [f2] + [resize_to(f, f2) for f in (f3, f4, f5)]

@@ -8,7 +8,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 Stage = Tuple[int, int, int, int, int]
@@ -71,7 +71,7 @@ class MBConvBlock(nn.Layer):
         self._project_conv = _conv(mid_c, out_c, 1)
         self._bn2 = _batch_norm(out_c)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
@@ -106,7 +106,7 @@ class EfficientNetLite(nn.Layer):
                 self._taps.append(len(self._blocks) - 1)
         self.channels = tuple(stages[tap][3] for tap in TAPS)
 
-    def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
+    def forward(self, x: Tensor) -> List[Tensor]:
         x = F.relu6(self._bn0(self._conv_stem(x * self._gain + self._shift)))
         features = []
         for i, block in enumerate(self._blocks):

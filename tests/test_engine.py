@@ -241,7 +241,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"backbone": "R50"}, "is of --backbone M3_0.5, not R50"),
+        ({"model": "R50"}, "is of --model M3_0.5, not R50"),
         ({"decoder": "base"}, "is of --decoder scfm, not base"),
         ({"ema": 0.9}, "--ema was 0.0, now it is 0.9"),
     ],
@@ -357,5 +357,5 @@ def test_pretrained_files_of_backbone_and_network(tmp_path):
     assert {k for k in whole if k.startswith("bkbone.")} <= same and "linear2.weight" not in same
     net = training_run.new_run(recipe(pretrained=str(tmp_path / "whole"))).net
     assert all(np.array_equal(v.numpy(), whole[k]) for k, v in net.state_dict().items())
-    with pytest.raises(InputError, match="is not of --backbone R34"):
-        training_run.new_run(recipe(backbone="R34", pretrained=str(tmp_path / "whole")))
+    with pytest.raises(InputError, match=r"is of M3_0\.5, not of R34"):
+        training_run.new_run(recipe(model="R34", pretrained=str(tmp_path / "whole")))

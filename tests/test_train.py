@@ -245,7 +245,7 @@ def test_bad_output_and_checkpoints_are_refused(data, tmp_path):
     (tmp_path / "not.pdparams").write_text("hello")
     for flags, message in (
         (f"--output {tmp_path / 'file' / 'out'}", "cannot be written"),
-        (f"--pretrained {tmp_path / 'R50.pdparams'}", "is not of --backbone M3_0.5"),
+        (f"--pretrained {tmp_path / 'R50.pdparams'}", r"is of R50, not of M3_0\.5"),
         (f"--pretrained {tmp_path / 'not.pdparams'}", "not a checkpoint"),
         (f"--pretrained {tmp_path / 'missing.pdparams'}", "cannot be read"),
         (f"--resume {tmp_path / 'R50.pdparams'}", "not a training state"),

@@ -10,7 +10,7 @@ and cross-entropy of the edge map against an edge ground truth.
 from typing import Tuple
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from backbones.ResNet import ResNet, resnet18, resnet50
@@ -33,7 +33,7 @@ class SpatialPath(nn.Layer):
         self.conv = _conv(in_c, 3)
         self.bn = nn.BatchNorm2D(WIDTH)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         summary = [x.mean(1, keepdim=True), x.max(1, keepdim=True)]
         attention = F.sigmoid(self.conv_atten(paddle.concat(summary, 1)))
         return F.relu(self.bn(self.conv(x * attention)))
@@ -47,7 +47,7 @@ class Fusion(nn.Layer):
         self.conv_1, self.bn_1 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
         self.conv_2, self.bn_2 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
 
-    def forward(self, a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         x = F.relu(self.bn_1(self.conv_1(a * b)))
         return F.relu(self.bn_2(self.conv_2(x)))
 
@@ -65,7 +65,7 @@ class CrossFusion(nn.Layer):
         self.conv_2, self.bn_2 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
         self.mul = Fusion()
 
-    def forward(self, high: paddle.Tensor, low: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
         fine = F.relu(self.bn_1(self.conv_1(low * resize_corners(high, low))))
         coarse = F.relu(self.bn_2(self.conv_2(self.down(low) * high)))
         return self.mul(fine, resize_corners(coarse, low))
@@ -80,7 +80,7 @@ class BoundaryRefinement(nn.Layer):
         self.conv_1, self.bn_1 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
         self.conv_2, self.bn_2 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
 
-    def forward(self, x: paddle.Tensor, boundary: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor, boundary: Tensor) -> Tensor:
         total = x + boundary
         attention = F.sigmoid(self.conv_atten(global_mean(total)))
         x = F.relu(self.bn_1(self.conv_1(total * attention + total)))
@@ -112,12 +112,12 @@ class CTDNet(SaliencyNet):
         for head in ("1", "2", "3", "4", "5", "edge"):
             setattr(self, f"head_{head}", nn.Conv2D(WIDTH, 1, 3, padding=1))
 
-    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         return self.forward_with_edge(x)[0]
 
     def forward_with_edge(
-        self, x: paddle.Tensor
-    ) -> Tuple[Tuple[paddle.Tensor, ...], paddle.Tensor]:
+        self, x: Tensor
+    ) -> Tuple[Tuple[Tensor, ...], Tensor]:
         """The five logits of `forward`, and those of the boundary [N, 1, H, W]."""
         f2, f3, f4, f5 = self.bkbone(x)
         context = self.path1_1(global_mean(f5)).expand([-1, -1, *f5.shape[2:]])

@@ -9,7 +9,7 @@ most, a tenth in the backbone), cross-entropy of the four maps with weights 1, .
 from typing import Tuple
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from backbones.ResNet import resnet50
@@ -33,7 +33,7 @@ class ChannelAttention(nn.Layer):
         self.conv1 = nn.Conv2D(context_c, WIDTH, 1)
         self.conv2 = nn.Conv2D(WIDTH, WIDTH, 1)
 
-    def forward(self, x: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         weights = self.conv2(F.relu(self.conv1(global_mean(context))))
         return F.relu(self.bn0(self.conv0(x))) * F.sigmoid(weights)
 
@@ -47,7 +47,7 @@ class SelfAttention(nn.Layer):
         self.bn0 = nn.BatchNorm2D(WIDTH)
         self.conv2 = _conv3(in_c, 2 * WIDTH)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.conv2(x).split(2, axis=1)
         return F.relu(scale * F.relu(self.bn0(self.conv0(x))) + shift)
 
@@ -61,7 +61,7 @@ class SelfRefinement(nn.Layer):
         self.bn1 = nn.BatchNorm2D(WIDTH)
         self.conv2 = _conv3(WIDTH, 2 * WIDTH)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         scale, shift = self.conv2(x).split(2, axis=1)
         return F.relu(scale * x + shift)
@@ -79,8 +79,8 @@ class FeatureAggregation(nn.Layer):
         self.conv3, self.bn3 = _conv3(3 * WIDTH), nn.BatchNorm2D(WIDTH)
 
     def forward(
-        self, low: paddle.Tensor, high: paddle.Tensor, context: paddle.Tensor
-    ) -> paddle.Tensor:
+        self, low: Tensor, high: Tensor, context: Tensor
+    ) -> Tensor:
         low = F.relu(self.bn0(self.conv0(low)))
         high = F.relu(self.bn1(self.conv1(high)))
         context = F.relu(self.bn2(self.conv2(context)))
@@ -115,7 +115,7 @@ class GCPANet(SaliencyNet):
         for level in (5, 4, 3, 2):
             setattr(self, f"linear{level}", _conv3(WIDTH, 1))
 
-    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         f2, f3, f4, f5 = self.bkbone(x)
         x5 = self.srm5(self.ca55(self.sa55(f5), f5))
         x4 = self.srm4(self.fam45(f4, x5, self.ca45(f5, f5)))

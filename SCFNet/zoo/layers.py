@@ -1,7 +1,7 @@
 """What several networks of the zoo share."""
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 
@@ -11,11 +11,11 @@ def torch_init(fan_in: int) -> nn.initializer.Uniform:
     return nn.initializer.Uniform(-bound, bound)
 
 
-def resize_corners(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
+def resize_corners(x: Tensor, reference: Tensor) -> Tensor:
     """`x` [N, C, h, w] bilinearly, corners in place, at the height and width of `reference`."""
     return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=True)
 
 
-def global_mean(x: paddle.Tensor) -> paddle.Tensor:
+def global_mean(x: Tensor) -> Tensor:
     """The mean of each channel of [N, C, H, W]: [N, C, 1, 1]."""
     return F.adaptive_avg_pool2d(x, 1)

@@ -9,7 +9,7 @@ trained on ImageNet, Adam at 5e-4, decay 1e-4, 50 epochs of each of the sizes 67
 from typing import List, Sequence, Tuple
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from datasets.transform import IMAGENET
@@ -55,7 +55,7 @@ class ConvBN(nn.Layer):
         layers = [conv, nn.BatchNorm2D(conv.weight.shape[0])]
         self.conv = nn.Sequential(*layers) if linear else nn.Sequential(*layers, nn.ReLU())
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
@@ -70,7 +70,7 @@ class Separable(nn.Layer):
             ConvBN(_depthwise(in_c, kernel_size, stride, dilation)), ConvBN(_conv(in_c, out_c))
         )
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
@@ -98,7 +98,7 @@ class VAMM(nn.Layer):
             _conv(narrow, 1),
         )
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         start = self.conv(x)
         scales = [branch(start) for branch in self.branches] + [start]
         total = paddle.add_n(scales)
@@ -124,7 +124,7 @@ class ContextPath(nn.Layer):
             setattr(self, f"layer{i + 1}", layer)
             in_c = width
 
-    def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
+    def forward(self, x: Tensor) -> List[Tensor]:
         features = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5):
             x = layer(x)
@@ -141,7 +141,7 @@ class PyramidPooling(nn.Layer):
             setattr(self, f"conv{i + 1}", ConvBN(_conv(channels, channels // 4)))
         self.out = ConvBN(_conv(2 * channels, channels))
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         levels = [x]
         for conv, side in zip((self.conv1, self.conv2, self.conv3, self.conv4), POOLS):
             levels.append(resize_corners(conv(F.adaptive_avg_pool2d(x, side)), x))
@@ -158,7 +158,7 @@ class Head(nn.Layer):
             nn.Dropout2D(0.1), nn.Conv2D(channels, 1, 1, weight_attr=init, bias_attr=init)
         )
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return F.sigmoid(self.conv(x))
 
 
@@ -187,10 +187,10 @@ class SAMNet(SaliencyNet):
         )
         self.heads = nn.LayerList([Head(out_c) for out_c, _, _ in FUSIONS])
 
-    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         features = self.context_path(x)
         fused = self.pyramid_pooling(features[-1])
-        maps: List[paddle.Tensor] = []
+        maps: List[Tensor] = []
         for prepare, fuse, head, feature in zip(self.prepare, self.fuse, self.heads, features[::-1]):
             above = fused if not maps else resize_corners(fused, feature)
             fused = fuse(prepare(feature) + above)
@@ -198,7 +198,7 @@ class SAMNet(SaliencyNet):
         return tuple(maps)
 
 
-def _logit(probability: paddle.Tensor) -> paddle.Tensor:
+def _logit(probability: Tensor) -> Tensor:
     """The inverse of the sigmoid."""
     p = probability.clip(SMALLEST, 1 - SMALLEST)
     return paddle.log(p / (1 - p))

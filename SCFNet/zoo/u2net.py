@@ -9,8 +9,7 @@ cross-entropies.
 from typing import Dict, Sequence, Tuple
 
 import paddle
-from paddle import nn
-from paddle.nn import functional as F
+from paddle import Tensor, nn
 
 from datasets.transform import IMAGENET
 from SCFNet.net import SaliencyNet, resize_to
@@ -60,10 +59,6 @@ def _conv(in_c: int, out_c: int, kernel_size: int, dilation: int = 1) -> nn.Conv
     )
 
 
-def _halve(x: paddle.Tensor) -> paddle.Tensor:
-    return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
-
-
 class ConvUnit(nn.Layer):
     """Conv3x3 - BN - ReLU."""
 
@@ -73,7 +68,7 @@ class ConvUnit(nn.Layer):
         self.bn_s1 = nn.BatchNorm2D(out_c)
         self.relu = nn.ReLU()
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.bn_s1(self.conv_s1(x)))
 
 
@@ -85,6 +80,7 @@ class ResidualUBlock(nn.Layer):
         dilations = DILATIONS[kind]
         self.depth = len(dilations)
         self.halves = kind != "RSU4F"
+        self.pool = nn.MaxPool2D(2, 2, ceil_mode=True)
         self.rebnconvin = ConvUnit(in_c, out_c, 1)
         for level, dilation in enumerate(dilations, 1):
             unit = ConvUnit(out_c if level == 1 else mid_c, mid_c, dilation)
@@ -93,12 +89,12 @@ class ResidualUBlock(nn.Layer):
             unit = ConvUnit(2 * mid_c, out_c if level == 1 else mid_c, dilations[level - 1])
             setattr(self, f"rebnconv{level}d", unit)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         start = x = self.rebnconvin(x)
         skips = []
         for level in range(1, self.depth):
             if self.halves and level > 1:
-                x = _halve(x)
+                x = self.pool(x)
             x = getattr(self, f"rebnconv{level}")(x)
             skips.append(x)
         x = getattr(self, f"rebnconv{self.depth}")(x)
@@ -127,12 +123,13 @@ class U2Net(SaliencyNet):
             source = f"stage{level}d" if level < len(LEVELS) else f"stage{level}"
             setattr(self, f"side{level}", _conv(stages[source][-1], 1, 3))
         self.outconv = _conv(len(LEVELS), 1, 1)
+        self.pool = nn.MaxPool2D(2, 2, ceil_mode=True)
 
-    def forward(self, x: paddle.Tensor) -> Sequence[paddle.Tensor]:
+    def forward(self, x: Tensor) -> Sequence[Tensor]:
         image = x
         encoded = []
         for level in LEVELS:
-            x = getattr(self, f"stage{level}")(x if level == 1 else _halve(x))
+            x = getattr(self, f"stage{level}")(x if level == 1 else self.pool(x))
             encoded.append(x)
         sides = [resize_to(self.side6(x), image)]
         for level in LEVELS[-2::-1]:
