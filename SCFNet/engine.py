@@ -18,6 +18,7 @@ from datasets.augment import RELEASE, STRONG
 from datasets.files import InputError, write_atomically
 from datasets.loader import Batch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
+from datasets.transform import renormalised
 from SCFNet.checkpoint import save_weights
 from SCFNet.loss import map_losses, pbsm_kernel, weighted_sum
 from SCFNet.training.distributed import any_process, average_over_processes, start_devices
@@ -87,7 +88,7 @@ def train_step(
     NotFiniteError before any weight changes.
     """
     with paddle.amp.auto_cast(run.scaler.is_enable()):
-        maps = run.net(run.net.from_release(images))
+        maps = run.net(renormalised(images, run.net.normalisation))
     losses = map_losses(maps, target, recipe.loss, kernel)
     total = weighted_sum(losses)
     run.scaler.scale(total).backward()

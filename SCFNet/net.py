@@ -58,20 +58,6 @@ class SaliencyNet(nn.Layer):
         """The saliency maps [N, 1, H, W] in [0, 1] of normalised photos [N, 3, H, W]."""
         return F.sigmoid(self(x)[0])
 
-    def from_release(self, x: Tensor) -> Tensor:
-        """Photos [N, 3, H, W] that are normalised as the release does it, as this network wants
-        them."""
-        if self.normalisation is RELEASE:
-            return x
-        release_mean, release_std, mean, std = (
-            paddle.to_tensor(values, "float32").reshape([1, 3, 1, 1])
-            for values in (*RELEASE[:2], *self.normalisation[:2])
-        )
-        x = x * release_std + release_mean
-        if self.normalisation.by_max:
-            x = x * (255 / x.max([1, 2, 3], keepdim=True).clip(min=1))
-        return (x - mean) / std
-
     def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
         """`set_state_dict` by the name that the notebook uses."""
         return self.set_state_dict(state_dict)
@@ -98,9 +84,7 @@ class SCFM(nn.Layer):
         self.cv2 = conv_bn_relu(channels, channels)
         self.cv3 = conv_bn_relu(channels, channels)
 
-    def forward(
-        self, low: Tensor, high: Tensor, deepest: Tensor
-    ) -> Tensor:
+    def forward(self, low: Tensor, high: Tensor, deepest: Tensor) -> Tensor:
         """`low` is this level, `high` the fused level above it, `deepest` the deepest one."""
         a = self.cv1(high + high * resize_to(deepest, high))
         b = self.cv2(low + low * resize_to(high, low))

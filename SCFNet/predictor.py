@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from datasets.files import InputError, PathLike
-from datasets.images import normalise, read_image
+from datasets.images import read_image
+from datasets.transform import network_input
 from SCFNet.backends import open_engine
 
 # The checkpoint that is used where none is named.
@@ -19,9 +20,9 @@ DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-DUTS
 class Predictor:
     """A trained network, ready for photos.
 
-    `weights`   a `.pdparams` file, or an `.onnx` file that tools/export.py made; None is the
-                default checkpoint (said on stderr)
-    `backbone`  a name of `backbones.BACKBONES`; None finds it out from the weights
+    `weights`   a checkpoint (`.pdparams`, or a published `.pth`), or an `.onnx` file that
+                tools/export.py made; None is the default checkpoint (said on stderr)
+    `backbone`  what the weights must be of, a name of `zoo.NETWORKS`; None is any
     `device`    'auto', 'cpu', 'gpu' or 'gpu:N'
     `size`      height and width that photos are resized to; None is the network's own
     `engine`    'paddle', 'onnx' (ONNX Runtime on the CPU; Paddle is not imported) or 'auto':
@@ -45,7 +46,7 @@ class Predictor:
         if weights is None:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
-        self._run = opened.run
+        self.normalisation, self._run = opened.normalisation, opened.run
 
     def __call__(
         self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
@@ -58,7 +59,7 @@ class Predictor:
         """
         if isinstance(images, np.ndarray):
             return self([images], align_corners)[0]
-        maps = self._run(network_input(images, self.size))
+        maps = self._run(network_input(images, self.size, self.normalisation))
         return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,42 +81,6 @@ def _default_predictor() -> Predictor:
 def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`Predictor.predict` with the default checkpoint, which is read once."""
     return _default_predictor().predict(path)
-
-
-def network_input(images: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """RGB uint8 images [H, W, 3], each normalised and resized: float32 [N, 3, size, size].
-
-    Bilinear without antialiasing, half-pixel centres. Raises ValueError for any other array.
-    """
-    batch = np.empty((len(images), 3, size, size), "float32")
-    for image, planes in zip(images, batch):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
-        if max(image.shape) > 2 * size:
-            small = cv2.split(_shrink(image, size))
-        else:  # by planes: smaller arrays, whose memory the system need not clear anew
-            small = (cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image))
-        normalise(small, planes)
-    return batch
-
-
-def _shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """What `cv2.resize` does for floats, float32 [size, size, 3]: of a huge photo only the rows and
-    columns that count are looked at.
-    """
-    (top, bottom, down), (left, right, across) = (_taps(n, size) for n in image.shape[:2])
-    columns = np.concatenate([left, right])
-    rows = image[top].take(columns, 1).astype("float32")
-    rows += (image[bottom].take(columns, 1) - rows) * down[:, None, None]
-    small, beside = rows[:, :size], rows[:, size:]
-    return small + (beside - small) * across[:, None]
-
-
-def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `after` samples: the two neighbours among `before`, the weight of the second."""
-    where = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
-    first = where.astype(int)
-    return first, np.minimum(first + 1, before - 1), (where - first).astype("float32")
 
 
 def resize_map(

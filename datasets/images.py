@@ -4,7 +4,7 @@ import contextlib
 import struct
 import warnings
 from pathlib import Path
-from typing import Callable, Iterable, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -29,10 +29,6 @@ NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # JPEG markers among those of frames, 0xC0 to 0
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
-
-# RGB statistics of the release, on the 0..255 scale: a photo is fed as (image - MEAN) / STD.
-MEAN = np.array([124.55, 118.90, 102.94], "float32")
-STD = np.array([56.77, 55.97, 57.50], "float32")
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -69,19 +65,6 @@ def read_grey(path: PathLike) -> np.ndarray:
     Colours become their luma. Raises InputError as `read_image` does.
     """
     return _decode(path, _to_grey)
-
-
-def normalise(channels: Iterable[np.ndarray], out: np.ndarray) -> None:
-    """Write (photo - MEAN) / STD to `out`, float32 [3, H, W]; `channels` are the photo's R, G and
-    B, [H, W] each, in [0, 255].
-    """
-    for channel, plane, mean, std in zip(channels, out, MEAN, STD):
-        cv2.addWeighted(channel, 1 / std, channel, 0, -mean / std, dst=plane, dtype=cv2.CV_32F)
-
-
-def resize_normalised(image: np.ndarray, out: np.ndarray) -> None:
-    """Write a photo, RGB uint8 [h, w, 3], to `out`, float32 [3, H, W]: resized, then normalised."""
-    normalise(cv2.split(cv2.resize(image, out.shape[:0:-1])), out)
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:

@@ -11,9 +11,10 @@ from PIL import Image
 
 from datasets.augment import RELEASE, STRONG, augment, paste_object
 from datasets.files import InputError
-from datasets.images import MEAN, STD, read_image, resize_normalised
+from datasets.images import read_image
 from datasets.loader import batches, count_batches, epoch_indices
 from datasets.sod import Sample, check_files, list_pairs, read_pair
+from datasets.transform import MEAN, STD, Normalisation, network_input
 
 HEIGHT, WIDTH = 24, 32
 
@@ -391,10 +392,16 @@ def test_an_empty_donor_changes_nothing():
 
 def test_normalising_after_the_resize_equals_doing_it_before():
     image = photo(3, 90, 120)
-    out = np.empty((3, 64, 48), "float32")
-    resize_normalised(image, out)
-    before = cv2.resize((image.astype("float64") - MEAN) / STD, (48, 64)).transpose(2, 0, 1)
-    assert np.abs(out - before).max() < 1 / STD.min()  # one grey level
+    before = cv2.resize((image.astype("float64") - MEAN) / STD, (64, 64)).transpose(2, 0, 1)
+    np.testing.assert_allclose(network_input([image], 64)[0], before, atol=1e-4)
+
+
+def test_a_network_may_have_its_own_mean_and_standard_deviation():
+    image = photo(3, 90, 120)
+    release = network_input([image], 64)[0] * STD[:, None, None] + MEAN[:, None, None]
+    own = network_input([image], 64, Normalisation((10, 20, 30), (1, 2, 4)))[0]
+    np.testing.assert_allclose(own[1], (release[1] - 20) / 2, atol=1e-4)
+    np.testing.assert_allclose(own[2], (release[2] - 30) / 4, atol=1e-4)
 
 
 # --- batches

@@ -8,7 +8,8 @@ import pytest
 
 import SCFNet.predictor
 from datasets.files import InputError
-from datasets.images import MEAN, STD, read_image
+from datasets.images import read_image
+from datasets.transform import MEAN, STD
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 
 DATA = Path(__file__).parent / "data"

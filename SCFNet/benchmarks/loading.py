@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from datasets.augment import RELEASE
-from datasets.images import MEAN, STD
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample, list_pairs
+from datasets.transform import MEAN, STD
 
 BATCH, SIDE = 8, 288
 PHOTO = (300, 400)  # height and width of most of DUTS-TR

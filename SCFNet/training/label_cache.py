@@ -14,8 +14,9 @@ import paddle
 from tqdm import tqdm
 
 from datasets.files import InputError, write_atomically
-from datasets.images import resize_normalised, write_png
+from datasets.images import write_png
 from datasets.sod import Sample, list_folder, read_pair_uint8
+from datasets.transform import network_input
 from SCFNet.training.distributed import any_process, quiet
 from SCFNet.training.teacher import Teacher
 
@@ -75,11 +76,8 @@ class Decoded(NamedTuple):
 def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
     """Read the photos that have no map in `folder` yet, as the student's loader reads them."""
     missing = [sample for sample in samples if not map_path(folder, sample).exists()]
-    batch = np.empty((len(missing), 3, size, size), "float32")
-    for sample, out in zip(missing, batch):
-        image, _ = read_pair_uint8(sample)
-        resize_normalised(image, out)
-    return Decoded(missing, batch, len(samples))
+    photos = [read_pair_uint8(sample)[0] for sample in missing]
+    return Decoded(missing, network_input(photos, size), len(samples))
 
 
 def write_maps(maps: np.ndarray, samples: Sequence[Sample], folder: Path) -> None:

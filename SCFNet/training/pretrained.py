@@ -7,7 +7,7 @@ from typing import Dict
 import paddle
 
 from datasets.files import InputError
-from SCFNet.checkpoint import CheckpointError, assign_weights, load_checkpoint
+from SCFNet.checkpoint import assign_weights, load_checkpoint
 from SCFNet.net import SaliencyNet
 
 HAPI = "https://paddle-hapi.bj.bcebos.com/models/"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from datasets.files import InputError
-from datasets.images import MEAN, STD
+from datasets.transform import MEAN, STD
 from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")

@@ -7,8 +7,8 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.images import resize_normalised
 from datasets.sod import Sample, read_pair
+from datasets.transform import network_input
 from SCFNet import metrics
 from SCFNet.net import SaliencyNet
 from SCFNet.training.distributed import quiet, sum_over_processes
@@ -17,10 +17,8 @@ from SCFNet.training.distributed import quiet, sum_over_processes
 @paddle.no_grad()
 def predict_maps(net: SaliencyNet, photos: Sequence[np.ndarray], size: int) -> np.ndarray:
     """The saliency maps [n, size, size] in [0, 1] of RGB uint8 `photos`."""
-    batch = np.empty((len(photos), 3, size, size), "float32")
-    for photo, out in zip(photos, batch):
-        resize_normalised(photo, out)
-    return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
+    batch = network_input(photos, size, net.normalisation)
+    return net.predict(paddle.to_tensor(batch))[:, 0].numpy()
 
 
 def evaluate(

@@ -115,9 +115,7 @@ class CTDNet(SaliencyNet):
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         return self.forward_with_edge(x)[0]
 
-    def forward_with_edge(
-        self, x: Tensor
-    ) -> Tuple[Tuple[Tensor, ...], Tensor]:
+    def forward_with_edge(self, x: Tensor) -> Tuple[Tuple[Tensor, ...], Tensor]:
         """The five logits of `forward`, and those of the boundary [N, 1, H, W]."""
         f2, f3, f4, f5 = self.bkbone(x)
         context = self.path1_1(global_mean(f5)).expand([-1, -1, *f5.shape[2:]])

@@ -78,9 +78,7 @@ class FeatureAggregation(nn.Layer):
         self.conv_d1, self.conv_d2, self.conv_l = _conv3(WIDTH), _conv3(WIDTH), _conv3(WIDTH)
         self.conv3, self.bn3 = _conv3(3 * WIDTH), nn.BatchNorm2D(WIDTH)
 
-    def forward(
-        self, low: Tensor, high: Tensor, context: Tensor
-    ) -> Tensor:
+    def forward(self, low: Tensor, high: Tensor, context: Tensor) -> Tensor:
         low = F.relu(self.bn0(self.conv0(low)))
         high = F.relu(self.bn1(self.conv1(high)))
         context = F.relu(self.bn2(self.conv2(context)))

@@ -1,6 +1,5 @@
 """What several networks of the zoo share."""
 
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 

@@ -191,7 +191,9 @@ class SAMNet(SaliencyNet):
         features = self.context_path(x)
         fused = self.pyramid_pooling(features[-1])
         maps: List[Tensor] = []
-        for prepare, fuse, head, feature in zip(self.prepare, self.fuse, self.heads, features[::-1]):
+        for prepare, fuse, head, feature in zip(
+            self.prepare, self.fuse, self.heads, features[::-1]
+        ):
             above = fused if not maps else resize_corners(fused, feature)
             fused = fuse(prepare(feature) + above)
             maps.insert(0, _logit(resize_corners(head(fused), x)))

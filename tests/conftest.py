@@ -1,0 +1,158 @@
+"""What the tests share: tools run as a person runs them, small runs of training, made data.
+
+Nothing here imports Paddle, which the tests of prediction do without.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from SCFNet.training.recipe import DistillRecipe, Recipe, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL_RUN = {
+    "pretrained": "none",
+    "device": "cpu",
+    "sizes": (64, 96),
+    "batch_size": 4,
+    "log_every": 1,
+    "lr": 0.01,
+}
+STEP = re.compile(r"step (\d+) rate \S+ (loss \S+ maps \S+ \S+ \S+ \S+)")
+
+
+def tool_command(tool, *arguments):
+    return [sys.executable, "-u", str(ROOT / "tools" / f"{tool}.py"), *map(str, arguments)]
+
+
+def run_tool(tool, *arguments, cwd=ROOT):
+    """Run tools/`tool`.py to its end; the result has returncode, stdout and stderr."""
+    command = tool_command(tool, *arguments)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def start_tool(tool, *arguments, launcher=()):
+    """Start tools/`tool`.py; `launcher` are Python's arguments in front of it."""
+    python, unbuffered, *rest = tool_command(tool, *arguments)
+    return subprocess.Popen(
+        [python, unbuffered, *launcher, *rest],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run_until(process, steps, number):
+    """What a training run prints of its losses, by step; it gets signal `number` after `steps`."""
+    found = {}
+    for line in process.stdout:
+        step = STEP.search(line)
+        if step:
+            found[int(step[1])] = step[2]
+            if len(found) == steps:
+                process.send_signal(number)
+    return found
+
+
+def losses_in(printed):
+    """The total loss and those of the four maps, [steps, 5], of what a run has printed."""
+    lines = [text for _, text in STEP.findall(printed)]
+    return np.array([[float(x) for x in re.findall(r"\d+\.\d+", line)[:5]] for line in lines])
+
+
+def as_flags(**knobs):
+    """The command line of a small run on the CPU with these knobs of its recipe."""
+    found = []
+    for name, value in {**SMALL_RUN, **knobs}.items():
+        values = value if isinstance(value, (tuple, list)) else [value]
+        found += ["--" + name.replace("_", "-"), *(map(str, values) if value is not True else ())]
+    return found
+
+
+def recipe(kind=Recipe, **knobs):
+    """The recipe that these flags give."""
+    return parse(kind, "", as_flags(**knobs))
+
+
+def write_pairs(folder, count=10):
+    """A data set of coloured boxes on noise, 72 x 64; returns `folder`."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        image = rng.integers(0, 120, (64, 72, 3), "uint8")
+        mask = np.zeros((64, 72), "uint8")
+        y, x = rng.integers(4, 30, 2)
+        mask[y : y + 25, x : x + 30] = 255
+        image[mask > 0] += 100
+        for kind, name, array in (("image", f"{i}.jpg", image), ("mask", f"{i}.png", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / kind / name), array)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """A folder of ten pairs; do not write into it."""
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+def distill_recipe(**knobs):
+    """`recipe` for a run with a teacher."""
+    return recipe(DistillRecipe, **knobs)
+
+
+def reference_batch():
+    """Tensors: images, masks and teacher logits of train_{fs,kd}_seed5.json."""
+    import paddle
+
+    rng = np.random.default_rng(5)
+    images = rng.standard_normal((4, 3, 128, 128)).astype("float32")
+    yy, xx = np.mgrid[0:128, 0:128]
+    masks = np.stack(
+        [(yy - 50 - 5 * i) ** 2 / 1600 + (xx - 60) ** 2 / (900 + 200 * i) < 1 for i in range(4)]
+    )[:, None].astype("float32")
+    teacher = (6 * (masks - 0.5) + rng.standard_normal(masks.shape)).astype("float32")
+    return [paddle.to_tensor(array) for array in (images, masks, teacher)]
+
+
+def save_onnx_teacher(path, shape=("n", 3, 64, 64)):
+    """An .onnx teacher: the mean of the three channels, as [N, 1, H, W]."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("ReduceMean", ["photo"], ["map"], axes=[1], keepdims=1)
+    graph = helper.make_graph(
+        [node],
+        "teacher",
+        [helper.make_tensor_value_info("photo", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory):
+    """A teacher file whose maps are not constant: BatchNorm's statistics are those of photos."""
+    import paddle
+
+    from SCFNet.checkpoint import save_weights
+    from SCFNet.net import SCFNet
+
+    path = tmp_path_factory.mktemp("teacher") / "teacher.pdparams"
+    paddle.set_device("cpu")
+    paddle.seed(3)
+    net = SCFNet(backbone="M3_0.5")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        net(paddle.to_tensor(rng.standard_normal((2, 3, 64, 64), "float32")))
+    save_weights(net, path)
+    return path

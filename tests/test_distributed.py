@@ -1,0 +1,73 @@
+"""Several processes: the device of each, two that equal one, one that does not answer."""
+
+import signal
+
+import numpy as np
+import paddle
+import pytest
+
+from datasets.files import InputError
+from datasets.loader import batches
+from datasets.sod import list_pairs
+from SCFNet import engine
+from SCFNet.checkpoint import load_checkpoint
+from SCFNet.loss import map_losses, weighted_sum
+from SCFNet.training import distributed, state
+from tests.conftest import as_flags, recipe, run_until, start_tool
+
+
+def test_a_process_that_does_not_answer_is_one_line(monkeypatch):
+    def all_reduce(tensor):
+        raise RuntimeError("[gloo] TIMEOUT self_rank = none")
+
+    assert distributed.any_process(True) and not distributed.any_process(False)
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(paddle.distributed, "all_reduce", all_reduce)
+    with pytest.raises(InputError, match="does not answer; start all again with --resume auto"):
+        distributed.any_process(False)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cpu:1", "gpu:x", "gpu", "gpu:7"])
+def test_devices_that_are_not_there_are_refused(device):
+    if device.startswith("gpu") and paddle.device.cuda.device_count():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=f"--device {device}"):
+        distributed.start_devices(device)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
+    """The mean of two half batches, in losses and in gradients, is what two processes print."""
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir"]
+    knobs = {"data": pairs, "output": tmp_path / "two", "epochs": 1}
+    process = start_tool("train", *as_flags(**knobs), launcher=[*launcher, str(tmp_path / "log")])
+    knobs = recipe(**knobs)
+    found = run_until(process, 99, signal.SIGKILL)
+    assert process.wait() == 0
+    assert sorted(found) == [1, 2, 3]
+
+    distributed.start_devices("cpu")
+    run = state.new_run(knobs)
+    halves = [
+        list(batches(list_pairs(pairs), 2, knobs.sizes, 0, 0, rank=rank, world=2))
+        for rank in (0, 1)
+    ]
+    for step in (0, 1, 2):
+        parts = [half[step] for half in halves]
+        whole = sum(len(images) for images, _ in parts)
+        total = np.zeros(4)
+        for images, masks in parts:
+            share = len(images) / whole
+            maps = run.net(paddle.to_tensor(images))
+            losses = map_losses(maps, paddle.to_tensor(masks), "sp", 13)
+            (weighted_sum(losses) * share).backward()
+            total += np.array([float(loss) for loss in losses]) * share
+        run.optimizer.set_lr(engine.lr_at(step, 3, 1, knobs.lr, knobs.min_lr))
+        run.optimizer.step()
+        run.optimizer.clear_grad()
+        printed = [float(number) for number in found[step + 1].split()[3:]]
+        np.testing.assert_allclose(printed, total, rtol=2e-4)
+    weights = load_checkpoint(tmp_path / "two" / state.LAST)
+    for key, value in run.net.state_dict().items():
+        if not key.endswith(("_mean", "_variance")):
+            np.testing.assert_allclose(weights[key], value.numpy(), atol=2e-4)

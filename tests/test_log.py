@@ -1,0 +1,46 @@
+"""What a run tells: the time that is left, VisualDL's curves and pictures."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from SCFNet import engine
+from SCFNet.checkpoint import load_checkpoint
+from SCFNet.training import log, state
+from tests.conftest import recipe
+
+
+def test_time_left_knows_that_late_sizes_take_longer(monkeypatch, capsys):
+    knobs = recipe(epochs=2, sizes=[100], late_sizes=[200], late_from=0.5, log_every=1)
+    run = state.new_run(knobs)
+    clock = [0.0]
+    monkeypatch.setattr(log.time, "time", lambda: clock[0])
+    with log.Log(knobs, run, images=40, steps=10) as told:
+        for step in range(1, 11):
+            clock[0] += 1
+            told.step(step, 0, np.ones(5), 0.1, 4)
+        told.epoch(run, {}, [])
+        clock[0] += 4
+        told.step(11, 1, np.ones(5), 0.1, 4)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
+    assert lines[4].endswith("4.0 images/s, 00:45 left")  # 5 steps of 1 s and 10 of 4 s
+    assert lines[9].endswith("4.0 images/s, 00:40 left")
+    assert lines[10].endswith("1.0 images/s, 00:36 left")
+
+
+def test_scoring_best_weights_and_visualdl(pairs, tmp_path):
+    from visualdl import LogReader
+
+    output, curves = tmp_path / "out", tmp_path / "vdl"
+    knobs = recipe(data=pairs, output=output, epochs=2, val_fraction=0.3, val_size=64, amp=True)
+    assert engine.train(replace(knobs, log_dir=str(curves))) == 0
+    records = [json.loads(line) for line in (output / state.LOG).read_text().split("\n")[:-1]]
+    assert all(0 <= record["MAE"] <= 1 and 0 < record["Max-F"] <= 1 for record in records)
+    assert set(load_checkpoint(output / state.BEST)) == set(load_checkpoint(output / state.LAST))
+    reader = LogReader(file_path=str(next(curves.iterdir())))
+    for tag in ("train/rate", "train/total", "train/m3", "train/m4", "train/m5"):
+        assert len(reader.get_data("scalar", tag)) == 4
+    assert len(reader.get_data("scalar", "val/MAE")) == 2
+    assert len(reader.get_data("scalar", "train/m2")) == 4  # 7 samples: 2 steps an epoch
+    assert len(reader.get_data("image", "maps/2")) == 2

@@ -1,0 +1,52 @@
+"""The knobs: defaults of the paper, flags, the release's names for them, impossible values."""
+
+import pytest
+
+from datasets.files import InputError
+from SCFNet.training.recipe import Recipe, parse, sizes_at
+from tests.conftest import distill_recipe, recipe
+
+
+def test_sizes_follow_the_epoch():
+    knobs = recipe(epochs=10, sizes=128, late_sizes=(320, 352), late_from=0.7)
+    assert [sizes_at(epoch, knobs) for epoch in (6, 7)] == [(128,), (320, 352)]
+
+
+def test_release_flags_are_aliases():
+    ours = "--backbone R50 --data a --output b --log-dir c --epochs 3 --batch-size 4 --lr 0.1"
+    ours += " --min-lr 0.2 --warmup-epochs 1 --weight-decay 0.3 --momentum 0.4 --log-every 7"
+    theirs = "--model_type R50 --datapath a --savepath b --log_dir c --epoch 3 --train_bs 4"
+    theirs += " --Max_LR 0.1 --Min_LR 0.2 --top_epoch 1 --decay 0.3 --momen 0.4 --show_step 7"
+    ours, theirs = ours + " --pretrained d", theirs + " --snapshot d"
+    assert parse(Recipe, "", ours.split()) == parse(Recipe, "", theirs.split()) != Recipe()
+
+
+def test_defaults_are_the_papers():
+    knobs = parse(Recipe, "", [])
+    assert (knobs.epochs, knobs.batch_size, knobs.lr, knobs.min_lr) == (69, 128, 0.064, 0.00064)
+    assert (knobs.momentum, knobs.weight_decay, knobs.warmup_epochs) == (0.9, 5e-4, 5)
+    assert (knobs.sizes, knobs.loss, knobs.boundary) == ((224, 256, 288, 320, 352), "sp", "paper")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--backbone X", "invalid choice: 'X'"),
+        ("--epochs 0", "--epochs 0: must be more than 0"),
+        ("--epochs many", "invalid int value"),
+        ("--boundary 4", "--boundary 4: give paper, release or an odd number"),
+        ("--sizes 8", "--sizes .*: must be 32 or more"),
+        ("--val-fraction 1", "--val-fraction 1.0: must be less than 1"),
+        ("--copy-paste 30", "--copy-paste 30.0: must be at most 1"),
+        ("--epoc 3", "unrecognized arguments: --epoc 3"),
+    ],
+)
+def test_impossible_flags_are_refused(flags, message):
+    with pytest.raises(InputError, match=message) as error:
+        parse(Recipe, "", flags.split())
+    assert "\n" not in str(error.value)
+
+
+def test_distilling_needs_a_teacher():
+    with pytest.raises(InputError, match="--teacher: name a"):
+        distill_recipe()

@@ -1,0 +1,124 @@
+"""A run's state: saved, restored, refused if it is of another run; the optimizer's parts."""
+
+import errno
+import os
+from dataclasses import replace
+
+import numpy as np
+import paddle
+import pytest
+
+from datasets.files import InputError
+from SCFNet import engine
+from SCFNet.checkpoint import load_checkpoint, load_plain
+from SCFNet.training import state
+from tests.conftest import recipe, reference_batch
+
+
+def test_backbone_rate_and_decay():
+    assert _scale(recipe()) == 1.0
+    assert _scale(recipe(backbone_lr_scale=0.3)) == 0.3
+    run = state.new_run(recipe())
+    free = {k for k, p in run.net.named_parameters() if p.regularizer is not None}
+    norms = {
+        key
+        for key, p in run.net.bkbone.named_parameters(prefix="bkbone")
+        if ".bn." in key and not p.stop_gradient
+    }
+    assert free == norms and norms
+
+
+def _scale(knobs):
+    net = state.new_run(knobs).net
+    scales = {p.optimize_attr["learning_rate"] for p in net.bkbone.parameters()}
+    assert all(p.optimize_attr["learning_rate"] == 1.0 for p in net.linear2.parameters())
+    assert len(scales) == 1
+    return scales.pop()
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", pytest.param("adamw", marks=pytest.mark.slow)])
+def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
+    """Also where other layers were built before, which shifts Paddle's automatic names."""
+    knobs = recipe(output=tmp_path, ema=0.9, optimizer=optimizer, lr=0.01)
+    images, masks, _ = reference_batch()
+    small = images[:, :, :64, :64], masks[:, :, :64, :64]
+    run = state.new_run(knobs)
+    for _ in range(2):
+        engine.train_step(run, knobs, *small, 0.01, 3)
+    state.save(run, knobs, 5)
+    expected = engine.train_step(run, knobs, *small, 0.01, 3)
+    paddle.nn.Conv2D(3, 3, 3)
+    other = state.new_run(replace(knobs, seed=7))
+    state.restore(other, tmp_path / state.STATE, knobs, 5)
+    assert other.step == 2
+    np.testing.assert_array_equal(engine.train_step(other, knobs, *small, 0.01, 3), expected)
+    for key, value in run.net.state_dict().items():
+        np.testing.assert_array_equal(other.net.state_dict()[key].numpy(), value.numpy())
+        np.testing.assert_array_equal(
+            other.average.state_dict()[key].numpy(), run.average.state_dict()[key].numpy()
+        )
+    kept = load_plain(tmp_path / state.STATE)
+    assert kept["recipe"]["optimizer"] == optimizer
+    assert set(kept["versions"]) == {"paddle", "numpy"} and "commit" in kept
+    assert load_checkpoint(tmp_path / state.LAST).keys() == run.net.state_dict().keys()
+
+
+def test_minutes_go_on_after_a_stop_within_an_epoch(tmp_path):
+    knobs = recipe(output=tmp_path)
+    run = state.new_run(knobs)
+    run.began -= 120
+    state.save(run, knobs, 5)
+    again = state.new_run(knobs)
+    state.restore(again, tmp_path / state.STATE, knobs, 5)
+    assert 2 <= again.minutes < 3
+
+
+def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
+    knobs = recipe(output=tmp_path)
+    run = state.new_run(knobs)
+    state.save(run, knobs, 5)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    run.step = 3
+    with pytest.raises(InputError, match="No space left"):
+        state.save(run, knobs, 5)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model": "R50"}, "is of --model M3_0.5, not R50"),
+        ({"decoder": "base"}, "is of --decoder scfm, not base"),
+        ({"ema": 0.9}, "--ema was 0.0, now it is 0.9"),
+    ],
+)
+def test_a_state_of_another_network_is_refused(tmp_path, change, message):
+    knobs = recipe(output=tmp_path)
+    run = state.new_run(knobs)
+    state.save(run, knobs, 5)
+    run.average = run.net if "ema" in change else None
+    with pytest.raises(InputError, match=message):
+        state.restore(run, tmp_path / state.STATE, recipe(**change), 5)
+    with pytest.raises(InputError, match="5 steps, now it has 6"):
+        state.restore(run, tmp_path / state.STATE, knobs, 6)
+    with pytest.raises(InputError, match="not a training state"):
+        state.restore(run, tmp_path / state.LAST, knobs, 5)
+
+
+def test_two_runs_do_not_share_an_output_folder(pairs, tmp_path):
+    one = recipe(data=pairs, output=tmp_path, epochs=1)
+    with state.claimed(one), pytest.raises(InputError, match="another run"):
+        engine.train(one)
+    assert not (tmp_path / "last.state").exists()
+    assert engine.train(one) == 0
+
+
+def test_a_folder_that_cannot_be_locked(pairs, tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match="give another --output"):
+        engine.train(recipe(data=pairs, output=tmp_path))
