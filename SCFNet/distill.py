@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import List
 
-from datasets.files import InputError
+from datasets.files import InputError, first_few
 from datasets.sod import MASK_FOLDERS, Sample, check_files, find_faults, list_pairs
 from SCFNet.engine import fit, hold_back
 from SCFNet.training.distributed import quiet, start_devices
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
 from SCFNet.training.teacher import open_teacher
-
-SHOWN = 10  # unreadable photos that are listed
 
 
 def distill(recipe: DistillRecipe) -> int:
@@ -51,16 +49,13 @@ def readable(samples: List[Sample], skip: bool) -> List[Sample]:
     faults = find_faults(samples)
     if not faults:
         return samples
-    listed = "; ".join(fault for _, fault in faults[:SHOWN])
-    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    listed = first_few([fault for _, fault in faults], 10, "; ")
     if not skip:
-        raise InputError(
-            f"{len(faults)} photos (--skip-unreadable leaves them out): {listed}{more}"
-        )
+        raise InputError(f"{len(faults)} photos (--skip-unreadable leaves them out): {listed}")
     if not quiet():
         print(f"left out {len(faults)} unreadable photos:", *(f for _, f in faults), sep="\n  ")
     bad = {sample.stem for sample, _ in faults}
     kept = [sample for sample in samples if sample.stem not in bad]
     if not kept:
-        raise InputError(f"none of the {len(samples)} photos can be read: {listed}{more}")
+        raise InputError(f"none of the {len(samples)} photos can be read: {listed}")
     return kept

@@ -1,9 +1,15 @@
-"""Files in general: the error for bad input, and writing that never leaves half a file."""
+"""Files in general: the errors for bad input, and writing that never leaves half a file."""
 
 import os
 import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Iterator, Sequence, Union
+
+try:
+    import fcntl
+except ImportError:  # Windows, which never removes a file that is open
+    fcntl = None  # type: ignore[assignment]
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -12,30 +18,70 @@ class InputError(ValueError):
     """Something a person gave is wrong; the message is one line: file, fault, way out."""
 
 
+class ArgumentError(InputError):
+    """An argument has a value that it cannot have. A tool names its flag in place of `argument`."""
+
+    def __init__(self, argument: str, fault: str) -> None:
+        super().__init__(f"{argument}: {fault}")
+        self.argument, self.fault = argument, fault
+
+
+def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:
+    """The first of many texts in one line, and how many more there are."""
+    more = [f"and {len(texts) - shown} more"] if len(texts) > shown else []
+    return separator.join([*texts[:shown], *more])
+
+
 def write_atomically(path: PathLike, data: bytes, flush: bool = True) -> None:
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
-    The bytes go to a temporary file in the same folder, are flushed to disk (which a power failure
-    asks for, not a killed process), and the file is renamed. Missing parent folders are made.
-    Raises InputError naming `path` where that fails.
+    With `flush` the bytes are flushed to disk, which a power failure asks for, not a killed
+    process. Missing parent folders are made. Raises InputError naming `path` where that fails.
+    """
+    with replacing(path) as stream:
+        stream.write(data)
+        if flush:
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+@contextmanager
+def replacing(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`, which takes the place of `path` when the block ends.
+
+    An exception removes it. It is locked, so that `remove_leftovers` of another run knows that it
+    is in use. Missing parent folders are made. Raises InputError naming `path` where that fails.
     """
     path = Path(path)
-    writer = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.stem[:40]}.{writer}.tmp")
+    temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                if flush:
-                    stream.flush()
-                    os.fsync(stream.fileno())
+            with temporary.open("w+b") as stream:
+                with suppress(OSError):  # some network drives have no locks
+                    _lock(stream)
+                yield stream
             temporary.replace(path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: PathLike) -> None:
+    """Remove the temporary files that killed runs left in `folder`; those in use stay."""
+    for temporary in Path(folder).glob(".*.[0-9]*-[0-9]*.tmp"):
+        with suppress(OSError), temporary.open("rb") as stream:
+            _lock(stream)
+            temporary.unlink()
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Lock an open file until it is closed. Raises OSError if another has locked it."""
+    if fcntl:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_is_file(path: PathLike) -> None:

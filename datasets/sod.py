@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from datasets.files import InputError, PathLike
+from datasets.files import InputError, PathLike, first_few
 from datasets.images import (
     IMAGE_SUFFIXES,
     JPEG_END,
@@ -22,8 +22,6 @@ IMAGE_FOLDERS = ("image", "images")
 MASK_FOLDERS = ("mask", "masks")
 LISTS = ("train.txt", "test.txt")
 LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
-
-SHOWN = 10  # faults that an error lists; the others are counted
 
 
 class Sample(NamedTuple):
@@ -197,8 +195,7 @@ def _read_list(path: Path, images: Dict[str, Path]) -> List[str]:
 
 def _raise_faults(place: Path, faults: List[str]) -> None:
     if faults:
-        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise InputError(f"{place}: {len(faults)} faults: {'; '.join(faults[:SHOWN])}{more}")
+        raise InputError(f"{place}: {len(faults)} faults: {first_few(faults, 10, '; ')}")
 
 
 def _looks_whole(sample: Sample) -> bool:

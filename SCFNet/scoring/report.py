@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-from datasets.files import InputError, PathLike
+from datasets.files import InputError, PathLike, first_few
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
 from SCFNet.scoring.tables import markdown
-from SCFNet.scoring.tasks import PerImage, Result, name_some
+from SCFNet.scoring.tasks import PerImage, Result
 
 
 def read_costs(path: PathLike) -> Dict[str, Cost]:
@@ -178,7 +178,7 @@ def _mark_best(values: List[Optional[float]], lower_is_better: bool) -> List[str
 def _incomplete(result: Result) -> str:
     """What an average leaves out, or nothing."""
     left_out = ", ".join(
-        f"{len(stems)} {what} ({name_some(stems)})"
+        f"{len(stems)} {what} ({first_few(stems)})"
         for stems, what in (
             (result.missing, "missing"),
             (result.unreadable, "unreadable"),

@@ -10,13 +10,12 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import cv2
 from tqdm import tqdm
 
-from datasets.files import InputError
+from datasets.files import InputError, first_few
 from datasets.images import read_grey
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS, Score
 
 CHUNK = 16  # images that a worker scores at a time
-SHOWN = 5  # names that an error lists; the others are counted
 
 
 class Pair(NamedTuple):
@@ -52,12 +51,6 @@ class Result(NamedTuple):
 PerImage = Callable[[str, str, str, Dict[str, float]], None]
 
 
-def name_some(names: List[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def pair_maps(
     method: str,
     data: str,
@@ -76,9 +69,9 @@ def pair_maps(
     extra = [stem for stem in maps if stem not in masks]
     faults = []
     if missing:
-        faults.append(f"{len(missing)} of {len(masks)} maps are missing ({name_some(missing)})")
+        faults.append(f"{len(missing)} of {len(masks)} maps are missing ({first_few(missing)})")
     if extra:
-        faults.append(f"{len(extra)} maps have no mask ({name_some(extra)})")
+        faults.append(f"{len(extra)} maps have no mask ({first_few(extra)})")
     if faults and (not allow_missing or not pairs):
         raise InputError(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
@@ -126,7 +119,7 @@ def score_tasks(
             if faults and (not allow_missing or not score.count):
                 raise InputError(
                     f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
-                    f" be scored ({name_some(names)}): {faults[0][1]};"
+                    f" be scored ({first_few(names)}): {faults[0][1]};"
                     " --allow-missing averages over the rest"
                 )
             results.append(Result(task.method, task.data, score, task.missing, task.extra, names))

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.files import InputError, write_atomically
+from datasets.files import InputError, first_few, write_atomically
 from datasets.images import write_png
 from datasets.sod import Sample, list_folder, read_pair_uint8
 from datasets.transform import network_input
@@ -21,7 +21,6 @@ from SCFNet.training.distributed import any_process, quiet
 from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
-SHOWN = 10  # missing maps that are listed
 CACHE_SIZE = 352  # side at which a teacher of any size fills a cache
 CACHE_BATCH, CACHE_AHEAD, CACHE_THREADS = 8, 3, 3  # photos; batches in flight; readers, writers
 
@@ -131,9 +130,8 @@ def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
     maps = list_folder(folder)
     missing = [sample.stem for sample in samples if sample.stem not in maps]
     if missing:
-        more = f", and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise InputError(
             f"{folder}: {len(missing)} of {len(samples)} photos have no map in it: "
-            f"{', '.join(missing[:SHOWN])}{more}"
+            f"{first_few(missing, 10)}"
         )
     return [sample._replace(mask=maps[sample.stem], any_size=True) for sample in samples]

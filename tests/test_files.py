@@ -1,0 +1,66 @@
+"""Writing files: the old one or the whole new one, and nothing left behind by killed runs."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from datasets.files import (
+    ArgumentError,
+    InputError,
+    first_few,
+    remove_leftovers,
+    replacing,
+    write_atomically,
+)
+from SCFNet.cli import run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    write_atomically(tmp_path / "deep" / "a.txt", b"old")
+    with pytest.raises(InputError, match="no more"), replacing(tmp_path / "deep/a.txt") as stream:
+        stream.write(b"new")
+        raise InputError("no more")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.txt"]
+    assert (tmp_path / "deep" / "a.txt").read_bytes() == b"old"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/a\.txt: cannot be written"):
+        write_atomically(tmp_path / "file" / "a.txt", b"")
+
+
+def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path):
+    killed = textwrap.dedent(f"""
+        import os, signal
+        from datasets.files import replacing
+        with replacing({str(tmp_path / "killed.png")!r}) as stream:
+            os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    subprocess.run([sys.executable, "-c", killed], cwd=ROOT, check=False)
+    (tmp_path / ".own-notes.tmp").write_text("a person's")
+    with replacing(tmp_path / "living.png") as stream:
+        assert len(list(tmp_path.iterdir())) == 3
+        remove_leftovers(tmp_path)
+        assert {p.name for p in tmp_path.iterdir()} == {".own-notes.tmp", Path(stream.name).name}
+    assert (tmp_path / "living.png").exists()
+    remove_leftovers(tmp_path / "no such folder")
+
+
+def test_first_few():
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few(list("abcd"), 2, "; ") == "a; b; and 2 more"
+
+
+def test_a_tool_names_the_flag_of_an_argument(capsys):
+    def main():
+        raise ArgumentError("batch_size", "0 is not positive")
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: --batch-size: 0 is not positive\n"
+    with pytest.raises(InputError, match="batch_size: 0 is not positive"):
+        main()
