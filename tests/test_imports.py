@@ -19,7 +19,7 @@ FLOORS = [
     ["backbones"],
     ["datasets"],
     ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
-    ["SCFNet.net"],
+    ["SCFNet.net", "SCFNet.formats"],
     ["SCFNet.zoo"],
     ["SCFNet.checkpoint"],
     ["SCFNet.backends"],
@@ -100,4 +100,4 @@ def test_the_top_of_the_method_is_short():
 def test_a_file_says_its_subject_first_and_is_short(module):
     text = FILES[module].read_text(encoding="utf-8")
     assert text.startswith('"""')
-    assert text.count("\n") < 380
+    assert text.count("\n") < 350
