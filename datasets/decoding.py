@@ -72,19 +72,21 @@ def check_pixels(path: PathLike, width: int, height: int) -> None:
         raise InputError(f"{path}: {TOO_LARGE}: {width} x {height}")
 
 
-def is_large(path: PathLike) -> bool:
-    """Whether the header of an image file names more than LARGE_PIXELS; false for a broken file."""
-    try:
-        with Image.open(path, "r", _formats(path)) as image:
-            return image.width * image.height > LARGE_PIXELS
-    except Exception:  # the fault is for the reader to tell
-        return False
+@contextlib.contextmanager
+def in_turn(pixels: int) -> Iterator[None]:
+    """Keep other threads out of such blocks while one has more than LARGE_PIXELS at hand."""
+    with _large if pixels > LARGE_PIXELS else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager
-def in_turn(pixels: int) -> Iterator[None]:
-    """Keep other threads out of blocks like this while one has more than LARGE_PIXELS at hand."""
-    with _large if pixels > LARGE_PIXELS else contextlib.nullcontext():
+def large_photo(path: PathLike) -> Iterator[None]:
+    """`in_turn` for all that is done with a photo, from reading to writing, by its header."""
+    pixels = 0
+    with contextlib.suppress(Exception):  # the fault is for the reader to tell
+        with Image.open(path, "r", _formats(path)) as image:
+            pixels = image.width * image.height
+    with in_turn(pixels):
         yield
 
 
