@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 import numpy as np
 
 from datasets.files import InputError
-from SCFNet.checkpoint import digest, load_checkpoint
+from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,6 +46,8 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
     if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
         raise InputError(f"--device {device}: must be auto, cpu, gpu or gpu:N")
     is_exported = weights.suffix == ".onnx"
+    if weights.is_dir() or not (is_exported or engine == "onnx"):
+        check_weights(weights)
     if is_exported and engine == "paddle":
         raise InputError(f"{weights}: --engine paddle takes a .pdparams file")
     wants_onnx = is_exported or engine == "onnx"

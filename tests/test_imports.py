@@ -19,7 +19,7 @@ FLOORS = [
     ["backbones"],
     ["datasets"],
     ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
-    ["SCFNet.net", "SCFNet.zoo"],
+    ["SCFNet.net", "SCFNet.zoo", "SCFNet.formats"],
     ["SCFNet.checkpoint"],
     ["SCFNet.backends"],
     ["SCFNet.predictor", "SCFNet.training"],
