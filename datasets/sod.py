@@ -8,15 +8,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from datasets import jpeg
+from datasets.decoding import FORMATS, IMAGE_SUFFIXES
 from datasets.files import InputError, PathLike, first_few
-from datasets.images import (
-    IMAGE_SUFFIXES,
-    JPEG_END,
-    ORIENTATION,
-    PNG_END,
-    read_image,
-    read_mask_uint8,
-)
+from datasets.images import read_image
+from datasets.masks import PNG_END, read_map_uint8, read_mask_uint8
 
 IMAGE_FOLDERS = ("image", "images")
 MASK_FOLDERS = ("mask", "masks")
@@ -27,13 +23,13 @@ LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or te
 class Sample(NamedTuple):
     """One photo of a data set: `stem` is its path in the image folder, without the suffix.
 
-    `any_size`: the mask is a network's map, which may be of another size than the photo.
+    `is_map`: the mask is a network's map, which is soft and may be of another size than the photo.
     """
 
     stem: str
     image: Path
     mask: Optional[Path]
-    any_size: bool = False
+    is_map: bool = False
 
 
 def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> List[Sample]:
@@ -138,8 +134,10 @@ def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
+    if sample.is_map:
+        return image, read_map_uint8(sample.mask)
     mask = read_mask_uint8(sample.mask)
-    if mask.shape != image.shape[:2] and not sample.any_size:
+    if mask.shape != image.shape[:2]:
         (height, width), (rows, columns) = image.shape[:2], mask.shape
         raise InputError(
             f"{sample.mask}: is {columns}x{rows}, but its image {sample.image} is {width}x{height}"
@@ -199,17 +197,24 @@ def _raise_faults(place: Path, faults: List[str]) -> None:
 
 
 def _looks_whole(sample: Sample) -> bool:
-    """Whether header and end of the files are as they should, and the sizes are equal."""
-    sizes = set()
-    for path in filter(None, (sample.image, sample.mask)):
-        try:
-            with path.open("rb") as stream, Image.open(stream) as image:
-                if image.getexif().get(ORIENTATION, 1) != 1:
-                    return False
-                sizes.add(image.size)
-                stream.seek(-len(PNG_END), os.SEEK_END)
-                if not stream.read().endswith((JPEG_END, PNG_END)):
-                    return False
-        except Exception:  # the fault is for the reader to tell
-            return False
-    return len(sizes) == 1 or sample.any_size
+    """Whether header and end of photo and map are as they should be, and the mask can be read and
+    has the photo's size.
+    """
+    try:
+        size = _size_if_whole(sample.image)
+        if sample.mask is None or size is None:
+            return size is not None
+        if sample.is_map:
+            return _size_if_whole(sample.mask) is not None
+        return read_mask_uint8(sample.mask).shape == size
+    except Exception:  # the fault is for the reader to tell
+        return False
+
+
+def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
+    """Height and width of an upright image file with the usual end; else None."""
+    with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
+        stream.seek(-len(PNG_END), os.SEEK_END)
+        usual = stream.read().endswith((jpeg.END, PNG_END))
+        upright = image.getexif().get(jpeg.ORIENTATION, 1) == 1
+        return (image.height, image.width) if usual and upright else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.images import read_grey
+from datasets.masks import read_grey
 from tests.conftest import ROOT, run_tool, tool_command
 
 DATA = ROOT / "tests" / "data"
@@ -108,7 +108,7 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
         (["--masks", REFERENCE / "gt", "--weights", "w"], "--weights needs --data"),
         (["--masks", "nowhere", "--maps", "x"], "nowhere: no such folder"),
         (["--masks", REFERENCE / "gt", "--maps", "a=x", "a=y"], "named twice"),
-        (["--data", REFERENCE, "--maps", "x"], "has no folder mask/"),
+        (["--data", REFERENCE.parent, "--maps", "x"], "has no folder mask/"),
         ([*SCORE, "--costs", "nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )

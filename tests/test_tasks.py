@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.files import InputError
-from datasets.images import read_grey
+from datasets.masks import read_grey
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.tasks import CHUNK, Pair, Task, pair_maps, score_tasks
