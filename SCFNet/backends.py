@@ -5,15 +5,14 @@ import re
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from datasets.files import InputError
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
-
-if TYPE_CHECKING:
-    import onnxruntime
+from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
+from SCFNet.formats.unpickle import printable
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -84,7 +83,8 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
 
     def run(batch: np.ndarray) -> np.ndarray:
         with lock, paddle.no_grad():
-            return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
+            maps = paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])
+        return check_saliency(weights, maps[:, 0].numpy())
 
     return Engine("paddle", weights, net.model_type, size or net.input_size, run)
 
@@ -93,41 +93,34 @@ def open_onnx(file: Path) -> Engine:
     """A file of tools/export.py in ONNX Runtime.
 
     Each call runs in one thread: photos that run beside each other use the cores better than the
-    threads of one photo.
+    threads of one photo. Raises InputError for any other file.
     """
-    session = onnx_session(file, threads=1)
+    session = open_session(file, threads=1)
+    model_type, size, sha256 = _metadata(file, session.get_modelmeta().custom_metadata_map)
+    sides = photo_shape(file, session, INPUT)[2:]
+    if OUTPUT not in [output.name for output in session.get_outputs()]:
+        raise InputError(f"{file}: was not made by tools/export.py (it has no output {OUTPUT})")
+    if any(isinstance(side, int) and side != size for side in sides):
+        raise InputError(f"{file}: says size {size}, but takes photos of {printable(sides)}")
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        maps = run_session(file, session, batch, OUTPUT)
+        if maps.shape[1:] != (size, size):
+            raise InputError(f"{file}: says size {size}, but gives maps of {maps.shape[1:]}")
+        return check_saliency(file, maps)
+
+    return Engine("onnx", file, model_type, size, run, sha256)
+
+
+def _metadata(file: Path, meta: Dict[str, str]) -> Tuple[str, int, str]:
+    """Model type, size and the weights' digest of an exported file."""
     try:
-        meta = session.get_modelmeta().custom_metadata_map
         model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
     except KeyError as error:
         raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
-    one_by_one = session.get_inputs()[0].shape[0] == 1
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        parts = np.split(batch, len(batch)) if one_by_one else [batch]
-        return np.concatenate([session.run([OUTPUT], {INPUT: part})[0][:, 0] for part in parts])
-
-    return Engine("onnx", file, model_type, int(size), run, sha256)
-
-
-def onnx_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
-    """Any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
-        raise InputError(f"{file}: not an ONNX file, or damaged") from error
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", size) or int(size) % 32:
+        raise InputError(f"{file}: says size {printable(size)}, which is no multiple of 32")
+    return printable(model_type), int(size), sha256
 
 
 def _onnx_is_better(device: str) -> bool:
