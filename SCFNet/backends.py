@@ -1,15 +1,17 @@
 """The two ways to run a trained network: Paddle, and ONNX Runtime, which never imports Paddle."""
 
 import importlib.util
+import json
 import re
 import shutil
 import threading
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from datasets.files import InputError
+from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
@@ -29,6 +31,7 @@ class Engine(NamedTuple):
     weights: Path
     model_type: str
     size: int
+    normalisation: Normalisation
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
 
@@ -55,7 +58,8 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
 
     exported = weights.with_suffix(".onnx")
     if wants_onnx or (engine == "auto" and exported.is_file() and _onnx_is_better(device)):
-        command = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
+        source = weights.with_suffix(".pdparams") if is_exported else weights
+        command = f"python tools/export.py --weights {source}"
         if not exported.is_file():
             raise InputError(f"{exported}: does not exist; make it by: {command}")
         opened = open_onnx(exported)
@@ -83,10 +87,11 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
 
     def run(batch: np.ndarray) -> np.ndarray:
         with lock, paddle.no_grad():
-            maps = paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])
+            maps = net.predict(paddle.to_tensor(batch))
         return check_saliency(weights, maps[:, 0].numpy())
 
-    return Engine("paddle", weights, net.model_type, size or net.input_size, run)
+    size = size or net.input_size
+    return Engine("paddle", weights, net.model_type, size, net.normalisation, run)
 
 
 def open_onnx(file: Path) -> Engine:
@@ -96,10 +101,15 @@ def open_onnx(file: Path) -> Engine:
     threads of one photo. Raises InputError for any other file.
     """
     session = open_session(file, threads=1)
-    model_type, size, sha256 = _metadata(file, session.get_modelmeta().custom_metadata_map)
+    meta = session.get_modelmeta().custom_metadata_map
+    missing = {"model_type", "size", "weights_sha256"} - set(meta)
+    if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
+        lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
+        raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]) or int(meta["size"]) % 32:
+        raise InputError(f"{file}: says size {printable(meta['size'])}, no multiple of 32")
+    size = int(meta["size"])
     sides = photo_shape(file, session, INPUT)[2:]
-    if OUTPUT not in [output.name for output in session.get_outputs()]:
-        raise InputError(f"{file}: was not made by tools/export.py (it has no output {OUTPUT})")
     if any(isinstance(side, int) and side != size for side in sides):
         raise InputError(f"{file}: says size {size}, but takes photos of {printable(sides)}")
 
@@ -109,18 +119,33 @@ def open_onnx(file: Path) -> Engine:
             raise InputError(f"{file}: says size {size}, but gives maps of {maps.shape[1:]}")
         return check_saliency(file, maps)
 
-    return Engine("onnx", file, model_type, size, run, sha256)
+    return Engine(
+        "onnx",
+        file,
+        printable(meta["model_type"]),
+        size,
+        normalisation_of(file, meta),
+        run,
+        meta["weights_sha256"],
+    )
 
 
-def _metadata(file: Path, meta: Dict[str, str]) -> Tuple[str, int, str]:
-    """Model type, size and the weights' digest of an exported file."""
+def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
+    """What photos get before an exported file, by its metadata; the release's if it says nothing.
+
+    Raises InputError unless mean and std are three numbers each, and std is positive.
+    """
     try:
-        model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
-    except KeyError as error:
-        raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
-    if not re.fullmatch(r"[1-9][0-9]{1,3}", size) or int(size) % 32:
-        raise InputError(f"{file}: says size {printable(size)}, which is no multiple of 32")
-    return printable(model_type), int(size), sha256
+        mean, std = (
+            [float(number) for number in json.loads(meta[key])] if key in meta else default.tolist()
+            for key, default in (("mean", MEAN), ("std", STD))
+        )
+        fits = len(mean) == len(std) == 3 and np.isfinite(mean + std).all() and min(std) > 0
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        fits = False
+    if not fits:
+        raise InputError(f"{file}: says a mean and std that are not three numbers each")
+    return Normalisation(mean, std, meta.get("by_max") == "true")
 
 
 def _onnx_is_better(device: str) -> bool:

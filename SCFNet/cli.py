@@ -7,9 +7,20 @@ from typing import Any, Callable, TextIO
 
 from datasets.files import ArgumentError, InputError
 
+# What to give to `pip install` for a module, if that is not its own name.
+PACKAGES = {
+    "PIL": "Pillow",
+    "cv2": "opencv-python-headless",
+    "paddle": "-r requirements.txt",
+    "py_sod_metrics": "pysodmetrics",
+    "skimage": "scikit-image",
+}
+OURS = ("SCFNet", "backbones", "datasets")
+
 
 def run(main: Callable[[], int]) -> None:
-    """Run a tool's `main` and exit with its code: 2 for bad input, 130 for Ctrl-C.
+    """Run a tool's `main` and exit with its code: 2 for bad input or a package that is not
+    installed, 130 for Ctrl-C.
 
     A reader who has gone (`tool | head -1`) and a character that the console lacks end no work.
     """
@@ -22,6 +33,11 @@ def run(main: Callable[[], int]) -> None:
         code = fail(f"--{flag}: {error.fault}")
     except InputError as error:
         code = fail(str(error))
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module in OURS:
+            raise
+        code = fail(f"{module} is not installed: pip install {PACKAGES.get(module, module)}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -82,12 +82,12 @@ def test_an_exported_network_runs(tmp_path):
         ({"shape": ["N", 1, 32, 32]}, r"not \[N, 3, S, S\]"),
         ({"shape": ["N", 3, 32, 64]}, r"not \[N, 3, S, S\]"),
         ({"shape": ["N", 3, 64, 64]}, r"says size 32, but takes photos of \[64, 64\]"),
-        ({"meta": {**META, "size": "abc"}}, "says size abc, which is no multiple of 32"),
+        ({"meta": {**META, "size": "abc"}}, "says size abc, no multiple of 32"),
         ({"meta": {**META, "size": "0"}}, "says size 0"),
         ({"meta": {**META, "size": "-32"}}, "says size -32"),
         ({"meta": {**META, "size": "3\x1b[2"}}, r"says size 3\\x1b\[2"),
         ({"meta": {**META, "size": "9" * 5000}}, r"says size 9+\.\.\."),
-        ({"meta": {"size": "32"}}, r"not made by tools/export\.py \('model_type' missing\)"),
+        ({"meta": {"size": "32"}}, r"not made by tools/export\.py"),
     ],
 )  # fmt: skip
 def test_files_that_say_something_else_are_refused(tmp_path, changes, fault):

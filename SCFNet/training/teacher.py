@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict
 
-import numpy as np
 import paddle
 from paddle import Tensor
 
+from backbones import BACKBONES
 from datasets.files import InputError
-from datasets.transform import MEAN, STD
+from datasets.transform import Normalisation, renormalised
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
@@ -40,14 +40,17 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
 
 def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of this repository, in eval mode. Swin's input has one size, others have any."""
+    """A teacher of this repository, in eval mode. It gets photos of its own size, but for SCFNet,
+    which is trained at many: it gets the student's, unless its backbone is Swin."""
     net = load_net(path)
-    size = recipe.teacher_size or (net.input_size if net.model_type == "ST" else 0)
+    any_size = net.model_type in BACKBONES and net.model_type != "ST"
+    size = recipe.teacher_size or (0 if any_size else net.input_size)
 
     @paddle.no_grad()
     def run(images: Tensor) -> Tensor:
         side = images.shape[-1]
-        maps = resized(soft_target(net(resized(images, size or side))[0]), side)
+        batch = renormalised(resized(images, size or side), net.normalisation)
+        maps = resized(soft_target(net(batch)[0]), side)
         if not paddle.isfinite(maps).all():
             raise InputError(f"{path}: gives values that are infinite or not a number")
         return maps
@@ -72,12 +75,11 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     if fixed and recipe.teacher_size not in (0, fixed):
         raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
     size = recipe.teacher_size or fixed
-    mean, std = (np.reshape(v, (3, 1, 1)) for v in (recipe.teacher_mean, recipe.teacher_std))
-    gain, shift = STD[:, None, None] / std, (MEAN[:, None, None] - mean) / std
+    normalisation = Normalisation(recipe.teacher_mean, recipe.teacher_std)
 
     def run(images: Tensor) -> Tensor:
         batch = resized(images, size or images.shape[-1]).numpy()
-        batch = (batch * gain + shift).astype("float32")
+        batch = renormalised(batch, normalisation).astype("float32")
         maps = run_session(path, session, batch, output)
         found = paddle.to_tensor(maps[:, None])
         if recipe.teacher_output == "logits":
