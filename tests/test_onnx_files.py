@@ -199,7 +199,9 @@ def test_names_that_are_not_utf8_are_refused(tmp_path, said):
     assert "not an ONNX file, or damaged" in fault_of(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x08:\xff\xff\xff\xff\x0f", b"\xff" * 50])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"8\x02", b"\x08\x08:\xff\xff\xff\xff\x0f", b"\xff" * 50]
+)
 def test_what_is_no_onnx_file_is_refused(tmp_path, content):
     path = tmp_path / "net.onnx"
     path.write_bytes(content)

@@ -8,7 +8,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
@@ -39,6 +39,11 @@ MESSAGES: Dict[str, Dict[int, str]] = {
     },
     "tensor": {13: "data in another file", 14: "data location"},
 }
+FIXED = {1: 8, 5: 4}  # bytes of a number, by its type in a protocol buffer
+
+
+class NotAProtobuf(Exception):
+    """Bytes that are no protocol buffer."""
 
 
 def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
@@ -163,54 +168,59 @@ def _reason(error: Exception) -> str:
 
 def _check_graph(file: Path, data: bytes) -> None:
     """Refuse what may run for ever, grow without bound, or read other files."""
-    todo = [("model", memoryview(data))]
+    todo = [("model", 0, len(data))]
     try:
         while todo:
-            message, content = todo.pop()
-            for number, value in _fields(content):
-                kind = MESSAGES[message].get(number)
-                if kind in MESSAGES and isinstance(value, memoryview):
-                    todo.append((kind, value))
+            message, begin, end = todo.pop()
+            known = MESSAGES[message]
+            for number, value, begins in _fields(data, begin, end):
+                kind = known.get(number)
+                if kind is None:
+                    continue
+                if kind in MESSAGES:
+                    if not begins:  # an integer in its place
+                        raise NotAProtobuf
+                    todo.append((kind, begins, value))
                 elif kind == "operator":
-                    if bytes(value) in FORBIDDEN:
-                        raise InputError(f"{file}: refused, it has a {bytes(value).decode()}")
-                elif kind and value != 0:  # a location of 0 is this file
+                    if data[begins:value] in FORBIDDEN:
+                        raise InputError(f"{file}: refused, it has a {data[begins:value].decode()}")
+                elif value:  # a location of 0 is this file
                     raise InputError(f"{file}: refused, it has {kind}")
-    except (IndexError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (IndexError, NotAProtobuf) as error:
         raise InputError(f"{file}: not an ONNX file, or damaged") from error
 
 
-def _fields(content: memoryview) -> Iterator[Tuple[int, Union[int, memoryview]]]:
-    """The fields of a protocol buffer: number, and integer or bytes. Others are passed over."""
-    at = 0
-    while at < len(content):
-        key, at = _varint(content, at)
+def _fields(data: bytes, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
+    """The fields of the protocol buffer data[at:end], as (number, value, 0) for an integer and
+    (number, end, begin) for bytes. Fields of other types are passed over.
+    """
+    while at < end:
+        key, at = _varint(data, at)
         number, wire = (key & 0xFFFFFFFF) >> 3, key & 7
         if wire == 0:
-            value, at = _varint(content, at)
-            yield number, value
-            continue
-        size = {1: 8, 5: 4}.get(wire)
-        if wire == 2:
-            size, at = _varint(content, at)
-        if size is None or at + size > len(content):
-            raise ValueError("not a protocol buffer")
-        if wire == 2:
-            yield number, content[at : at + size]
-        at += size
+            value, at = _varint(data, at)
+            yield number, value, 0
+        elif wire == 2:
+            size, at = _varint(data, at)
+            yield number, at + size, at
+            at += size
+        elif wire in FIXED:
+            at += FIXED[wire]
+        else:
+            raise NotAProtobuf
+    if at > end:
+        raise NotAProtobuf
 
 
-def _varint(content: memoryview, at: int) -> Tuple[int, int]:
+def _varint(data: bytes, at: int) -> Tuple[int, int]:
     """The number at `at`, seven bits a byte, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = content[at]
+    value = data[at]
+    if value < 128:
+        return value, at + 1
+    value &= 127
+    for shift in range(7, 64, 7):
         at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("not a number")
+        value |= (data[at] & 127) << shift
+        if data[at] < 128:
+            return value, at + 1
+    raise NotAProtobuf

@@ -86,7 +86,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
             found = paddle.nn.functional.sigmoid(found)
         return resized(found.clip(0, 1), images.shape[-1])
 
-    made_by = {
+    made_by: Dict[str, object] = {
         "weights": hashlib.sha256(path.read_bytes()).hexdigest(),
         "output": [output, recipe.teacher_output],
         "mean": [*recipe.teacher_mean],
