@@ -1,15 +1,17 @@
 """The two ways to run a trained network: Paddle, and ONNX Runtime, which never imports Paddle."""
 
 import importlib.util
+import json
 import re
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from datasets.files import InputError
+from datasets.transform import Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Engine(NamedTuple):
     weights: Path
     model_type: str
     size: int
+    normalisation: Normalisation
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
 
@@ -56,7 +59,8 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
 
     exported = weights.with_suffix(".onnx")
     if wants_onnx or (engine == "auto" and exported.is_file() and _onnx_is_better(device)):
-        command = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
+        source = weights.with_suffix(".pdparams") if is_exported else weights
+        command = f"python tools/export.py --weights {source}"
         if not exported.is_file():
             raise InputError(f"{exported}: does not exist; make it by: {command}")
         opened = open_onnx(exported)
@@ -84,9 +88,10 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
 
     def run(batch: np.ndarray) -> np.ndarray:
         with lock, paddle.no_grad():
-            return paddle.nn.functional.sigmoid(net(paddle.to_tensor(batch))[0])[:, 0].numpy()
+            return net.predict(paddle.to_tensor(batch))[:, 0].numpy()
 
-    return Engine("paddle", weights, net.model_type, size or net.input_size, run)
+    size = size or net.input_size
+    return Engine("paddle", weights, net.model_type, size, net.normalisation, run)
 
 
 def open_onnx(file: Path) -> Engine:
@@ -99,6 +104,7 @@ def open_onnx(file: Path) -> Engine:
     try:
         meta = session.get_modelmeta().custom_metadata_map
         model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
+        normalisation = normalisation_of(meta)
     except KeyError as error:
         raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
     one_by_one = session.get_inputs()[0].shape[0] == 1
@@ -107,7 +113,14 @@ def open_onnx(file: Path) -> Engine:
         parts = np.split(batch, len(batch)) if one_by_one else [batch]
         return np.concatenate([session.run([OUTPUT], {INPUT: part})[0][:, 0] for part in parts])
 
-    return Engine("onnx", file, model_type, int(size), run, sha256)
+    return Engine("onnx", file, model_type, int(size), normalisation, run, sha256)
+
+
+def normalisation_of(meta: Dict[str, str]) -> Normalisation:
+    """What photos get before an exported file, by its metadata. Raises KeyError if it says
+    nothing."""
+    mean, std = (tuple(json.loads(meta[key])) for key in ("mean", "std"))
+    return Normalisation(mean, std, meta.get("by_max") == "true")
 
 
 def onnx_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":

@@ -17,20 +17,13 @@ from datasets.files import InputError, PathLike, write_atomically
 from SCFNet.formats.arrays import ARRAY_NAMES
 from SCFNet.formats.torch_files import is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
+from SCFNet.zoo import build_network, detect_network
 
 if TYPE_CHECKING:
-    from SCFNet.net import SCFNet
+    from SCFNet.net import SaliencyNet
 
 StateDict = Dict[str, np.ndarray]
 
-# A key that tells the model type, in this order (R34 also has a `conv2`, but no `conv3`).
-SIGNATURES = {
-    "M3_0.5": "bkbone.blocks.0.expand_conv.conv.weight",
-    "R50": "bkbone.layer1.0.conv3.weight",
-    "R34": "bkbone.layer1.0.conv2.weight",
-    "V16": "bkbone.features.0.weight",
-    "ST": "bkbone.patch_embed.proj.weight",
-}
 # Names under which training scripts wrap a state dict, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student", "weights", "params")
 SLICES = "UnpackBigParamInfor@@"  # Paddle's spelling
@@ -184,18 +177,6 @@ def digest(state: StateDict) -> str:
     return total.hexdigest()
 
 
-def detect_backbone(state: StateDict) -> str:
-    """The model type ('M3_0.5', 'R50', ...) of a state dict, told from its keys.
-
-    Raises CheckpointError where it is none of this repository's networks.
-    """
-    for model_type, key in SIGNATURES.items():
-        if key in state:
-            return model_type
-    some = ", ".join(list(state)[:3])
-    raise CheckpointError(f"not an SCFNet checkpoint: its keys are {some}, ...")
-
-
 def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
     """What does not fit, as readable phrases; empty where all fits."""
     phrases = []
@@ -216,6 +197,14 @@ def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
     return phrases
 
 
+def _network_of(state: StateDict) -> str:
+    """The name of the network of `state`; '' if it is none of this repository's."""
+    try:
+        return detect_network(state)
+    except InputError:
+        return ""
+
+
 def assign_weights(net: Any, state: StateDict, source: str, strict: bool = True) -> None:
     """Put the arrays of `state` into `net`; `source` names them in the error.
 
@@ -226,6 +215,9 @@ def assign_weights(net: Any, state: StateDict, source: str, strict: bool = True)
     phrases = _differences(net_state, state)
     if phrases:
         message = f"{source}: does not fit the network: {'; '.join(phrases)}"
+        wanted, found = getattr(net, "model_type", ""), _network_of(state)
+        if wanted and found and wanted != found:
+            message = f"{source}: is of {found}, not of {wanted}"
         if strict:
             raise CheckpointError(message)
         warnings.warn(message, stacklevel=3)
@@ -244,19 +236,17 @@ def load_weights(net: Any, path: PathLike, strict: bool = True) -> None:
     assign_weights(net, load_checkpoint(path), str(path), strict)
 
 
-def load_net(path: PathLike) -> "SCFNet":
-    """The network of the checkpoint at `path`, backbone and decoder detected, in eval mode.
+def load_net(path: PathLike) -> "SaliencyNet":
+    """The network of the checkpoint at `path`, told from its keys, in eval mode.
 
-    Raises CheckpointError where it is none of this repository's networks, or damaged.
+    Raises CheckpointError if it is none of this repository's networks, or damaged.
     """
-    from SCFNet.net import SCFNet  # imports Paddle
-
     state = load_checkpoint(path)
     try:
-        backbone = detect_backbone(state)
-    except CheckpointError as error:
+        name = detect_network(state)
+    except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    net = SCFNet(backbone=backbone, decoder="scfm" if "linear5.weight" in state else "base")
+    net = build_network(name, decoder="scfm" if "linear5.weight" in state else "base")
     assign_weights(net, state, str(path))
     net.eval()
     return net

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import List
 
 from datasets.files import InputError, first_few
-from datasets.sod import MASK_FOLDERS, Sample, check_files, find_faults, list_pairs
+from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
 from SCFNet.engine import fit, hold_back
 from SCFNet.training.distributed import quiet, start_devices
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
@@ -21,7 +21,7 @@ def distill(recipe: DistillRecipe) -> int:
     else:
         samples, compared = hold_back(samples, recipe.val_fraction)
     scored = {}
-    if recipe.val and any(Path(recipe.val, name).is_dir() for name in MASK_FOLDERS):
+    if recipe.val and has_masks(recipe.val):
         scored[""] = list_pairs(recipe.val, "test")
         check_files(scored[""])
 

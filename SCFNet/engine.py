@@ -18,6 +18,7 @@ from datasets.augment import RELEASE, STRONG
 from datasets.files import InputError, write_atomically
 from datasets.loader import Batch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
+from datasets.transform import renormalised
 from SCFNet.checkpoint import save_weights
 from SCFNet.loss import map_losses, pbsm_kernel, weighted_sum
 from SCFNet.training.distributed import any_process, average_over_processes, start_devices
@@ -82,12 +83,12 @@ def train_step(
 ) -> np.ndarray:
     """One step of SGD on `images` [n, 3, H, W] towards `target` [n, 1, H, W] in [0, 1].
 
-    Returns float64 [5]: the total loss and the losses of the four maps. Several processes average
+    Returns float64: the total loss, then the loss of each of the maps. Several processes average
     gradients, losses and batch norm statistics by their images, so that all stay equal. Raises
     NotFiniteError before any weight changes.
     """
     with paddle.amp.auto_cast(run.scaler.is_enable()):
-        maps = run.net(images)
+        maps = run.net(renormalised(images, run.net.normalisation))
     losses = map_losses(maps, target, recipe.loss, kernel)
     total = weighted_sum(losses)
     run.scaler.scale(total).backward()
@@ -187,7 +188,7 @@ def train_epoch(
         wanted = target(images, masks) if target else masks
         losses = train_step(run, recipe, images, wanted, rate, kernel_at(epoch, recipe))
         count = images.shape[0] * world
-        run.sums += np.append(losses, 1) * count
+        run.sums = run.sums + np.append(losses, 1) * count
         log.step(run.step, epoch, losses, rate, count)
         if recipe.dry_run:
             return True
@@ -249,7 +250,7 @@ def finish_epoch(
 ) -> None:
     """Score, keep the best weights, record the epoch, save."""
     epoch = len(run.log)
-    losses = (run.sums[:5] / run.sums[5]).tolist()
+    losses = (run.sums[:-1] / run.sums[-1]).tolist()
     record = {"epoch": epoch, "step": run.step, "loss": losses[0], "maps": losses[1:]}
     last = epoch + 1 == recipe.epochs
     if scored and (last or (epoch + 1) % recipe.val_every == 0):
@@ -265,7 +266,7 @@ def finish_epoch(
                 save_weights(run.result, Path(recipe.output, BEST))
     record["minutes"] = round(run.minutes, 2)
     run.log.append(record)
-    run.sums = np.zeros(6)
+    run.sums = np.zeros_like(run.sums)
     save(run, recipe, steps)
     log.epoch(run, record, next(iter(scored.values()), []))
 

@@ -14,11 +14,10 @@ import numpy as np
 import paddle
 
 from datasets.files import InputError, PathLike, write_atomically
-from datasets.transform import MEAN, STD
+from datasets.transform import network_input
 from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.device import set_device
-from SCFNet.predictor import network_input
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +37,7 @@ class Deployed(paddle.nn.Layer):
         paddle.jit.not_to_static(type(net).forward)
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return paddle.nn.functional.sigmoid(self.net(image)[0])
+        return self.net.predict(image)
 
 
 def export(
@@ -68,14 +67,15 @@ def export(
         "size": str(size),
         "input": f"{INPUT}: RGB, (0..255 - mean) / std, float32 [N, 3, {size}, {size}]",
         "output": f"{OUTPUT}: float32 [N, 1, {size}, {size}] in [0, 1]",
-        "mean": json.dumps([round(float(x), 4) for x in MEAN]),
-        "std": json.dumps([round(float(x), 4) for x in STD]),
+        "mean": json.dumps([round(float(x), 4) for x in net.normalisation.mean]),
+        "std": json.dumps([round(float(x), 4) for x in net.normalisation.std]),
+        "by_max": json.dumps(net.normalisation.by_max),
         "weights": weights.name,
         "weights_sha256": digest(load_checkpoint(weights)),
     }
     deployed = Deployed(net)
     deployed.eval()
-    photo = _photo(size)
+    photo = network_input([_photo()], size, net.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -101,10 +101,10 @@ def export(
     return files
 
 
-def _photo(size: int) -> np.ndarray:
+def _photo() -> np.ndarray:
     from skimage.data import astronaut
 
-    return network_input([astronaut()], size)
+    return astronaut()
 
 
 def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:

@@ -10,12 +10,14 @@ Three ways to build it, none of which reads a file:
 from typing import List, Optional, Tuple
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from backbones import build_backbone
+from datasets.transform import RELEASE, Normalisation
 
 DECODERS = ("scfm", "base")
+DECODER_WIDTHS = {"M3_0.5": 16, "EL0": 32, "EL2": 32}  # channels; of the others 64
 
 
 def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
@@ -35,9 +37,30 @@ def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
     )
 
 
-def resize_to(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
+def resize_to(x: Tensor, reference: Tensor) -> Tensor:
     """`x` [N, C, h, w] bilinearly (half-pixel) at the height and width of `reference`."""
     return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=False)
+
+
+class SaliencyNet(nn.Layer):
+    """What every network of this repository is.
+
+    `forward` maps normalised photos [N, 3, H, W] to logits [N, 1, H, W], the finest map, which is
+    the answer, first. `model_type` is the network's name, `input_size` the height and width that
+    it is made for, `normalisation` what photos get before it.
+    """
+
+    model_type: str
+    input_size: int = 352
+    normalisation: Normalisation = RELEASE
+
+    def predict(self, x: Tensor) -> Tensor:
+        """The saliency maps [N, 1, H, W] in [0, 1] of normalised photos [N, 3, H, W]."""
+        return F.sigmoid(self(x)[0])
+
+    def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
+        """`set_state_dict` by the name that the notebook uses."""
+        return self.set_state_dict(state_dict)
 
 
 class MappingModule(nn.Layer):
@@ -47,7 +70,7 @@ class MappingModule(nn.Layer):
         super().__init__()
         self.cv1, self.cv2, self.cv3, self.cv4 = (conv_bn_relu(c, out_c) for c in channels)
 
-    def forward(self, features: List[paddle.Tensor]) -> List[paddle.Tensor]:
+    def forward(self, features: List[Tensor]) -> List[Tensor]:
         mappings = (self.cv1, self.cv2, self.cv3, self.cv4)
         return [mapping(feature) for mapping, feature in zip(mappings, features)]
 
@@ -61,16 +84,14 @@ class SCFM(nn.Layer):
         self.cv2 = conv_bn_relu(channels, channels)
         self.cv3 = conv_bn_relu(channels, channels)
 
-    def forward(
-        self, low: paddle.Tensor, high: paddle.Tensor, deepest: paddle.Tensor
-    ) -> paddle.Tensor:
+    def forward(self, low: Tensor, high: Tensor, deepest: Tensor) -> Tensor:
         """`low` is this level, `high` the fused level above it, `deepest` the deepest one."""
         a = self.cv1(high + high * resize_to(deepest, high))
         b = self.cv2(low + low * resize_to(high, low))
         return self.cv3(b + resize_to(a, low))
 
 
-class SCFNet(nn.Layer):
+class SCFNet(SaliencyNet):
     """The salient-object network. forward maps normalised images [N, 3, H, W] to the logits
     (m2, m3, m4, m5), [N, 1, H, W] each; sigmoid(m2) is the saliency map.
 
@@ -97,7 +118,7 @@ class SCFNet(nn.Layer):
         self.model_type = backbone or "M3_0.5"
         self.decoder = decoder
         self.input_size = 384 if self.model_type == "ST" else 352
-        in_c = 16 if self.model_type == "M3_0.5" else 64
+        in_c = DECODER_WIDTHS.get(self.model_type, 64)
 
         self.bkbone = build_backbone(self.model_type)
         self.mp = MappingModule(self.bkbone.channels, in_c)
@@ -110,7 +131,7 @@ class SCFNet(nn.Layer):
         for level in (2, 3, 4, 5):
             setattr(self, f"linear{level}", nn.Conv2D(in_c, 1, 3, padding=1))
 
-    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         f2, f3, f4, f5 = self.mp(self.bkbone(x))
         if self.decoder == "base":
             levels = [f2] + [resize_to(f, f2) for f in (f3, f4, f5)]
@@ -126,7 +147,3 @@ class SCFNet(nn.Layer):
             resize_to(self.linear4(f4), x),
             resize_to(self.linear5(f5), x),
         )
-
-    def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
-        """`set_state_dict` by the name that the notebook uses."""
-        return self.set_state_dict(state_dict)

@@ -20,9 +20,9 @@ DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-DUTS
 class Predictor:
     """A trained network, ready for photos.
 
-    `weights`   a `.pdparams` file, or an `.onnx` file that tools/export.py made; None is the
-                default checkpoint (said on stderr)
-    `backbone`  a name of `backbones.BACKBONES`; None finds it out from the weights
+    `weights`   a checkpoint (`.pdparams`, or a published `.pth`), or an `.onnx` file that
+                tools/export.py made; None is the default checkpoint (said on stderr)
+    `backbone`  what the weights must be of, a name of `zoo.NETWORKS`; None is any
     `device`    'auto', 'cpu', 'gpu' or 'gpu:N'
     `size`      height and width that photos are resized to; None is the network's own
     `engine`    'paddle', 'onnx' (ONNX Runtime on the CPU; Paddle is not imported) or 'auto':
@@ -46,7 +46,7 @@ class Predictor:
         if weights is None:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
-        self._run = opened.run
+        self.normalisation, self._run = opened.normalisation, opened.run
 
     def __call__(
         self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
@@ -59,7 +59,7 @@ class Predictor:
         """
         if isinstance(images, np.ndarray):
             return self([images], align_corners)[0]
-        maps = self._run(network_input(images, self.size))
+        maps = self._run(network_input(images, self.size, self.normalisation))
         return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

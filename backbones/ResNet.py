@@ -1,4 +1,4 @@
-"""ResNet-34 and ResNet-50 without their heads; keys equal paddle.vision.models.resnet*.
+"""ResNet-18, -34 and -50 without their heads; keys equal paddle.vision.models.resnet*.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
 """
@@ -89,6 +89,11 @@ class ResNet(nn.Layer):
             x = stage(x)
             features.append(x)
         return features
+
+
+def resnet18() -> ResNet:
+    """ResNet-18: 64, 128, 256 and 512 channels."""
+    return ResNet(BasicBlock, (2, 2, 2, 2))
 
 
 def resnet34() -> ResNet:

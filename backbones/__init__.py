@@ -19,6 +19,8 @@ BACKBONES: Dict[str, Tuple[str, str]] = {
     "R34": ("backbones.ResNet", "resnet34"),
     "V16": ("backbones.VGG", "vgg16"),
     "ST": ("backbones.SwinT", "swin_base_384"),
+    "EL0": ("backbones.EfficientNetLite", "efficientnet_lite0"),
+    "EL2": ("backbones.EfficientNetLite", "efficientnet_lite2"),
 }
 
 

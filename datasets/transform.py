@@ -1,6 +1,6 @@
 """From a photo to a network's input: the one resize and normalisation that every part uses."""
 
-from typing import Iterable, Sequence, Tuple, Union
+from typing import Any, NamedTuple, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -12,41 +12,67 @@ STD = np.array([56.77, 55.97, 57.50], "float32")
 Channels = Union[Sequence[float], np.ndarray]  # three numbers, of R, G and B
 
 
+class Normalisation(NamedTuple):
+    """How a network wants its photos: (photo - mean) / std, on the scale 0 to 255. With `by_max` a
+    photo is first scaled so that its largest value is 255.
+    """
+
+    mean: Channels
+    std: Channels
+    by_max: bool = False
+
+
+RELEASE = Normalisation(MEAN, STD)
+IMAGENET = Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
 def network_input(
-    images: Sequence[np.ndarray], size: int, mean: Channels = MEAN, std: Channels = STD
+    images: Sequence[np.ndarray], size: int, normalisation: Normalisation = RELEASE
 ) -> np.ndarray:
     """Resize and normalise a batch of photos: float32 [N, 3, size, size].
 
-    Bilinear without antialiasing, half-pixel centres, in floats.
-
-    Args:
-        images: RGB uint8 [H, W, 3] each, of any sizes.
-        size: height and width of the result, in pixels.
-        mean: subtracted from R, G and B, on the scale 0 to 255.
-        std: what R, G and B are divided by then, on the same scale.
-
-    Raises ValueError for an array that is not RGB uint8.
+    `images` are RGB uint8 [H, W, 3] each, of any sizes. Resizing is bilinear without antialiasing,
+    with half-pixel centres, in floats. Raises ValueError for an array that is not RGB uint8.
     """
     batch = np.empty((len(images), 3, size, size), "float32")
     for image, planes in zip(images, batch):
-        resize_normalised(image, planes, mean, std)
+        resize_normalised(image, planes, normalisation)
     return batch
 
 
 def resize_normalised(
-    image: np.ndarray, out: np.ndarray, mean: Channels = MEAN, std: Channels = STD
+    image: np.ndarray, out: np.ndarray, normalisation: Normalisation = RELEASE
 ) -> None:
     """Do `network_input` for one photo, and write the result to `out`, float32 [3, size, size]."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
     size = out.shape[1]
     if max(image.shape) > 2 * size:
-        small: Iterable[np.ndarray] = cv2.split(_shrink(image, size))
+        small: Sequence[np.ndarray] = cv2.split(_shrink(image, size))
     else:  # by planes: smaller arrays, whose memory the system need not clear anew
-        small = (cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image))
-    mean, std = np.asarray(mean, "float32"), np.asarray(std, "float32")
+        small = [cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image)]
+    mean, std, by_max = normalisation
+    scale = 255 / max(1.0, *(float(channel.max()) for channel in small)) if by_max else 1.0
     for channel, plane, m, s in zip(small, out, mean, std):
-        cv2.addWeighted(channel, 1 / s, channel, 0, -m / s, dst=plane, dtype=cv2.CV_32F)
+        cv2.addWeighted(channel, scale / s, channel, 0, -m / s, dst=plane, dtype=cv2.CV_32F)
+
+
+def renormalised(batch: Any, normalisation: Normalisation) -> Any:
+    """A batch [N, 3, H, W] that is normalised as the release does it, as another network wants it.
+
+    Arrays and Paddle's tensors are served alike, by what both know.
+    """
+    if normalisation is RELEASE:
+        return batch
+    mean, std, release_mean, release_std = (
+        np.reshape(np.asarray(channels, "float32"), (1, 3, 1, 1))
+        for channels in (*normalisation[:2], *RELEASE[:2])
+    )
+    batch = batch * release_std + release_mean
+    if normalisation.by_max:
+        largest = batch.reshape([len(batch), -1]).max(1).reshape([-1, 1, 1, 1])
+        batch = batch * (255 / largest.clip(min=1))
+    return (batch - mean) / std
 
 
 def _shrink(image: np.ndarray, size: int) -> np.ndarray:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from SCFNet.checkpoint import (
     CheckpointError,
     assign_weights,
-    detect_backbone,
     dump_plain,
     load_checkpoint,
     load_net,
@@ -25,6 +24,7 @@ from SCFNet.checkpoint import (
     save_weights,
 )
 from SCFNet.net import SCFNet
+from SCFNet.zoo import detect_network
 
 import paddle  # isort: skip
 
@@ -342,7 +342,7 @@ def test_backbone_is_told_from_the_keys(backbone):
         state = {"bkbone.patch_embed.proj.weight": np.zeros(1), "mp.cv1.0.weight": np.zeros(1)}
     else:
         state = SCFNet(backbone=backbone).state_dict()
-    assert detect_backbone(state) == backbone
+    assert detect_network(state) == backbone
 
 
 def test_backbone_of_another_network_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from datasets.files import InputError
 from datasets.images import read_image
 from datasets.loader import batches, count_batches, epoch_indices
 from datasets.sod import Sample, check_files, list_pairs, read_pair
-from datasets.transform import MEAN, STD, network_input
+from datasets.transform import MEAN, STD, Normalisation, network_input
 
 HEIGHT, WIDTH = 24, 32
 
@@ -399,7 +399,7 @@ def test_normalising_after_the_resize_equals_doing_it_before():
 def test_a_network_may_have_its_own_mean_and_standard_deviation():
     image = photo(3, 90, 120)
     release = network_input([image], 64)[0] * STD[:, None, None] + MEAN[:, None, None]
-    own = network_input([image], 64, mean=(10, 20, 30), std=(1, 2, 4))[0]
+    own = network_input([image], 64, Normalisation((10, 20, 30), (1, 2, 4)))[0]
     np.testing.assert_allclose(own[1], (release[1] - 20) / 2, atol=1e-4)
     np.testing.assert_allclose(own[2], (release[2] - 30) / 4, atol=1e-4)
 

@@ -116,7 +116,7 @@ def test_bad_output_and_checkpoints_are_refused(pairs, tmp_path):
     (tmp_path / "not.pdparams").write_text("hello")
     for knobs, message in (
         ({"output": tmp_path / "file" / "out"}, "cannot be written"),
-        ({"pretrained": tmp_path / "R50.pdparams"}, "is not of --backbone M3_0.5"),
+        ({"pretrained": tmp_path / "R50.pdparams"}, r"is of R50, not of M3_0\.5"),
         ({"pretrained": tmp_path / "not.pdparams"}, "not a checkpoint"),
         ({"pretrained": tmp_path / "missing.pdparams"}, "cannot be read"),
         ({"resume": tmp_path / "R50.pdparams"}, "not a training state"),

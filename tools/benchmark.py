@@ -13,8 +13,9 @@ scored from their --weights (other methods' rows can be added to results.json by
     python tools/benchmark.py --scores scores.json --json results.json
     python tools/benchmark.py --plot results.json                       # draws results.png
 
-FLOPs are as the paper prints them (paddle.flops: a multiply-add is one). MACCs are the
-multiply-adds of convolutions and linear layers alone. FPS is at batch 1, without reading files.
+FLOPs and Params are as the paper prints them: of SCFNet by paddle.flops, of other networks by
+ptflops, at 352x352 (a multiply-add is one). MACCs are the multiply-adds of convolutions and linear
+layers alone. FPS is at batch 1 and the network's own size, without reading files.
 """
 
 import argparse
@@ -24,12 +25,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backbones import BACKBONES
 from datasets.files import write_atomically
 from SCFNet.cli import run
 from SCFNet.scoring.plots import plot_figure3
 from SCFNet.scoring.report import read_f, read_rows
 from SCFNet.scoring.tables import measurements
+from SCFNet.zoo import NETWORKS
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def main() -> int:
     subject.add_argument("--plot", type=Path, metavar="FILE", help="draw figure 3 of these results")
     subject.add_argument("--deploy", action="store_true", help="measure the ONNX engine")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="for --deploy; default: made")
-    parser.add_argument("--models", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
+    parser.add_argument("--models", "--model", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--engines", nargs="+", default=["dygraph"], choices=["dygraph", "static"])
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N (default: auto)")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")

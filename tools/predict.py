@@ -37,7 +37,7 @@ def main() -> int:
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
     add("--save", nargs="+", choices=KINDS, default=["mask"], help="default: mask")
     add("--weights", metavar="FILE", help="checkpoint (.pdparams) or exported file (.onnx)")
-    add("--backbone", help="M3_0.5, R50, R34, V16 or ST; default: found out from the weights")
+    add("--backbone", help="check that the weights are of this network; default: any")
     add("--device", default="auto", help="auto, cpu, gpu or gpu:N; default: auto")
     add("--engine", choices=["auto", "paddle", "onnx"], default="auto", help="default: auto")
     add("--size", type=int, help="the network's input size; default: 352, for ST 384")

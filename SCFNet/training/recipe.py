@@ -8,9 +8,9 @@ import argparse
 from dataclasses import dataclass, field, fields
 from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
 
-from backbones import BACKBONES
 from datasets.files import InputError
 from datasets.transform import MEAN, STD
+from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")
 Kind = TypeVar("Kind", bound="Recipe")
@@ -34,11 +34,17 @@ class Recipe:
     val_size: int = knob(0, "side of the network's input in scoring; 0 is the network's own")
     val_every: int = knob(1, "score every N epochs, and after the last")
     # the network
-    backbone: str = knob(
-        "M3_0.5", "the network's backbone", "--model_type", choices=tuple(BACKBONES)
+    model: str = knob(
+        "M3_0.5",
+        "the network: SCFNet by the name of its backbone, or another one",
+        "--backbone",
+        "--model_type",
+        choices=NETWORKS,
     )
     decoder: str = knob(
-        "scfm", "base is the baseline of the paper's ablation", choices=("scfm", "base")
+        "scfm",
+        "SCFNet's decoder; base is the baseline of the paper's ablation",
+        choices=("scfm", "base"),
     )
     pretrained: str = knob(
         "imagenet",
@@ -143,6 +149,9 @@ class Recipe:
             self.boundary.isdigit() and int(self.boundary) % 2
         ):
             raise InputError(f"--boundary {self.boundary}: give paper, release or an odd number")
+
+        if self.decoder != "scfm" and self.model in ZOO:
+            raise InputError(f"--decoder {self.decoder}: {self.model} has a decoder of its own")
 
     def _check(self, names: Sequence[str], holds: Any, wanted: str) -> None:
         for name in names:

@@ -24,9 +24,10 @@ from SCFNet.checkpoint import (
     load_plain,
     save_weights,
 )
-from SCFNet.net import SCFNet
+from SCFNet.net import SaliencyNet
 from SCFNet.training.pretrained import load_pretrained
 from SCFNet.training.recipe import Recipe
+from SCFNet.zoo import build_network
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 LOCK = ".lock"
@@ -53,13 +54,13 @@ class NotFiniteError(ArithmeticError):
 class Run:
     """All that changes while training. An epoch is over when it has its record in `log`."""
 
-    net: SCFNet
-    average: Optional[SCFNet]  # --ema
+    net: SaliencyNet
+    average: Optional[SaliencyNet]  # --ema
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     step: int = 0  # done so far
     best: float = -math.inf
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(6))  # of this epoch: losses, images
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(1))  # of this epoch: losses, images
     log: List[Dict[str, Any]] = field(default_factory=list)
     began: float = field(default_factory=time.time)  # or would have, without the pauses
 
@@ -69,7 +70,7 @@ class Run:
         return (time.time() - self.began) / 60
 
     @property
-    def result(self) -> SCFNet:
+    def result(self) -> SaliencyNet:
         """The network that is scored and written."""
         return self.average or self.net
 
@@ -96,11 +97,11 @@ def claimed(recipe: Recipe) -> Iterator[None]:
 def new_run(recipe: Recipe) -> Run:
     """A network with its starting weights, and its optimizer. The weights depend on the seed."""
     paddle.seed(recipe.seed)
-    net = SCFNet(backbone=recipe.backbone, decoder=recipe.decoder)
+    net = build_network(recipe.model, recipe.decoder)
     load_pretrained(net, recipe.pretrained)
     average = None
     if recipe.ema:
-        average = SCFNet(backbone=recipe.backbone, decoder=recipe.decoder)
+        average = build_network(recipe.model, recipe.decoder)
         average.set_state_dict(net.state_dict())
         average.eval()
     world = paddle.distributed.get_world_size()
@@ -114,13 +115,14 @@ def new_run(recipe: Recipe) -> Run:
     return Run(net, average, build_optimizer(net, recipe), scaler)
 
 
-def build_optimizer(net: SCFNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
+def build_optimizer(net: SaliencyNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
     """Momentum SGD with L2 decay, or AdamW; the backbone's rate is scaled by `optimize_attr`."""
     scale = recipe.backbone_lr_scale
     if scale < 0:
         scale = 1.0 if recipe.pretrained == "none" else 0.1
-    for parameter in net.bkbone.parameters():
-        parameter.optimize_attr["learning_rate"] = scale
+    for name, parameter in net.named_parameters():
+        if name.startswith("bkbone."):
+            parameter.optimize_attr["learning_rate"] = scale
     if recipe.optimizer == "adamw":
         undecayed = {p.name for p in net.parameters() if p.regularizer is not None}
         return paddle.optimizer.AdamW(
@@ -139,7 +141,7 @@ def build_optimizer(net: SCFNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
 
 
 @paddle.no_grad()
-def update_average(average: SCFNet, net: SCFNet, decay: float) -> None:
+def update_average(average: SaliencyNet, net: SaliencyNet, decay: float) -> None:
     """Move `average` towards `net`: weights, and batch norm statistics alike."""
     for slow, fast in zip(average.state_dict().values(), net.state_dict().values()):
         if slow.dtype == paddle.float32:
@@ -223,7 +225,8 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int) -> None:
     if not isinstance(state, dict) or not state.keys() >= KEPT:
         raise CheckpointError(f"{path}: not a training state; --resume wants a {STATE}")
     was = state["recipe"]
-    for name in ("backbone", "decoder", "optimizer"):
+    was.setdefault("model", was.get("backbone"))  # states had this name at first
+    for name in ("model", "decoder", "optimizer"):
         if was[name] != getattr(recipe, name):
             raise CheckpointError(
                 f"{path}: is of --{name} {was[name]}, not {getattr(recipe, name)}"

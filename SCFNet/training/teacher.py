@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from backbones import BACKBONES
 from datasets.files import InputError
-from datasets.transform import MEAN, STD
+from datasets.transform import Normalisation, renormalised
 from SCFNet.backends import onnx_session
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.loss import soft_target
@@ -39,14 +40,17 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
 
 def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of this repository, in eval mode. Swin's input has one size, others have any."""
+    """A teacher of this repository, in eval mode. It gets photos of its own size, but for SCFNet,
+    which is trained at many: it gets the student's, unless its backbone is Swin."""
     net = load_net(path)
-    size = recipe.teacher_size or (net.input_size if net.model_type == "ST" else 0)
+    any_size = net.model_type in BACKBONES and net.model_type != "ST"
+    size = recipe.teacher_size or (0 if any_size else net.input_size)
 
     @paddle.no_grad()
     def run(images: Tensor) -> Tensor:
         side = images.shape[-1]
-        return resized(soft_target(net(resized(images, size or side))[0]), side)
+        batch = renormalised(resized(images, size or side), net.normalisation)
+        return resized(soft_target(net(batch)[0]), side)
 
     return Teacher(run, size, {"weights": digest(load_checkpoint(path))})
 
@@ -66,12 +70,11 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     if fixed and recipe.teacher_size not in (0, fixed):
         raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
     size = recipe.teacher_size or fixed
-    mean, std = (np.reshape(v, (3, 1, 1)) for v in (recipe.teacher_mean, recipe.teacher_std))
-    gain, shift = STD[:, None, None] / std, (MEAN[:, None, None] - mean) / std
+    normalisation = Normalisation(recipe.teacher_mean, recipe.teacher_std)
 
     def run(images: Tensor) -> Tensor:
         batch = resized(images, size or images.shape[-1]).numpy()
-        batch = (batch * gain + shift).astype("float32")
+        batch = renormalised(batch, normalisation).astype("float32")
         parts = np.split(batch, len(batch)) if shape[0] == 1 else [batch]
         maps = np.concatenate([session.run([output], {name: part})[0] for part in parts])
         if maps.ndim == 4 and 1 in (maps.shape[1], maps.shape[3]):

@@ -10,19 +10,19 @@ from tqdm import tqdm
 from datasets.sod import Sample, read_pair
 from datasets.transform import network_input
 from SCFNet import metrics
-from SCFNet.net import SCFNet
+from SCFNet.net import SaliencyNet
 from SCFNet.training.distributed import quiet, sum_over_processes
 
 
 @paddle.no_grad()
-def predict_maps(net: SCFNet, photos: Sequence[np.ndarray], size: int) -> np.ndarray:
+def predict_maps(net: SaliencyNet, photos: Sequence[np.ndarray], size: int) -> np.ndarray:
     """The saliency maps [n, size, size] in [0, 1] of RGB uint8 `photos`."""
-    batch = paddle.to_tensor(network_input(photos, size))
-    return paddle.nn.functional.sigmoid(net(batch)[0])[:, 0].numpy()
+    batch = network_input(photos, size, net.normalisation)
+    return net.predict(paddle.to_tensor(batch))[:, 0].numpy()
 
 
 def evaluate(
-    net: SCFNet, samples: Sequence[Sample], size: int, batch_size: int = 8
+    net: SaliencyNet, samples: Sequence[Sample], size: int, batch_size: int = 8
 ) -> Dict[str, float]:
     """MAE and Max-F (`paper` protocol) of `net` on labelled `samples`, in eval mode at `size`.
 
@@ -49,7 +49,7 @@ def evaluate(
     return {"MAE": float(mean[1]), "Max-F": float(f.max())}
 
 
-def pictures(net: SCFNet, samples: Sequence[Sample], size: int = 224) -> List[np.ndarray]:
+def pictures(net: SaliencyNet, samples: Sequence[Sample], size: int = 224) -> List[np.ndarray]:
     """Photo, mask and predicted map of each sample side by side, uint8 [size, 3 * size, 3]."""
     found = []
     training = net.training
