@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import re
 import shutil
 import threading
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from datasets.files import InputError
 from datasets.transform import Normalisation
 from SCFNet.checkpoint import digest, load_checkpoint
+from SCFNet.device import parse_device, set_device
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,8 +46,7 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
-    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
-        raise InputError(f"--device {device}: must be auto, cpu, gpu or gpu:N")
+    parse_device(device)
     is_exported = weights.suffix == ".onnx"
     if is_exported and engine == "paddle":
         raise InputError(f"{weights}: --engine paddle takes a .pdparams file")
@@ -78,7 +77,6 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
     import paddle
 
     from SCFNet.checkpoint import load_net
-    from SCFNet.device import set_device
 
     set_device(device)
     net = load_net(weights)
@@ -150,6 +148,5 @@ def _onnx_is_better(device: str) -> bool:
         return False
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return True
-    from SCFNet.device import set_device
 
     return set_device(device) == "cpu"

@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.files import InputError, PathLike
 from datasets.images import read_image
-from datasets.transform import network_input
+from datasets.transform import check_size, network_input
 from SCFNet.backends import open_engine
 
 # The checkpoint that is used where none is named.
@@ -38,8 +38,8 @@ class Predictor:
         size: Optional[int] = None,
         engine: str = "auto",
     ) -> None:
-        if size is not None and (size < 32 or size % 32):
-            raise InputError(f"--size {size}: must be a multiple of 32")
+        if size is not None:
+            check_size("size", size)
         opened = open_engine(Path(weights or DEFAULT_WEIGHTS), device, size, engine)
         if backbone not in (None, opened.model_type):
             raise InputError(f"{opened.weights}: is of {opened.model_type}, not of {backbone}")

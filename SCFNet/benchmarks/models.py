@@ -1,7 +1,6 @@
 """Size and speed of the networks: Params, FLOPs, MACCs, latency, throughput and peak memory."""
 
 import multiprocessing
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Callable, Dict, List, Sequence
@@ -10,7 +9,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from SCFNet.device import set_device
+from SCFNet.device import peak_memory_mb, set_device
 from SCFNet.scoring.cost import cost
 from SCFNet.zoo import build_network
 
@@ -26,18 +25,6 @@ def seconds_per_call(call: Callable[[], object], seconds: float) -> np.ndarray:
             call()
             times.append(time.perf_counter() - start)
     return np.array(times)
-
-
-def peak_memory_mb() -> float:
-    """Megabytes that this process held at most: on the GPU if it is the device, else resident."""
-    if paddle.device.get_device().startswith("gpu"):
-        return paddle.device.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def measure(
