@@ -190,7 +190,7 @@ class FixedScore(PROTOCOLS["paper"]):
 
     def __init__(self, values):
         super().__init__()
-        self.values, self.count = values, 1
+        self.values = values
 
     def result(self):
         return dict(zip(self.table, self.values))

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from datasets.images import write_png
 from SCFNet.metrics import BETA2, EPS, PaperScore, scale
-from SCFNet.scoring.tasks import Pair, Task, score_tasks
+from SCFNet.scoring.tasks import Pair, Task, score_tasks, start_scoring
 
 
 def example(height: int = 300, width: int = 400, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def compare(rounds: int) -> List[Dict[str, object]]:
     }
     times: Dict[str, List[float]] = {name: [] for name in ways}
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    start_scoring()
     for _ in tqdm(range(rounds), unit="round", disable=None):
         for name, way in ways.items():
             start = time.perf_counter()

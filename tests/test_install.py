@@ -1,0 +1,140 @@
+"""Installing: what requirements.txt names on which machine, and life without a package."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import SCFNet
+from SCFNet.cli import OURS, PACKAGES, run
+
+ROOT = Path(__file__).resolve().parents[1]
+PREDICTION = {"numpy", "opencv-python-headless", "Pillow", "onnxruntime", "tqdm"}
+LINES = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+REQUIREMENTS = [
+    Requirement(line.partition("  #")[0]) for line in LINES if line[:1] not in ("", "#")
+]
+OPTIONAL = {"av", "pillow_heif"}  # named in the README, and missed in one line
+STANDARD_LIBRARY = getattr(sys, "stdlib_module_names", ())  # Python 3.10
+
+
+def installed_on(python, system, machine):
+    environment = {
+        "python_version": python,
+        "sys_platform": system,
+        "platform_machine": machine,
+    }
+    found = [r for r in REQUIREMENTS if r.marker is None or r.marker.evaluate(environment)]
+    return [f"{r.name}{r.specifier}" for r in found]
+
+
+@pytest.mark.parametrize(
+    ("machine", "paddle", "paddle2onnx"),
+    [
+        (("3.8", "linux", "x86_64"), "paddlepaddle-gpu==2.6.2", ["paddle2onnx==1.3.1"]),
+        (("3.12", "win32", "AMD64"), "paddlepaddle-gpu==2.6.2", ["paddle2onnx==1.3.1"]),
+        (("3.13", "linux", "x86_64"), "paddlepaddle>=3", []),
+        (("3.11", "linux", "aarch64"), "paddlepaddle>=3", ["paddle2onnx==2.1.0"]),
+        (("3.11", "darwin", "arm64"), "paddlepaddle>=3", ["paddle2onnx==2.1.0"]),
+        (("3.11", "darwin", "x86_64"), "paddlepaddle>=3", ["paddle2onnx==2.1.0"]),
+    ],
+)
+def test_each_machine_gets_one_paddle_and_its_converter(machine, paddle, paddle2onnx):
+    found = installed_on(*machine)
+    assert [name for name in found if name.startswith("paddlepaddle")] == [paddle]
+    assert [name for name in found if name.startswith("paddle2onnx")] == paddle2onnx
+
+
+def imported_packages():
+    """What this repository imports of others, within functions too, as pip calls it."""
+    files = [f for room in (*OURS, "tools", "tests") for f in (ROOT / room).glob("**/*.py")]
+    modules = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                modules.add((node.module or "").partition(".")[0])
+    others = modules - {*STANDARD_LIBRARY, *OURS, "tests", "paddle", "packaging"}
+    return {PACKAGES.get(module, module) for module in others}
+
+
+@pytest.mark.skipif(not STANDARD_LIBRARY, reason="needs Python 3.10")
+def test_all_that_is_imported_is_named():
+    assert imported_packages() - OPTIONAL <= {r.name for r in REQUIREMENTS}
+
+
+def without(modules, tool, *arguments):
+    """Run tools/`tool`.py where `modules` are not installed."""
+    code = (
+        "import runpy, sys\n"
+        f"sys.modules.update(dict.fromkeys({sorted(modules)!r}))\n"
+        f"sys.argv = {['tool', *map(str, arguments)]!r}\n"
+        f"runpy.run_path('tools/{tool}.py', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_prediction_needs_five_packages(tmp_path):
+    packages = {r.name for r in REQUIREMENTS} - PREDICTION
+    modules = {module for module, package in PACKAGES.items() if package in packages}
+    others = {name.replace("-", "_") for name in packages} | modules | {"paddle"} | OPTIONAL
+    done = without(others - {"packaging"}, "predict", "tests/data/coffee.jpg", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "coffee.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "tool", "arguments"),
+    [
+        ("numpy", "predict", ["tests/data/coffee.jpg"]),
+        ("cv2", "predict", ["tests/data/coffee.jpg"]),
+        ("paddle", "predict", ["tests/data/coffee.jpg", "--engine", "paddle"]),
+        ("paddle", "train", []),
+        ("paddle", "distill", ["--teacher", "teacher.pdparams"]),
+        pytest.param("filelock", "train", [], marks=pytest.mark.slow),
+        ("paddle", "export", ["--weights", "weights/SCFNet-DUTS.pdparams"]),
+        ("paddle", "benchmark", []),
+    ],
+)
+def test_a_missing_package_is_one_line(module, tool, arguments):
+    done = without([module], tool, *arguments)
+    line = f"error: {module} is not installed: pip install {PACKAGES.get(module, module)}"
+    assert done.stderr.strip().splitlines()[-1:] == [line]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_a_missing_module_of_this_repository_is_a_bug_and_is_shown():
+    def main():
+        from SCFNet import nothing_of_this_name  # noqa: F401
+
+        return 0
+
+    with pytest.raises(ImportError):
+        run(main)
+
+
+def test_importing_the_package_imports_no_paddle():
+    code = "import sys, SCFNet; print('paddle' in sys.modules, dir(SCFNet).count('Predictor'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "1"], done.stderr
+
+
+def test_the_public_names_are_there():
+    from SCFNet.predictor import Predictor, predict
+
+    assert SCFNet.Predictor is Predictor and SCFNet.predict is predict
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        SCFNet.nothing  # noqa: B018
+
+
+def test_the_network_is_a_public_name():
+    pytest.importorskip("paddle")
+    from SCFNet import SCFNet as network
+    from SCFNet import load_net
+
+    assert network.__module__ == "SCFNet.net" and load_net.__module__ == "SCFNet.checkpoint"
