@@ -73,7 +73,8 @@ def batches(
     """The batches of an epoch from `start_batch` on, as process `rank` of `world` sees them.
 
     Yields images, float32 [N, 3, S, S], RGB and normalised, and masks, float32 [N, 1, S, S] in
-    [0, 1], or None where the samples have no masks; S is one of `sizes`, drawn for each batch.
+    [0, 1], NaN for a sample without one, or None if none of a batch has one; S is one of `sizes`,
+    drawn for each batch.
     `workers` threads load ahead, up to one batch more than there are threads; 0 loads when asked.
     Threads are enough, because decoding and resizing run outside of Python's lock, and unlike
     processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be
@@ -109,11 +110,13 @@ def load_batch(epoch: Epoch, indices: Sequence[int], size: int) -> Batch:
     """Read, augment, resize to `size` x `size` and normalise samples; returns as `batches`."""
     images = np.empty((len(indices), 3, size, size), "float32")
     masks = np.empty((len(indices), 1, size, size), "float32")
-    labelled = epoch.samples[0].mask is not None
+    labelled = any(epoch.samples[int(index)].mask for index in indices)
     for i, index in enumerate(indices):
         image, mask = _augmented(epoch, int(index))
         resize_normalised(image, out=images[i])
-        if labelled:
+        if mask is None:
+            masks[i] = np.nan
+        else:
             np.divide(cv2.resize(mask, (size, size)), np.float32(255), out=masks[i, 0])
     return images, masks if labelled else None
 
@@ -126,7 +129,9 @@ def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarra
     image, mask = _aligned(sample)
     if rng.random() < epoch.augmentation.paste and mask is not None:
         donor = epoch.samples[rng.integers(len(epoch.samples))]
-        image, mask = paste_object(image, mask, *_aligned(donor), rng)
+        other_image, other_mask = _aligned(donor)
+        if other_mask is not None:
+            image, mask = paste_object(image, mask, other_image, other_mask, rng)
     return augment(image, mask, rng, epoch.augmentation)
 
 

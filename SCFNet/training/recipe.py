@@ -7,7 +7,7 @@ One dataclass is all three, so that a knob is written once. `tools/train.py` use
 import argparse
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, List, NoReturn, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, TypeVar
 
 from datasets.files import ArgumentError, InputError
 from datasets.transform import MEAN, STD, check_size
@@ -41,7 +41,9 @@ class Recipe:
     data: str = knob(
         "data/DUTS-TR", "folder with image/ and mask/, or images/ and masks/", "--datapath"
     )
-    val: str = knob("", "labelled folder that is scored each epoch, by MAE and Max-F; default: none")
+    val: str = knob(
+        "", "labelled folder that is scored each epoch, by MAE and Max-F; default: none"
+    )
     val_fraction: float = knob(0.0, "without --val: part of --data to hold back for scoring")
     val_size: Optional[int] = knob(
         None, "side of the network's input in scoring; default: the network's own", type=int
@@ -62,7 +64,7 @@ class Recipe:
     )
     pretrained: str = knob(
         "imagenet",
-        "what to start from: imagenet, none, or a file of a backbone's or a whole network's weights",
+        "start: imagenet, none, or a file with the weights of a backbone or of a whole network",
         "--snapshot",
     )
     # the schedule
@@ -182,9 +184,7 @@ class Recipe:
 class DistillRecipe(Recipe):
     """How to distil: `Recipe`, and the teacher."""
 
-    data: str = knob(
-        "data/KD-SOD80K", "folder of photos without masks, at any depth", "--datapath"
-    )
+    data: str = knob("data/KD-SOD80K", "folder of photos without masks, at any depth", "--datapath")
     labelled: str = knob(
         "",
         "folder with image/ and mask/, whose photos learn from their masks in the same run; "
@@ -213,7 +213,9 @@ class DistillRecipe(Recipe):
         "maps, one for each photo",
     )
     teacher_size: Optional[int] = knob(
-        None, "side of the teacher's input; default: what the file demands, or the batch's", type=int
+        None,
+        "side of the teacher's input; default: what the file demands, or the batch's",
+        type=int,
     )
     teacher_mean: Tuple[float, ...] = knob(
         tuple(MEAN.tolist()), "what an .onnx teacher wants subtracted from R, G, B in [0, 255]",
@@ -241,19 +243,15 @@ class DistillRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.teacher:
-            raise ArgumentError("teacher", "name a .pdparams file, an .onnx file or a folder of maps")
+            raise ArgumentError(
+                "teacher", "name a .pdparams file, an .onnx file or a folder of maps"
+            )
         if self.teacher_size is not None:
             self._check("more than 0", lambda v: v > 0, "teacher_size")
         if not all(map(math.isfinite, self.teacher_mean)):
             raise ArgumentError("teacher_mean", "must be three numbers")
         if not all(math.isfinite(value) and value > 0 for value in self.teacher_std):
             raise ArgumentError("teacher_std", "must be three numbers of more than 0")
-
-
-def sizes_at(epoch: int, recipe: Recipe) -> Sequence[int]:
-    """The sides that batches of `epoch` (from 0) may have."""
-    late = recipe.late_sizes and epoch >= recipe.late_from * recipe.epochs
-    return recipe.late_sizes if late else recipe.sizes
 
 
 class _Parser(argparse.ArgumentParser):
@@ -282,5 +280,5 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
             options["help"] += f"; default: {shown}"
             options.setdefault("type", type(values[0]))
         parser.add_argument(*flags, dest=knob_.name, default=default, **options)
-    given = vars(parser.parse_args(argv))
+    given: Dict[str, Any] = vars(parser.parse_args(argv))
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
