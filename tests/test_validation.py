@@ -2,13 +2,13 @@
 
 import cv2
 import numpy as np
-import paddle
 
 from datasets.sod import Sample
+from SCFNet.net import SaliencyNet
 from SCFNet.training import validation
 
 
-class Echo(paddle.nn.Layer):
+class Echo(SaliencyNet):
     """A network whose map is the photo's first channel."""
 
     def forward(self, x):

@@ -58,11 +58,11 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
                     bar.update(decoded.looked_at)
                 while len(writing) > CACHE_AHEAD or (writing and writing[0].done()):
                     writing.popleft().result()
-            for future in writing:
-                future.result()
+            for written in writing:
+                written.result()
         finally:
-            for future in (*reading, *writing):
-                future.cancel()
+            for pending in (*reading, *writing):
+                pending.cancel()
     largest_over_processes(0)  # waits for the others
     return labelled_from(samples, folder)
 

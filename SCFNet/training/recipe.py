@@ -281,4 +281,5 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
             options.setdefault("type", type(values[0]))
         parser.add_argument(*flags, dest=knob_.name, default=default, **options)
     given: Dict[str, Any] = vars(parser.parse_args(argv))
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
+    return kind(**given)

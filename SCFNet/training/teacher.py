@@ -1,6 +1,7 @@
 """Teachers: a frozen network that gives the maps which a student learns from."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
@@ -103,9 +104,10 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
         if recipe.teacher_output == "logits":
             preds = paddle.nn.functional.sigmoid(preds)
         elif maps.min() < -TOLERANCE or maps.max() > 1 + TOLERANCE:
-            raise InputError(
-                f"{path}: gives {maps.min():.3g} to {maps.max():.3g}, not probabilities: "
-                "--teacher-output logits, if they are logits"
+            warnings.warn(
+                f"{path}: gives {maps.min():.3g} to {maps.max():.3g}, clipped to [0, 1]; if these "
+                "are logits, give --teacher-output logits",
+                stacklevel=2,
             )
         return resized(preds.clip(0, 1), images.shape[-1])
 
