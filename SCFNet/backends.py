@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.files import InputError
 from datasets.transform import Normalisation
-from SCFNet.checkpoint import digest, load_checkpoint
+from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
     parse_device(device)
     is_exported = weights.suffix == ".onnx"
+    if weights.is_dir() or not (is_exported or engine == "onnx"):
+        check_weights(weights)
     if is_exported and engine == "paddle":
         raise InputError(f"{weights}: --engine paddle takes a .pdparams file")
     wants_onnx = is_exported or engine == "onnx"

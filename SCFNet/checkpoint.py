@@ -1,4 +1,4 @@
-"""Checkpoints: reading any `.pdparams` without running what is in it, and writing them safely.
+"""Checkpoints: reading any without running what is in it, and writing them safely.
 
 Nothing here imports Paddle, but for `load_net`, which builds a network.
 """
@@ -6,13 +6,17 @@ Nothing here imports Paddle, but for `load_net`, which builds a network.
 import hashlib
 import io
 import pickle
+import stat
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 
 import numpy as np
 
 from datasets.files import InputError, PathLike, write_atomically
+from SCFNet.formats.arrays import ARRAY_NAMES
+from SCFNet.formats.torch_files import is_torch_file, read_torch
+from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
 from SCFNet.zoo import build_network, detect_network
 
 if TYPE_CHECKING:
@@ -22,100 +26,15 @@ StateDict = Dict[str, np.ndarray]
 
 # Names under which training scripts wrap a state dict, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student", "weights", "params")
-NAME_TABLE = "StructuredToParameterName"
-SLICES = "UnpackBigParamInfor"  # Paddle's spelling
+SLICES = "UnpackBigParamInfor@@"  # Paddle's spelling
+PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
+STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's names, Paddle's
+MAX_KEY = 300  # letters
+MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 
 
 class CheckpointError(InputError):
     """A checkpoint that cannot be read, is refused, or does not fit the network."""
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Protocol 2's way to write bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes as {encoding!r}")
-    return text.encode("latin1")
-
-
-def _tensor_data(expression: str, variables: Dict[str, Any]) -> Any:
-    """Paddle's way to write a lone tensor, `eval('data', {'data': array})`, without the eval."""
-    if expression != "data":
-        raise pickle.UnpicklingError(f"eval of {expression!r}")
-    return variables["data"]
-
-
-class _DType:
-    """Stands for numpy.dtype, whose own `__setstate__` can crash on a damaged file."""
-
-    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
-        self.dtype = np.dtype(code)
-        if self.dtype.kind not in "biufc":
-            raise pickle.UnpicklingError(f"an array of {code!r}")
-
-    def __setstate__(self, state: Tuple) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands for numpy.ndarray, for the same reason; `value` is the array."""
-
-    def __init__(self, *args: Any) -> None:
-        """Either what `_Pickler` writes, (shape, dtype's code, bytes), or to be set later."""
-        if len(args) == 3 and isinstance(args[2], bytearray):
-            self._set(args[2], _DType(args[1]), args[0], "C")
-
-    def __setstate__(self, state: Tuple) -> None:
-        _, shape, dtype, fortran, data = state
-        self._set(data, dtype, shape, "F" if fortran else "C")
-
-    def _set(self, data: Any, dtype: _DType, shape: Tuple[int, ...], order: str) -> None:
-        data = data.encode("latin1") if isinstance(data, str) else data
-        self.value = np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy()
-
-
-def _frombuffer(data: bytes, dtype: _DType, shape: Tuple[int, ...], order: str) -> np.ndarray:
-    """Protocol 5's way to write an array."""
-    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy()
-
-
-def _scalar(dtype: _DType, data: bytes) -> np.generic:
-    return np.frombuffer(data, dtype.dtype)[0]
-
-
-def _plain(value: Any) -> Any:
-    """`value` with the stand-ins replaced by their arrays."""
-    if isinstance(value, _Array):
-        return value.value
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item) for item in value)
-    return value
-
-
-ADMITTED: Dict[Tuple[str, str], Callable] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DType,
-    ("collections", "OrderedDict"): dict,
-    ("_codecs", "encode"): _encode,
-}
-for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
-    ADMITTED[_core + ".multiarray", "_reconstruct"] = _Array
-    ADMITTED[_core + ".multiarray", "scalar"] = _scalar
-    ADMITTED[_core + ".numeric", "_frombuffer"] = _frombuffer
-for _builtins in ("builtins", "__builtin__"):
-    ADMITTED.update({(_builtins, kind.__name__): kind for kind in (tuple, list, dict, bytearray)})
-    ADMITTED[_builtins, "eval"] = _tensor_data
-
-
-class _Unpickler(pickle.Unpickler):
-    """Admits numpy arrays and plain containers; anything else is refused before it is looked up."""
-
-    def find_class(self, module: str, name: str) -> Callable:
-        if (module, name) not in ADMITTED:
-            raise CheckpointError(f"it is more than weights: loading it would run {module}.{name}")
-        return ADMITTED[module, name]
 
 
 class _Pickler(pickle.Pickler):
@@ -138,56 +57,114 @@ def dump_plain(value: Any) -> bytes:
 def load_plain(path: PathLike) -> Any:
     """Unpickle plain containers, numbers, strings and arrays from `path`.
 
-    Raises CheckpointError that names the file where it is missing, damaged, not a pickle, or
-    names anything else than these (which is then not run).
+    Raises CheckpointError that names the file if it is missing, damaged, not a pickle, would take
+    much more memory than its size, or names anything else than these (which is then not run).
     """
+    return _read(Path(path), lambda stream: unpickle(stream, ARRAY_NAMES))
+
+
+def check_weights(path: PathLike) -> None:
+    """Raise CheckpointError unless `path` is a file, which takes no Paddle to find out."""
+    _check_file(Path(path), "; weights/README.md says where published files are")
+
+
+def _check_file(path: Path, hint: str = "") -> None:
     try:
-        with Path(path).open("rb") as stream:
-            return _plain(_Unpickler(stream, encoding="latin1").load())
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        fault = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: cannot be read: {fault}{hint}") from error
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
+        raise CheckpointError(f"{path}: is a folder, a pipe or a device, not a file{hint}")
+    if found.st_size > MAX_SIZE:
+        raise CheckpointError(f"{path}: refused, it is larger than {MAX_SIZE >> 30} GB")
+
+
+def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
+    """What `reader` makes of the file `path`; its exceptions become a CheckpointError."""
+    _check_file(path)
+    try:
+        with path.open("rb") as stream:
+            return reader(stream)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except CheckpointError as error:
+    except Refused as error:
         raise CheckpointError(f"{path}: refused, {error}") from error
-    except Exception as error:  # a damaged pickle can raise anything
+    except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(
             f"{path}: not a checkpoint, or damaged ({type(error).__name__}); fetch it again"
         ) from error
 
 
 def load_checkpoint(path: PathLike) -> StateDict:
-    """The weights of a `.pdparams` file as {key: array}, in the file's order.
+    """The weights of a `.pdparams` or a PyTorch file as {key: array}, in the file's order.
 
     Reads what Paddle 1.8 to 3.x writes (pickle protocols 2 to 5, numpy 1 or 2, parameters over
-    1 GB in slices), bare or wrapped in a dict under one of `WRAPPERS`.
+    1 GB in slices), and what PyTorch writes (archives and legacy files), bare or wrapped in dicts
+    under `WRAPPERS`. Keys get Paddle's names: without `module.`, with `_mean` and `_variance`.
 
-    Raises CheckpointError: see `load_plain`; also where there are no weights in it.
+    Raises CheckpointError: see `load_plain`; also if there are no weights in it, if one is infinite
+    or not a number, or if a key is no name.
     """
-    found = load_plain(path)
-    for name in WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            found = found[name]
-            break
+    path = Path(path)
+    check_weights(path)
+    found = _read(path, _read_any)
+    while isinstance(found, dict) and any(isinstance(found.get(name), dict) for name in WRAPPERS):
+        found = next(found[name] for name in WRAPPERS if isinstance(found.get(name), dict))
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: holds a {type(found).__name__}, not a state dict")
-    found = dict(found)
-    found.pop(NAME_TABLE, None)
-    slices = found.pop(SLICES, {})
-    try:
-        for key, whole in slices.items():
-            parts = [found.pop(part) for part in whole["slices"]]
-            found[key] = np.concatenate(parts).reshape(whole["OriginShape"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged, a parameter lacks a slice ({error})") from error
-    state: StateDict = {}
+    state = _weights(path, found)
+    if not state:
+        names = ", ".join(printable(key) for key in list(found)[:5]) or "nothing"
+        raise CheckpointError(f"{path}: no weights in it; it holds {names}")
+    return _named_by_paddle(state)
+
+
+def _read_any(stream: BinaryIO) -> Any:
+    return read_torch(stream) if is_torch_file(stream) else unpickle(stream, ARRAY_NAMES)
+
+
+def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
+    """The arrays of numbers in `found`, those whole that Paddle has cut into slices.
+
+    Raises CheckpointError for weights that no network can have.
+    """
+    slices = found.get(SLICES, {})
+    arrays = {}
     for key, value in found.items():
         if isinstance(value, tuple) and len(value) == 2:  # (parameter's name, array)
             value = value[1]
         if isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            state[key] = value
-    if not state:
-        names = ", ".join(map(str, list(found)[:5])) or "nothing"
-        raise CheckpointError(f"{path}: no weights in it; it holds {names}")
-    return state
+            arrays[key] = value
+    size = sum(value.nbytes for value in arrays.values())
+    if size > COPIES * path.stat().st_size + SLACK:  # one array under many keys
+        raise CheckpointError(f"{path}: refused, {size} bytes of weights in a smaller file")
+    try:
+        for key, whole in slices.items():
+            parts = [arrays.pop(part) for part in whole["slices"]]
+            arrays[key] = np.concatenate(parts).reshape(whole["OriginShape"])
+    except Exception as error:  # a damaged file can raise anything
+        raise CheckpointError(f"{path}: damaged, a parameter lacks a slice") from error
+    for key, value in arrays.items():
+        if len(key) > MAX_KEY or not key.isprintable():
+            raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
+        with np.errstate(over="ignore"):
+            as_used = value.astype("float32", copy=False)
+        if not np.isfinite(as_used).all():
+            raise CheckpointError(f"{path}: {key} is infinite or not a number in places")
+    return arrays
+
+
+def _named_by_paddle(state: StateDict) -> StateDict:
+    """`state` under the names that Paddle gives to what PyTorch calls otherwise."""
+    while all(key.startswith(PARALLEL) for key in state):
+        state = {key[len(PARALLEL) :]: value for key, value in state.items()}
+    named = {}
+    for key, value in state.items():
+        layer, dot, name = key.rpartition(".")
+        if name != "num_batches_tracked":
+            named[layer + dot + STATISTICS.get(name, name)] = value
+    return named
 
 
 def digest(state: StateDict) -> str:
@@ -196,7 +173,7 @@ def digest(state: StateDict) -> str:
     for key in sorted(state):
         array = np.ascontiguousarray(state[key])
         total.update(f"{key} {array.dtype.str} {array.shape}".encode())
-        total.update(array)
+        total.update(array.data)
     return total.hexdigest()
 
 
@@ -212,7 +189,7 @@ def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
     ]
     for kind, keys in (("missing", missing), ("unexpected", unexpected)):
         if keys:
-            phrases.append(f"{len(keys)} {kind}, first {keys[0]}")
+            phrases.append(f"{len(keys)} {kind}, first {printable(keys[0], MAX_KEY)}")
     if mismatched:
         key = mismatched[0]
         shapes = f"{list(state[key].shape)} for the network's {list(net_state[key].shape)}"

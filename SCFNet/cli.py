@@ -1,7 +1,9 @@
-"""What the command-line tools share: errors in one line, and exit codes."""
+"""What the command-line tools share: errors in one line, exit codes, printing that never fails."""
 
+import errno
+import io
 import sys
-from typing import Callable
+from typing import Any, Callable, TextIO
 
 from datasets.files import ArgumentError, InputError
 
@@ -19,24 +21,67 @@ OURS = ("SCFNet", "backbones", "datasets")
 def run(main: Callable[[], int]) -> None:
     """Run a tool's `main` and exit with its code: 2 for bad input or a package that is not
     installed, 130 for Ctrl-C.
+
+    A reader who has gone (`tool | head -1`) and a character that the console lacks end no work.
     """
+    sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
     try:
         code = main()
+        print(end="", flush=True)
     except ArgumentError as error:
         flag = error.argument.replace("_", "-")
-        print(f"error: --{flag}: {error.fault}", file=sys.stderr)
-        code = 2
+        code = fail(f"--{flag}: {error.fault}")
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        code = fail(str(error))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module in OURS:
             raise
-        package = PACKAGES.get(module, module)
-        print(f"error: {module} is not installed: pip install {package}", file=sys.stderr)
-        code = 2
+        code = fail(f"{module} is not installed: pip install {PACKAGES.get(module, module)}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def fail(fault: str) -> int:
+    """Print an error in one line, whatever is in it, and return the exit code of bad input."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in fault)
+    print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+class OutputFile(io.FileIO):
+    """Where a standard stream goes. What is written is dropped once nobody can read it.
+
+    Raises InputError at the first write that fails for another reason than a closed pipe.
+    """
+
+    gone = False
+
+    def write(self, data: Any) -> int:
+        if not self.gone:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.gone = True
+                if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is Windows'
+                    raise InputError(f"the output cannot be written: {error.strerror}") from error
+        return len(data)
+
+
+def unfailing(stream: TextIO) -> TextIO:
+    """The standard stream `stream`, made to escape what it cannot encode and to outlive its reader.
+
+    A stream that is no file (a notebook's, or none at all) is returned as it is.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="backslashreplace")
+    if stream.isatty():
+        return stream
+    stream.flush()
+    raw = OutputFile(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=True
+    )

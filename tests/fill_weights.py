@@ -12,9 +12,12 @@ import numpy as np
 CONSTANTS = ("attn_mask", "relative_position_index")
 
 
-def weight_for(key: str, shape: Sequence[int]) -> np.ndarray:
-    """The float32 array of `shape` for the state-dict key `key`."""
-    rng = np.random.default_rng(zlib.crc32(key.encode()))
+def weight_for(key: str, shape: Sequence[int], seed: str = "", gain: float = 1.0) -> np.ndarray:
+    """The float32 array of `shape` for the state-dict key `key`, drawn by `seed`, by default `key`.
+
+    `gain` scales the variance of convolutions.
+    """
+    rng = np.random.default_rng(zlib.crc32((seed or key).encode()))
     if key.endswith("_variance"):
         value = rng.uniform(0.5, 1.5, shape)
     elif key.endswith(("_mean", "bias", "relative_position_bias_table")):
@@ -23,7 +26,7 @@ def weight_for(key: str, shape: Sequence[int]) -> np.ndarray:
         value = rng.uniform(0.5, 1.5, shape)
     else:
         fan_in = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-        value = rng.standard_normal(shape) * np.sqrt(1 / fan_in)
+        value = rng.standard_normal(shape) * np.sqrt(gain / fan_in)
     return np.asarray(value, "float32")
 
 
@@ -32,3 +35,22 @@ def fill(net) -> None:
     for key, tensor in net.state_dict().items():
         if not key.endswith(CONSTANTS):
             tensor.set_value(weight_for(key, list(tensor.shape)))
+
+
+GAINS = {
+    "U2Net": 1.2,
+    "U2Netp": 1.2,
+    "SAMNet": 1.2,
+    "GCPANet": 0.92,
+    "CTDNet18": 0.95,
+    "CTDNet50": 0.92,
+}
+
+
+def fill_zoo(net) -> None:
+    """Give every tensor of a network of SCFNet.zoo the values of its reference: those of `fill`,
+    drawn by the original's key, but for the scale of convolutions."""
+    for key, tensor in net.state_dict().items():
+        original = key.replace("._mean", ".running_mean").replace("._variance", ".running_var")
+        value = weight_for(key, list(tensor.shape), original, GAINS[net.model_type])
+        tensor.set_value(value.astype(str(tensor.dtype).rsplit(".", 1)[-1]))

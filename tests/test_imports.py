@@ -19,7 +19,7 @@ FLOORS = [
     ["backbones"],
     ["datasets"],
     ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
-    ["SCFNet.net"],
+    ["SCFNet.net", "SCFNet.formats"],
     ["SCFNet.zoo"],
     ["SCFNet.checkpoint"],
     ["SCFNet.backends"],

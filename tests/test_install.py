@@ -95,7 +95,7 @@ def test_prediction_needs_five_packages(tmp_path):
         ("cv2", "predict", ["tests/data/coffee.jpg"]),
         ("paddle", "predict", ["tests/data/coffee.jpg", "--engine", "paddle"]),
         ("paddle", "train", []),
-        ("paddle", "distill", ["--teacher", "teacher.pdparams"]),
+        ("paddle", "distill", ["--teacher", "tests/data/release_M3_0.5.pdparams"]),
         pytest.param("filelock", "train", [], marks=pytest.mark.slow),
         ("paddle", "export", ["--weights", "weights/SCFNet-DUTS.pdparams"]),
         ("paddle", "benchmark", []),

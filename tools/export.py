@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from SCFNet.checkpoint import check_weights
 from SCFNet.cli import run
 
 
@@ -29,7 +30,8 @@ def main() -> int:
     add("--dynamic-batch", action="store_true", help="any number of images a run; default: one")
     args = parser.parse_args()
 
-    from SCFNet.export import export
+    check_weights(args.weights)
+    from SCFNet.export import export  # after --help and a wrong name: it loads Paddle
 
     for file in export(args.weights, args.format, args.output, args.size, args.dynamic_batch):
         print(file)

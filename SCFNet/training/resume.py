@@ -98,8 +98,6 @@ def differences(
     for name in ("model", "decoder", "optimizer"):
         if was[name] != getattr(recipe, name):
             yield f"is of --{name} {was[name]}, not {getattr(recipe, name)}"
-    if bool(state["average"]) != bool(run.average):
-        yield f"--ema was {was['ema']}, now it is {recipe.ema}"
     if state["steps_per_epoch"] != steps_per_epoch:
         yield (
             f"an epoch had {state['steps_per_epoch']} steps, now it has {steps_per_epoch}: "
@@ -108,6 +106,8 @@ def differences(
     if state["data"] != data:
         before, now = (digest.partition(" ")[0] for digest in (state["data"], data))
         yield f"its {before} photos are not these {now}: go on with the same --data"
+    if bool(state["average"]) != bool(run.average):
+        yield f"--ema was {was['ema']}, now it is {recipe.ema}"
     epochs = len(state["log"])
     if not epochs * steps_per_epoch <= state["step"] <= (epochs + 1) * steps_per_epoch:
         yield f"damaged: step {state['step']} is not within epoch {epochs + 1}"

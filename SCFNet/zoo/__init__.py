@@ -63,7 +63,7 @@ def detect_network(state: Mapping[str, Any]) -> str:
     """
     for name, keys in SIGNATURES.items():
         if all(key in state for key in keys):
-            inner = state.get(U2NET_INNER)
-            return "U2Netp" if inner is not None and inner.shape[0] == 16 else name
+            inner = list(state[U2NET_INNER].shape) if U2NET_INNER in state else []
+            return "U2Netp" if inner[:1] == [16] else name
     some = ", ".join(list(state)[:3])
     raise InputError(f"is of none of the networks {', '.join(NETWORKS)}: its keys are {some}, ...")

@@ -1,0 +1,142 @@
+"""Run every shell block of a README on small made data, and say a line for each.
+
+    python .ci/readme.py README.md           # in a copy of this repository, which is then removed
+    python .ci/readme.py README.md --first   # print the first block, and run nothing
+
+Commands run unchanged but for what makes them short: see `SHORT`. A block that cannot run here says
+why in the line before it, `<!-- not run: WHY -->`. The first block is left out: it installs
+everything and runs the tests, which .ci/run does by itself.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import List, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?```bash\n(?P<text>.*?)```", re.DOTALL)
+LABELLED = ("DUTS-TR", "DUTS-TE", "ECSSD", "HKU-IS", "DUT-OMRON", "PASCAL-S", "SOD", "mine")
+# What is appended to the commands of a tool; a flag that comes twice has its last value.
+TRAINING = "--epochs 1 --batch-size 4 --sizes 64 --workers 1"
+SHORT = {
+    "tools/train.py": TRAINING,
+    "tools/distill.py": TRAINING,
+    "tools/benchmark.py": "--seconds 0.1",
+}
+
+
+class Block(NamedTuple):
+    """A shell block: its commands, a line each, and why it is not run, if it is not."""
+
+    commands: List[str]
+    why: str
+
+
+def blocks_of(readme: Path) -> List[Block]:
+    """The ```bash blocks of a Markdown file, continued lines joined, comments taken out."""
+    blocks = []
+    for match in BLOCK.finditer(readme.read_text(encoding="utf-8")):
+        lines = re.sub(r"\\\n\s*", "", match["text"]).splitlines()
+        commands = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+        blocks.append(Block([command for command in commands if command], match["why"] or ""))
+    return blocks
+
+
+def shortened(command: str) -> str:
+    """The command with the flags that make it short."""
+    for tool, flags in SHORT.items():
+        if tool in command:
+            command += f" {flags}"
+            if tool != "tools/benchmark.py" and "--pretrained" not in command:
+                command += " --pretrained none"
+    return command
+
+
+def make_small_world(folder: Path) -> None:
+    """A copy of this repository with the data, photos, maps and files that a README names."""
+    from tests.conftest import write_pairs
+
+    ignored = shutil.ignore_patterns(".git", "data", "output", "*_cache", "__pycache__", ".venv*")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    shutil.copytree(ROOT / "tests" / "data", folder / "tests" / "data")
+    for name in LABELLED:
+        pairs = write_pairs(folder / "data" / name, count=10 if name == "mine" else 4)
+        for method in ("F3Net", "U2Net"):
+            shutil.copytree(pairs / "mask", folder / "maps" / method / name)
+    shutil.copytree(folder / "data" / "DUTS-TR" / "image", folder / "data" / "KD-SOD80K" / "image")
+    shutil.copytree(folder / "data" / "DUTS-TR" / "image", folder / "photos")
+    shutil.copytree(folder / "data" / "DUTS-TR" / "mask", folder / "teacher-maps")
+    shutil.copy(ROOT / "tests" / "data" / "coffee.jpg", folder / "photo.jpg")
+    published = ROOT / "tests" / "data" / "release_M3_0.5.pdparams"
+    shutil.copy(published, folder / "weights" / "KD-SCFNet.pdparams")
+    write_video(folder / "clip.mp4")
+
+
+def write_video(path: Path) -> None:
+    """Six frames of noise, 96 x 64."""
+    import cv2
+    import numpy as np
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 24, (96, 64))
+    for frame in np.random.default_rng(0).integers(0, 256, (6, 64, 96, 3), "uint8"):
+        writer.write(frame)
+    writer.release()
+
+
+def run_blocks(blocks: List[Block], folder: Path) -> int:
+    """Run the blocks in `folder`, print a line for each; how many failed."""
+    passed = failed = left_out = 0
+    for number, block in enumerate(blocks, 2):
+        title = f"block {number}: {block.commands[0]}"
+        if block.why:
+            left_out += 1
+            print(f"{title} ... not run: {block.why}", flush=True)
+            continue
+        print(f"{title} ({len(block.commands)} commands) ... ", end="", flush=True)
+        start = time.monotonic()
+        fault = first_fault(block.commands, folder)
+        print(fault or f"passed in {time.monotonic() - start:.0f} s", flush=True)
+        failed += bool(fault)
+        passed += not fault
+    print(f"{passed} passed, {failed} failed, {left_out} not run")
+    return failed
+
+
+def first_fault(commands: List[str], folder: Path) -> str:
+    """Run commands one after another; what the first that fails has said, or nothing."""
+    for command in map(shortened, commands):
+        run = ["bash", "-euo", "pipefail", "-c", command]
+        done = subprocess.run(
+            run, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if done.returncode:
+            return f"FAILED with {done.returncode}: {command}\n{done.stdout[-3000:]}"
+    return ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("readme", type=Path)
+    parser.add_argument("--first", action="store_true", help="print the first block")
+    args = parser.parse_args()
+    first, *others = blocks_of(args.readme)
+    if args.first:
+        print("\n".join(first.commands))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        world = Path(folder) / "SCFNet"
+        make_small_world(world)
+        return 1 if run_blocks(others, world) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

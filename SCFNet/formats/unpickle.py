@@ -1,0 +1,278 @@
+"""Pickles, read by an interpreter that builds plain values and can run nothing.
+
+Python's own unpickler calls what a file names, allocates what a file claims, and follows a file
+into endless recursion. This one knows the opcodes of protocols 2 to 5 alone, admits a table of
+names, never recurses, and spends on a file a few times its size and a few million steps.
+"""
+
+import os
+import struct
+from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+Names = Mapping[Tuple[str, str], Any]  # what (module, name) stands for: a value or a function
+
+MAX_STEPS = 2_000_000  # opcodes, and values in what is returned
+MAX_DEPTH = 50  # containers within containers
+MAX_INTEGER = 255  # bytes
+MAX_NAME = 300  # letters of a module and a name
+COPIES = 4  # a datum may be decoded, packed and made an array
+SLACK = 1 << 20  # bytes that a file of any size may spend
+
+
+class Refused(Exception):
+    """A pickle wants what no file of weights needs; the message says what."""
+
+
+class Deferred:
+    """Something that a pickle names first and completes later, by the opcode BUILD.
+
+    `finish` is called with the state and returns the `value`, which later references get.
+    """
+
+    value: Any
+
+    def finish(self, state: Any) -> Any:
+        raise NotImplementedError
+
+
+def printable(value: Any, limit: int = 80) -> str:
+    """`value` for a message: on one line, without control codes, at most `limit` letters."""
+    text = repr(value)
+    if isinstance(value, str):
+        text = text[1:-1]
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
+def unpickle(
+    stream: BinaryIO, names: Names, persistent: Optional[Callable[[Any], Any]] = None
+) -> Any:
+    """The value of the pickle at the stream's position; the stream is left behind it.
+
+    The value is made of None, bool, int, float, str, bytes, bytearray, list, tuple, dict, and of
+    what the functions in `names` return; it is a tree of at most `MAX_STEPS` values, at most
+    `MAX_DEPTH` deep, so that any code may walk it. `persistent` maps a persistent id to its value.
+
+    Raises Refused for what is not admitted, and any other exception for a damaged pickle.
+    """
+    machine = _Machine(stream, names, persistent)
+    for _ in range(MAX_STEPS):
+        opcode = stream.read(1)
+        if opcode == b".":
+            value = machine.stack.pop()
+            _check_tree(value)
+            return value
+        OPERATIONS[opcode](machine)
+    raise Refused(f"it takes more than {MAX_STEPS} steps to read")
+
+
+def _check_tree(value: Any) -> None:
+    """Refuse a value that is too deep, or that holds itself, or grows when it is walked."""
+    total, level = 0, [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for item in level if isinstance(item, (list, tuple, dict))]
+        total += sum(map(len, level))
+        if total > MAX_STEPS:
+            raise Refused(f"it unfolds to more than {MAX_STEPS} values")
+        if not level:
+            return
+        level = [child for item in level for child in _children(item)]
+    raise Refused(f"it nests more than {MAX_DEPTH} levels")
+
+
+def _children(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _size(value: Any) -> int:
+    """Bytes that `value` takes, without what its items take."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, (list, tuple, dict)):
+        return 8 * len(value)
+    return len(value) if isinstance(value, (bytes, bytearray, str)) else 0
+
+
+class _Machine:
+    """The stack and the memo of one pickle, and what may be spent on it."""
+
+    def __init__(
+        self, stream: BinaryIO, names: Names, persistent: Optional[Callable[[Any], Any]]
+    ) -> None:
+        here = stream.tell()
+        self.size = stream.seek(0, os.SEEK_END) - here
+        stream.seek(here)
+        self.budget = COPIES * self.size + SLACK
+        self.stream, self.names, self.persistent = stream, names, persistent
+        self.stack: List[Any] = []
+        self.marks: List[int] = []  # heights of the stack
+        self.memo: Dict[int, Any] = {}
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        data = self.stream.read(size) if size <= self.size else b""
+        if len(data) < size:
+            raise EOFError("cut short")
+        return data
+
+    def number(self, code: str) -> Any:
+        """The next number, of a struct `code`."""
+        return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+
+    def line(self) -> str:
+        data = self.stream.readline(MAX_NAME)
+        if not data.endswith(b"\n"):
+            raise Refused("it has a name without an end")
+        return data[:-1].decode()
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop_to_mark(self) -> List[Any]:
+        height = self.marks.pop()
+        items = self.stack[height:]
+        del self.stack[height:]
+        return items
+
+    def pop_last(self, count: int) -> List[Any]:
+        if len(self.stack) < count:
+            raise IndexError("an empty stack")
+        items = self.stack[len(self.stack) - count :]
+        del self.stack[len(self.stack) - count :]
+        return items
+
+    def spend(self, value: Any) -> Any:
+        """`value`, its size taken from the budget, so that no datum is copied for ever."""
+        self.budget -= _size(value)
+        if self.budget < 0:
+            raise Refused("it unfolds to much more than its size")
+        return value
+
+    def push_name(self, module: Any, name: Any) -> None:
+        if (module, name) not in self.names:
+            called = printable(f"{module}.{name}")
+            raise Refused(
+                f"it is more than weights: loading it would run {called}; save its state dict alone"
+            )
+        self.push(self.names[module, name])
+
+    def call(self) -> None:
+        function, arguments = self.pop_last(2)
+        if type(arguments) is not tuple:
+            raise TypeError("arguments that are no tuple")
+        self.push(self.spend(function(*arguments)))
+
+    def build(self) -> None:
+        target, state = self.pop_last(2)
+        if isinstance(target, Deferred):
+            target.value = self.spend(target.finish(state))
+            self.push(target.value)
+        elif isinstance(target, dict):
+            self.push(target)  # an attribute of a dict, such as PyTorch's `_metadata`
+        else:
+            raise TypeError("a state for a plain value")
+
+    def set_items(self, items: List[Any]) -> None:
+        set_items(self.stack[-1], zip(items[::2], items[1::2]))
+        if len(items) % 2:
+            raise ValueError("a key without a value")
+
+    def append(self, items: List[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise TypeError("items for what is no list")
+        self.stack[-1].extend(items)
+
+    def remember(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    def recall(self, index: int) -> None:
+        value = self.memo[index]
+        self.push(value.value if isinstance(value, Deferred) else value)
+
+    def push_integer(self, size: int) -> None:
+        if not 0 <= size <= MAX_INTEGER:
+            raise Refused(f"it has an integer of {size} bytes")
+        self.push(int.from_bytes(self.take(size), "little", signed=True))
+
+    def push_text(self, size: int) -> None:
+        self.push(self.take(size).decode("utf-8", "surrogatepass"))
+
+    def push_persistent(self) -> None:
+        if self.persistent is None:
+            raise Refused("it refers to data outside of it")
+        self.push(self.persistent(self.stack.pop()))
+
+
+def set_items(target: Any, pairs: Any) -> None:
+    """Put `pairs` into the dict `target`; keys are plain values, whose hash is a simple one."""
+    if type(target) is not dict:
+        raise TypeError("pairs for what is no dict")
+    for key, value in pairs:
+        if type(key) not in (str, int, float, bool, bytes, type(None)):
+            raise Refused(f"it has a {type(key).__name__} as a key")
+        target[key] = value
+
+
+def _dict_of(pairs: List[Any]) -> Dict[Any, Any]:
+    made: Dict[Any, Any] = {}
+    set_items(made, zip(pairs[::2], pairs[1::2]))
+    return made
+
+
+OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
+    # the frame of the file
+    b"\x80": lambda m: m.take(1),  # PROTO
+    b"\x95": lambda m: m.take(8),  # FRAME
+    # plain values
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"G": lambda m: m.push(m.number(">d")),
+    b"\x8a": lambda m: m.push_integer(m.number("<B")),
+    b"\x8b": lambda m: m.push_integer(m.number("<i")),
+    b"\x8c": lambda m: m.push_text(m.number("<B")),
+    b"X": lambda m: m.push_text(m.number("<I")),
+    b"\x8d": lambda m: m.push_text(m.number("<Q")),
+    b"U": lambda m: m.push(m.take(m.number("<B")).decode("latin1")),  # Python 2's str
+    b"T": lambda m: m.push(m.take(m.number("<I")).decode("latin1")),
+    b"C": lambda m: m.push(m.take(m.number("<B"))),
+    b"B": lambda m: m.push(m.take(m.number("<I"))),
+    b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),
+    b"\x96": lambda m: m.push(bytearray(m.take(m.number("<Q")))),
+    # the stack and the memo
+    b"(": lambda m: m.marks.append(len(m.stack)),
+    b"0": lambda m: m.stack.pop(),
+    b"1": lambda m: m.pop_to_mark(),
+    b"2": lambda m: m.push(m.stack[-1]),
+    b"q": lambda m: m.remember(m.number("<B")),
+    b"r": lambda m: m.remember(m.number("<I")),
+    b"\x94": lambda m: m.remember(len(m.memo)),
+    b"h": lambda m: m.recall(m.number("<B")),
+    b"j": lambda m: m.recall(m.number("<I")),
+    # containers
+    b")": lambda m: m.push(()),
+    b"\x85": lambda m: m.push(tuple(m.pop_last(1))),
+    b"\x86": lambda m: m.push(tuple(m.pop_last(2))),
+    b"\x87": lambda m: m.push(tuple(m.pop_last(3))),
+    b"t": lambda m: m.push(tuple(m.pop_to_mark())),
+    b"]": lambda m: m.push([]),
+    b"l": lambda m: m.push(m.pop_to_mark()),
+    b"a": lambda m: m.append(m.pop_last(1)),
+    b"e": lambda m: m.append(m.pop_to_mark()),
+    b"}": lambda m: m.push({}),
+    b"d": lambda m: m.push(_dict_of(m.pop_to_mark())),
+    b"s": lambda m: m.set_items(m.pop_last(2)),
+    b"u": lambda m: m.set_items(m.pop_to_mark()),
+    # names
+    b"c": lambda m: m.push_name(m.line(), m.line()),
+    b"\x93": lambda m: m.push_name(*m.pop_last(2)),
+    b"R": lambda m: m.call(),
+    b"\x81": lambda m: m.call(),  # NEWOBJ
+    b"b": lambda m: m.build(),
+    b"Q": lambda m: m.push_persistent(),
+}

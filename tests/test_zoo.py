@@ -1,0 +1,197 @@
+"""Other networks: keys, counts, maps and gradients of the originals, and what all have in common.
+
+The reference values are of the original PyTorch sources, with the weights of `fill_zoo`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from datasets.files import InputError
+from datasets.transform import IMAGENET, RELEASE
+from SCFNet.checkpoint import assign_weights, load_net, save_weights
+from SCFNet.scoring.cost import cost
+from SCFNet.zoo import NETWORKS, SIGNATURES, ZOO, build_network, detect_network
+from SCFNet.zoo.gcpanet import GCPANet
+from tests.fill_weights import fill_zoo
+
+DATA = Path(__file__).parent / "data"
+SMALL = ("U2Netp", "SAMNet", "CTDNet18")
+FORWARDS = [
+    pytest.param(name, shape, marks=[] if name in SMALL else pytest.mark.slow)
+    for name in ZOO
+    for shape in ("1x96x128_seed0", "1x75x101_seed1")
+]
+LARGE_ARE_SLOW = [
+    pytest.param(name, marks=[] if name in SMALL else pytest.mark.slow) for name in ZOO
+]
+
+
+def every_map(net, x):
+    """The maps as the references list them: SAMNet's as probabilities, CTDNet's with the edge."""
+    if net.model_type.startswith("CTDNet"):
+        maps, edge = net.forward_with_edge(x)
+        return [*maps, edge]
+    return [F.sigmoid(m) if net.model_type == "SAMNet" else m for m in net(x)]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_keys_and_shapes_are_the_originals(name):
+    state = build_network(name).state_dict()
+    found = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in state.items()]
+    assert found == np.load(DATA / "zoo_keys.npz")[name].tolist()
+    assert detect_network(state) == name
+
+
+@pytest.mark.parametrize(("name", "shape"), FORWARDS)
+def test_maps_are_the_originals(name, shape):
+    net = build_network(name)
+    fill_zoo(net)
+    net.eval()
+    size, seed = shape.split("_seed")
+    n, h, w = map(int, size.split("x"))
+    x = np.random.default_rng(int(seed)).standard_normal((n, 3, h, w)).astype("float32")
+    with paddle.no_grad():
+        maps = every_map(net, paddle.to_tensor(x))
+    expected = np.load(DATA / "zoo_forward.npz")[f"{name}_{size}_seed{seed}"]  # every fifth pixel
+    assert len(maps) == len(expected)
+    for found, wanted in zip(maps, expected):
+        assert list(found.shape) == [n, 1, h, w]
+        assert np.abs(found.numpy()[0, 0, ::5, ::5] - wanted).max() < 5e-5
+
+
+@pytest.fixture
+def double():
+    """Networks are built, and compute, in float64."""
+    paddle.set_default_dtype("float64")
+    yield
+    paddle.set_default_dtype("float32")
+
+
+def batch_of_ellipses():
+    """Images [4, 3, 96, 96] and masks [4, 1, 96, 96] of the reference."""
+    images = np.random.default_rng(5).standard_normal((4, 3, 96, 96)).astype("float32")
+    y, x = np.mgrid[:96, :96]
+    ellipses = [(y - 38 - 4 * i) ** 2 / 900 + (x - 45) ** 2 / (500 + 120 * i) < 1 for i in range(4)]
+    return images.astype("float64"), np.stack(ellipses)[:, None].astype("float64")
+
+
+@pytest.mark.parametrize("name", LARGE_ARE_SLOW)
+def test_losses_gradients_and_statistics_are_the_originals(name, double):
+    """In float64, as the reference: in float32 SAMNet's batch norms of four values magnify
+    rounding a thousandfold."""
+    reference = json.loads((DATA / "zoo_train_seed5.json").read_text())[name]
+    allowed = reference["rel_diff_float32"]
+    net = build_network(name)
+    fill_zoo(net)
+    net.train()
+    for layer in net.sublayers():
+        if isinstance(layer, paddle.nn.Dropout2D):
+            layer.p = 0.0
+    images, masks = map(paddle.to_tensor, batch_of_ellipses())
+    losses = []
+    for p in map(F.sigmoid, net(images)):
+        both = (2 * (p * masks).sum([1, 2, 3]) + 1) / ((p + masks).sum([1, 2, 3]) + 1)
+        losses.append((1 - both).mean())
+    if name == "SAMNet":  # the reference lists its maps as the original returns them
+        losses = [losses[0], *losses[:0:-1]]
+    total = sum(loss / 2**i for i, loss in enumerate(losses))
+    total.backward()
+
+    for found, wanted, part in zip(losses, reference["losses"], allowed["losses"]):
+        assert float(found) == pytest.approx(wanted, rel=3 * part)
+    for module, wanted in reference["grad_sumsq"].items():
+        grads = [p.grad for p in getattr(net, module).parameters() if p.grad is not None]
+        squares = sum(float((grad**2).sum()) for grad in grads)
+        assert squares == pytest.approx(wanted, rel=3 * allowed["grad_sumsq"][module])
+    silent = [key for key, p in net.named_parameters() if p.trainable and p.grad is None]
+    assert silent == reference["no_gradient"]
+    for kind, wanted in (("mean", "running_mean_sum"), ("variance", "running_var_sum_biased")):
+        values = [v for key, v in net.state_dict().items() if key.endswith(f"_{kind}")]
+        part = allowed["running_var_sum" if kind == "variance" else wanted]
+        assert sum(float(v.sum()) for v in values) == pytest.approx(reference[wanted], rel=3 * part)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "giga_flops"),
+    [
+        ("U2Netp", 1_131_181, 24.13),
+        ("SAMNet", 1_330_129, 0.600),
+        pytest.param("U2Net", 44_009_869, None, marks=pytest.mark.slow),
+        pytest.param("GCPANet", 67_056_196, 65.72, marks=pytest.mark.slow),
+        pytest.param("CTDNet18", 11_825_368, None, marks=pytest.mark.slow),
+        pytest.param("CTDNet50", 24_636_120, 12.35, marks=pytest.mark.slow),
+    ],
+)
+def test_counts_are_the_papers(name, params, giga_flops):
+    counted = cost(build_network(name))
+    assert counted["params"] == params
+    if giga_flops:
+        assert counted["flops"] / 1e9 == pytest.approx(
+            giga_flops, abs=5e-3 if giga_flops > 1 else 5e-4
+        )
+    assert 0.9 * counted["flops"] < counted["maccs"] < counted["flops"]
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (90, 7), (1, 1)])
+@pytest.mark.parametrize("name", LARGE_ARE_SLOW)
+def test_any_size_has_a_map(name, size):
+    net = build_network(name)
+    fill_zoo(net)
+    net.eval()
+    with paddle.no_grad():
+        saliency = net.predict(paddle.rand([1, 3, *size])).numpy()
+    assert saliency.shape == (1, 1, *size)
+    assert np.isfinite(saliency).all() and saliency.min() >= 0 and saliency.max() <= 1
+
+
+@pytest.mark.parametrize("name", LARGE_ARE_SLOW)
+def test_a_batch_equals_its_photos_one_by_one(name):
+    net = build_network(name)
+    fill_zoo(net)
+    net.eval()
+    x = paddle.to_tensor(np.random.default_rng(2).standard_normal((2, 3, 64, 96)).astype("float32"))
+    with paddle.no_grad():
+        both = net.predict(x)
+        for i in (0, 1):
+            one = net.predict(x[i : i + 1])
+            np.testing.assert_allclose(one.numpy(), both[i : i + 1].numpy(), atol=1e-5)
+
+
+def test_each_network_has_its_size_and_normalisation():
+    found = {name: build_network(name) for name in SMALL}
+    found["GCPANet"] = GCPANet
+    assert {name: net.input_size for name, net in found.items()} == {
+        "U2Netp": 320,
+        "SAMNet": 336,
+        "CTDNet18": 352,
+        "GCPANet": 320,
+    }
+    assert found["U2Netp"].normalisation == (*IMAGENET[:2], True)
+    assert found["SAMNet"].normalisation is IMAGENET
+    assert found["CTDNet18"].normalisation is found["GCPANet"].normalisation is RELEASE
+
+
+def test_every_network_can_be_told_from_its_keys():
+    assert sorted({*SIGNATURES, "U2Netp"}) == sorted(NETWORKS)
+    with pytest.raises(InputError, match=r"none of the networks M3_0\.5, .*: its keys are a, b"):
+        detect_network({"a": 0, "b": 0})
+
+
+def test_unknown_names_are_quoted_with_the_choices():
+    with pytest.raises(ValueError, match=r"'U3Net'.*M3_0\.5.*U2Net"):
+        build_network("U3Net")
+
+
+def test_a_file_of_another_network_is_refused_with_both_names(tmp_path):
+    save_weights(build_network("U2Netp"), tmp_path / "w.pdparams")
+    found = load_net(tmp_path / "w.pdparams")
+    assert (found.model_type, found.training) == ("U2Netp", False)
+    state = {key: value.numpy() for key, value in found.state_dict().items()}
+    for name in ("SAMNet", "M3_0.5", "U2Net"):
+        with pytest.raises(InputError, match=rf"^here: is of U2Netp, not of {name}$"):
+            assign_weights(build_network(name), state, "here")
