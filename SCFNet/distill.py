@@ -7,7 +7,7 @@ import paddle
 from paddle import Tensor
 
 from datasets.files import InputError, first_few
-from datasets.sod import MASK_FOLDERS, Sample, check_files, find_faults, list_pairs
+from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
 from SCFNet.engine import Target, fit, hold_back, prepare
 from SCFNet.training.distributed import quiet
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
@@ -26,7 +26,7 @@ def distill(recipe: DistillRecipe) -> int:
     else:
         photos, compared = hold_back(photos, recipe.val_fraction)
     scored: Dict[str, Sequence[Sample]] = {}
-    if recipe.val and any(Path(recipe.val, name).is_dir() for name in MASK_FOLDERS):
+    if recipe.val and has_masks(recipe.val):
         scored[""] = list_pairs(recipe.val, "test")
         check_files(scored[""])
     labelled = list_pairs(recipe.labelled) if recipe.labelled else []

@@ -32,7 +32,7 @@ def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> st
     return separator.join([*texts[:shown], *more])
 
 
-def write_atomically(path: PathLike, data: bytes, flush: bool = True) -> None:
+def write_atomically(path: PathLike, data: Union[bytes, memoryview], flush: bool = True) -> None:
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
     With `flush` the bytes are flushed to disk, which a power failure asks for, not a killed

@@ -1,103 +1,97 @@
 """A data set's folder: which photos and masks belong to it, whether they are whole, reading."""
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from datasets import jpeg
+from datasets.decoding import FORMATS
 from datasets.files import InputError, PathLike, first_few
-from datasets.images import (
-    IMAGE_SUFFIXES,
-    JPEG_END,
-    ORIENTATION,
-    PNG_END,
-    read_image,
-    read_mask_uint8,
-)
-
-IMAGE_FOLDERS = ("image", "images")
-MASK_FOLDERS = ("mask", "masks")
-LISTS = ("train.txt", "test.txt")
-LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
+from datasets.images import read_image
+from datasets.layout import IMAGES, LAYOUT, MASKS, files_by_stem, find_folder, find_list, read_list
+from datasets.masks import PNG_END, read_map_uint8, read_mask_uint8
 
 
 class Sample(NamedTuple):
     """One photo of a data set: `stem` is its path in the image folder, without the suffix.
 
-    `any_size`: the mask is a network's map, which may be of another size than the photo.
+    `is_map`: the mask is a network's map, which is soft and may be of another size than the photo.
     """
 
     stem: str
     image: Path
     mask: Optional[Path]
-    any_size: bool = False
+    is_map: bool = False
 
 
 def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> List[Sample]:
-    """The samples of the data set in folder `root`, sorted as its list is, else by name.
+    """List the samples of the data set in folder `root`, sorted as its list is, else by name.
 
-    The photos are those of `root`/image (or images; an unlabelled set may also lie in `root`
-    itself), at any depth, and the masks those of `root`/mask (or masks), of the same stems. The
-    list is `root`/train.txt or test.txt, that of `split` ('train' or 'test') if there are both:
-    one stem a line, where blank lines, repeated stems and suffixes do not matter. Without a list
-    all images count. With `labelled` false masks are neither looked for nor returned.
+    The photos are those of `root`/image, at any depth, and the masks those of `root`/mask, of the
+    same stems; `layout.find_folder` says how these folders may be called. (An unlabelled set may
+    also lie in `root` itself.) The list is `root`/train.txt or test.txt, that of `split` ('train'
+    or 'test') if there are both; see `layout.read_list`. Without a list all images count. With
+    `labelled` false masks are neither looked for nor returned.
 
     Raises InputError, which lists the first ten faults and counts them: a listed image that is
-    missing, an image without mask, a mask without image where there is no list, two files of one
+    missing, an image without mask, a mask without image if there is no list, two files of one
     stem. No file is opened: see `check_files`.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; {LAYOUT}")
-    faults: List[str] = []
-    images = _files(_folder(root, IMAGE_FOLDERS, optional=not labelled), faults)
-    masks = _files(_folder(root, MASK_FOLDERS), faults) if labelled else {}
-    listing = _find_list(root, split)
+    images, faults = files_by_stem(_folder(root, IMAGES) if labelled else _photos(root))
+    masks: Dict[str, Path] = {}
+    if labelled:
+        masks, more_faults = files_by_stem(_folder(root, MASKS))
+        faults += more_faults
+    listing = find_list(root, split)
     if listing:
-        stems = _read_list(listing, images)
+        stems = read_list(listing, images, masks)
     else:
-        stems = sorted(images)
+        stems = {stem: stem for stem in sorted(images)}
         faults += [f"{masks[stem]} has no image" for stem in sorted(masks.keys() - images.keys())]
     if not stems:
         raise InputError(f"{listing or root}: names no images; {LAYOUT}")
-    for stem in stems:
+    for stem, mask in stems.items():
         if stem not in images:
             faults.append(f"{stem} has no image")
-        elif labelled and stem not in masks:
+        elif labelled and mask not in masks:
             faults.append(f"{images[stem]} has no mask")
     _raise_faults(root, faults)
-    return [Sample(stem, images[stem], masks.get(stem)) for stem in stems]
+    return [Sample(stem, images[stem], masks.get(mask)) for stem, mask in stems.items()]
 
 
 def list_masks(root: PathLike, split: str = "test") -> Dict[str, Path]:
-    """The masks by stem of the data set in folder `root`, as `list_pairs` finds them, but without
-    a look at its photos. Raises InputError as it does.
+    """List the masks by stem of the data set in folder `root`, as `list_pairs` finds them, but
+    without a look at its photos. Raises InputError as it does.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; {LAYOUT}")
-    masks = list_folder(_folder(root, MASK_FOLDERS))
-    listing = _find_list(root, split)
-    stems = _read_list(listing, masks) if listing else list(masks)
-    _raise_faults(root, [f"{stem} has no mask" for stem in stems if stem not in masks])
-    return {stem: masks[stem] for stem in stems}
+    masks = list_folder(_folder(root, MASKS))
+    listing = find_list(root, split)
+    stems = read_list(listing, masks, masks) if listing else {stem: stem for stem in masks}
+    _raise_faults(root, [f"{stem} has no mask" for stem in stems if stems[stem] not in masks])
+    return {stem: masks[mask] for stem, mask in stems.items()}
 
 
 def list_folder(folder: PathLike) -> Dict[str, Path]:
-    """The image files below `folder`, at any depth, by stem. Raises InputError if there are none,
-    or two of one stem.
+    """List the image files below `folder`, at any depth, by stem. Raises InputError if there are
+    none, or two of one stem.
     """
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder")
-    faults: List[str] = []
-    files = _files(Path(folder), faults)
+    files, faults = files_by_stem(Path(folder))
     _raise_faults(Path(folder), faults)
     if not files:
         raise InputError(f"{folder}: there are no image files in this folder")
     return files
+
+
+def has_masks(root: PathLike) -> bool:
+    """Whether the data set in folder `root` has a folder of masks."""
+    return Path(root).is_dir() and find_folder(Path(root), MASKS) is not None
 
 
 def check_files(samples: Sequence[Sample]) -> None:
@@ -138,8 +132,10 @@ def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
+    if sample.is_map:
+        return image, read_map_uint8(sample.mask)
     mask = read_mask_uint8(sample.mask)
-    if mask.shape != image.shape[:2] and not sample.any_size:
+    if mask.shape != image.shape[:2]:
         (height, width), (rows, columns) = image.shape[:2], mask.shape
         raise InputError(
             f"{sample.mask}: is {columns}x{rows}, but its image {sample.image} is {width}x{height}"
@@ -147,50 +143,21 @@ def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     return image, mask
 
 
-def _folder(root: Path, names: Tuple[str, ...], optional: bool = False) -> Path:
-    """The folder of `root` that is called one of `names`; where there is none, `root` itself if
-    that is allowed."""
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    if optional:
-        return root
-    raise InputError(f"{root}: has no folder {names[0]}/; {LAYOUT}")
-
-
-def _find_list(root: Path, split: str) -> Optional[Path]:
-    """The list of `split`, else the other one, else None."""
-    paths = [root / name for name in (f"{split}.txt", *LISTS)]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _files(folder: Path, faults: List[str]) -> Dict[str, Path]:
-    """Every image file below `folder` by its stem; a second file of a stem is added to `faults`."""
-    found: Dict[str, Path] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(parent, name)
-            if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
-                continue
-            stem = path.relative_to(folder).with_suffix("").as_posix()
-            if found.setdefault(stem, path) != path:
-                faults.append(f"{path} has the stem of another file")
+def _folder(root: Path, kind: Sequence[str]) -> Path:
+    """The folder of `root` with a name of `kind`."""
+    found = find_folder(root, kind)
+    if not found:
+        raise InputError(f"{root}: has no folder {kind[0]}/; {LAYOUT}")
     return found
 
 
-def _read_list(path: Path, images: Dict[str, Path]) -> List[str]:
-    """The stems that a list names, each once, in its order."""
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    stems = []
-    for line in filter(None, map(str.strip, lines)):
-        path = PurePosixPath(line)
-        named_by_file = line not in images and path.suffix.lower() in IMAGE_SUFFIXES
-        stems.append(str(path.with_suffix("")) if named_by_file else line)
-    return list(dict.fromkeys(stems))
+def _photos(root: Path) -> Path:
+    """Where the photos of a set without masks are: in `root` itself, unless it has a folder image/
+    or is a set with masks. An album called 'wedding-images' is one of several.
+    """
+    found = find_folder(root, IMAGES)
+    whole = found and (found.name.lower() in IMAGES or has_masks(root))
+    return found if found and whole else root
 
 
 def _raise_faults(place: Path, faults: List[str]) -> None:
@@ -199,17 +166,24 @@ def _raise_faults(place: Path, faults: List[str]) -> None:
 
 
 def _looks_whole(sample: Sample) -> bool:
-    """Whether header and end of the files are as they should, and the sizes are equal."""
-    sizes = set()
-    for path in filter(None, (sample.image, sample.mask)):
-        try:
-            with path.open("rb") as stream, Image.open(stream) as image:
-                if image.getexif().get(ORIENTATION, 1) != 1:
-                    return False
-                sizes.add(image.size)
-                stream.seek(-len(PNG_END), os.SEEK_END)
-                if not stream.read().endswith((JPEG_END, PNG_END)):
-                    return False
-        except Exception:  # the fault is for the reader to tell
-            return False
-    return len(sizes) == 1 or sample.any_size
+    """Whether header and end of photo and map are as they should be, and the mask can be read and
+    has the photo's size.
+    """
+    try:
+        size = _size_if_whole(sample.image)
+        if sample.mask is None or size is None:
+            return size is not None
+        if sample.is_map:
+            return _size_if_whole(sample.mask) is not None
+        return read_mask_uint8(sample.mask).shape == size
+    except Exception:  # the fault is for the reader to tell
+        return False
+
+
+def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
+    """Height and width of an upright image file with the usual end; else None."""
+    with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
+        stream.seek(-len(PNG_END), os.SEEK_END)
+        usual = stream.read().endswith((jpeg.END, PNG_END))
+        upright = image.getexif().get(jpeg.ORIENTATION, 1) == 1
+        return (image.height, image.width) if usual and upright else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.files import InputError
-from datasets.images import read_grey
+from datasets.masks import read_grey
 from SCFNet.benchmarks import processes as bench_processes
 from SCFNet.benchmarks.metrics import compare, example, obvious_way, scale_workers
 from SCFNet.benchmarks.models import measure, seconds_per_call

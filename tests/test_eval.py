@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datasets.files import InputError
-from datasets.images import read_grey
+from datasets.masks import read_grey
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import Cost
@@ -225,7 +225,7 @@ def test_names_and_paths(tmp_path):
         (["--masks", REFERENCE / "gt", "--weights", "w"], "--weights needs --data"),
         (["--masks", "nowhere", "--maps", "x"], "nowhere: no such folder"),
         (["--masks", REFERENCE / "gt", "--maps", "a=x", "a=y"], "named twice"),
-        (["--data", REFERENCE, "--maps", "x"], "has no folder mask/"),
+        (["--data", REFERENCE.parent, "--maps", "x"], "has no folder mask/"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, fault):

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from datasets.files import InputError
-from datasets.images import read_image, read_mask, write_png
+from datasets.images import read_image, write_png
+from datasets.masks import read_mask
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
 from SCFNet.prediction.rendering import (

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from datasets.images import IMAGE_SUFFIXES
+from datasets.decoding import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple, TypeVar
 
 from datasets.files import InputError
-from datasets.sod import MASK_FOLDERS, list_folder, list_masks, list_pairs
+from datasets.layout import MASKS
+from datasets.sod import list_folder, list_masks, list_pairs
 from SCFNet.scoring.cost import Cost, cost_of
 from SCFNet.scoring.tasks import PerImage, Result, pair_maps, score_tasks
 
@@ -36,8 +37,7 @@ def find_sets(masks: Optional[Path], roots: Sequence[Path]) -> Dict[str, Dict[st
     if not masks:
         return by_name((root.resolve().name, list_masks(root)) for root in roots)
     place = masks.resolve()
-    is_kind = place.name.lower() in (*MASK_FOLDERS, "gt")
-    return {place.parent.name if is_kind else place.name: list_folder(masks)}
+    return {place.parent.name if place.name.lower() in MASKS else place.name: list_folder(masks)}
 
 
 def evaluate(

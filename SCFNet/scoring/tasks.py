@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.files import InputError, first_few
-from datasets.images import read_grey, read_mask_uint8
+from datasets.masks import read_grey, read_mask_uint8
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS, Score
 

@@ -137,4 +137,4 @@ def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
             f"{folder}: {len(missing)} of {len(samples)} photos have no map in it: "
             f"{first_few(missing, 10)}"
         )
-    return [sample._replace(mask=maps[sample.stem], any_size=True) for sample in samples]
+    return [sample._replace(mask=maps[sample.stem], is_map=True) for sample in samples]

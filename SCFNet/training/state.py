@@ -173,7 +173,7 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     """Tell one list of samples from another: by names, order, and the sizes of photos and masks."""
     total = hashlib.sha256()
     for sample in samples:
-        mask = None if sample.any_size else sample.mask  # a teacher's map may be made again
+        mask = None if sample.is_map else sample.mask  # a teacher's map may be made again
         sizes = [path.stat().st_size for path in (sample.image, mask) if path]
         total.update(f"{sample.stem} {sizes}\n".encode("utf-8", "surrogateescape"))
     return f"{len(samples)} {total.hexdigest()}"

@@ -1,0 +1,147 @@
+"""Opening any image file: which formats, how many pixels, which way up, and what a fault is called.
+
+What is decoded becomes a photo in `images` and a mask in `masks`.
+"""
+
+import contextlib
+import threading
+import warnings
+from pathlib import Path
+from typing import Iterator, List
+
+import numpy as np
+from PIL import Image, features
+
+from datasets import jpeg, tiff
+from datasets.files import InputError, PathLike, check_is_file
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow may try, in this order
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+AVIF_BRANDS = (b"avif", b"avis")
+
+MOST_PIXELS = 256_000_000  # today's largest phones and medium-format cameras have 200 million
+MOST_BYTES = 1 << 30
+LARGE_PIXELS = 32_000_000  # more are worked on one at a time
+
+TOO_LARGE = f"exceeds limit of {MOST_PIXELS // 10**6} million pixels"
+
+# Pillow refuses an image of more than twice this as a decompression bomb.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
+warnings.filterwarnings("ignore", module="PIL")  # a file either reads or gives an InputError
+
+_large = threading.RLock()
+
+
+@contextlib.contextmanager
+def open_image(path: PathLike) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, for the length of a `with` block.
+
+    Every fault of the file, also one that the block meets, becomes an InputError. An image of more
+    than LARGE_PIXELS waits until no other thread has one open.
+    """
+    try:
+        check_is_file(path)
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: is larger than 1 GiB")
+        with tiff.open_unusual(path, MOST_PIXELS) or Image.open(path, "r", _formats(path)) as image:
+            check_pixels(path, *image.size)
+            with in_turn(image.width * image.height):
+                if image.format in ("JPEG", "MPO"):
+                    _check_jpeg(Path(path).read_bytes())
+                yield image
+    except InputError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"{path}: {_unknown(path)}") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: {TOO_LARGE}") from error
+    except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
+        fault = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot be read as an image: {fault or type(error).__name__}"
+        ) from error
+
+
+def check_pixels(path: PathLike, width: int, height: int) -> None:
+    """Raise InputError for an image of too many pixels."""
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{path}: {TOO_LARGE}: {width} x {height}")
+
+
+@contextlib.contextmanager
+def in_turn(pixels: int) -> Iterator[None]:
+    """Keep other threads out of such blocks while one has more than LARGE_PIXELS at hand."""
+    with _large if pixels > LARGE_PIXELS else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def large_photo(path: PathLike) -> Iterator[None]:
+    """`in_turn` for all that is done with a photo, from reading to writing, by its header."""
+    pixels = 0
+    with contextlib.suppress(Exception):  # the fault is for the reader to tell
+        with Image.open(path, "r", _formats(path)) as image:
+            pixels = image.width * image.height
+    with in_turn(pixels):
+        yield
+
+
+def orientation_of(image: Image.Image) -> object:
+    """EXIF's number for which way up a decoded image is; 1, which is upright, if it is broken."""
+    with contextlib.suppress(Exception):
+        return image.getexif().get(jpeg.ORIENTATION, 1)
+    return 1
+
+
+def upright(pixels: np.ndarray, orientation: object) -> np.ndarray:
+    """Turn and mirror pixels [H, W, ...] by EXIF's orientation; others than 1 to 8 do nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _formats(path: PathLike) -> List[str]:
+    """The formats to try; HEIC is one of them if pillow-heif is installed."""
+    brand = _brand(path)
+    if brand in AVIF_BRANDS and features.check("avif"):
+        return ["AVIF"]
+    if brand in HEIC_BRANDS:
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            return ["HEIF"]
+    return list(FORMATS)
+
+
+def _brand(path: PathLike) -> bytes:
+    """The brand of a file of the family of MP4, to which HEIC and AVIF belong; else nothing."""
+    with Path(path).open("rb") as stream:
+        start = stream.read(12)
+    return start[8:] if start[4:8] == b"ftyp" else b""
+
+
+def _unknown(path: PathLike) -> str:
+    """What to say of a file that none of the formats fits."""
+    brand = _brand(path)
+    if brand in HEIC_BRANDS:
+        return "is a HEIC photo, which needs another package: pip install pillow-heif"
+    if brand in AVIF_BRANDS:
+        return "is an AVIF photo, which needs a newer Pillow: pip install --upgrade Pillow"
+    return f"is not an image ({', '.join(FORMATS)}, AVIF and HEIC can be read)"
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Raise jpeg.Damaged if a file that Pillow is about to decode is not whole."""
+    header = jpeg.read_header(data)
+    if header:
+        jpeg.check_size(data, header)
+        jpeg.check_whole(data, header)
