@@ -27,7 +27,7 @@ from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
 from datasets.files import ArgumentError, InputError
-from datasets.loader import Batch, batches, count_batches
+from datasets.loader import Batch, Epoch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from datasets.transform import renormalised
 from SCFNet.checkpoint import save_weights
@@ -253,18 +253,17 @@ def epoch_batches(work: Work, epoch: int, sizes: Sequence[int], start: int = 0) 
         paste = augmentation.paste if recipe.copy_paste is None else recipe.copy_paste
         augmentation = augmentation._replace(paste=paste, zoom=recipe.zoom)
     rank, world = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
-    return batches(
+    loading = Epoch(
         work.samples,
-        recipe.batch_size // world,
         sizes,
+        recipe.batch_size // world,
         recipe.seed,
         epoch,
-        start,
-        recipe.workers,
+        augmentation,
         rank,
         world,
-        augmentation,
     )
+    return batches(loading, start, recipe.workers)
 
 
 def seed_step(seed: int, step: int) -> None:
