@@ -48,9 +48,10 @@ def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
 
     Yields images, float32 [N, 3, S, S], RGB and normalised, and masks, float32 [N, 1, S, S] in
     [0, 1], NaN for a sample without one, or None if no sample of the batch has one; S is one of the
-    epoch's sizes. `workers` threads load ahead, up to one batch more than there are threads; 0 loads when asked. Threads are enough,
-    because decoding and resizing run outside of Python's lock, and unlike processes they survive
-    Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be read.
+    epoch's sizes. `workers` threads load ahead, up to one batch more than there are threads; 0
+    loads when asked. Threads are enough, because decoding and resizing run outside of Python's
+    lock, and unlike processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file
+    that cannot be read.
     """
     plan = [
         (epoch, indices, batch_side(epoch, batch))
