@@ -14,7 +14,9 @@ from tqdm import tqdm
 from datasets.images import write_image
 from SCFNet.backends import INPUT, OUTPUT, Engine, open_onnx, open_paddle
 from SCFNet.prediction.jobs import plan_jobs
-from SCFNet.prediction.pipeline import RenderOptions, in_parallel, predict_jobs
+from SCFNet.prediction.parallel import in_parallel
+from SCFNet.prediction.pipeline import predict_jobs
+from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
