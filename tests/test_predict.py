@@ -27,6 +27,7 @@ predict = partial(run_tool, "predict")
 
 @pytest.fixture(scope="module")
 def predictor():
+    pytest.importorskip("paddle")
     return Predictor(WEIGHTS, device="cpu")
 
 
@@ -73,7 +74,7 @@ def test_a_photo_that_fails_does_not_cost_the_rest(predictor, photos, tmp_path, 
 
 
 def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
-    import paddle
+    paddle = pytest.importorskip("paddle")
 
     cat = DATA / "chelsea.png"
     predict_jobs(
