@@ -146,7 +146,11 @@ def test_from_scores_to_figure3(tmp_path):
             "error: nowhere.json: cannot be read: No such file",
         ),
         (["--plot", "rows.png"], "the figure would replace it"),
-        (["--models", "M3_0.5", "--device", "fpga"], "error: --device fpga"),
+        pytest.param(
+            ["--models", "M3_0.5", "--device", "fpga"],
+            "error: --device fpga",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, fault):
