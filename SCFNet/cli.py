@@ -73,9 +73,9 @@ class OutputFile(io.FileIO):
 def unfailing(stream: TextIO) -> TextIO:
     """The standard stream `stream`, made to escape what it cannot encode and to outlive its reader.
 
-    A stream that is no file (a notebook's, or none at all) is returned as it is.
+    A stream that is no file (a notebook's, a test's, or none at all) is returned as it is.
     """
-    if not isinstance(stream, io.TextIOWrapper):
+    if not isinstance(stream, io.TextIOWrapper) or isinstance(stream.buffer, io.BytesIO):
         return stream
     stream.reconfigure(errors="backslashreplace")
     if stream.isatty():

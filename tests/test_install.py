@@ -102,6 +102,8 @@ def test_prediction_needs_five_packages(tmp_path):
     ],
 )
 def test_a_missing_package_is_one_line(module, tool, arguments):
+    if module == "filelock":  # found missing after Paddle is imported
+        pytest.importorskip("paddle")
     done = without([module], tool, *arguments)
     line = f"error: {module} is not installed: pip install {PACKAGES.get(module, module)}"
     assert done.stderr.strip().splitlines()[-1:] == [line]
