@@ -6,16 +6,24 @@ import re
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.files import InputError
-from datasets.transform import Normalisation
+from datasets.files import InputError, PathLike
+from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
+from SCFNet.device import parse_device, set_device
+from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
+from SCFNet.formats.unpickle import printable
 
-if TYPE_CHECKING:
-    import onnxruntime
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+# The shipped checkpoints by the names that stand for them, and the one if none is named.
+SHIPPED = {
+    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
+    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
+}
+DEFAULT_WEIGHTS = WEIGHTS / "SCFNet-DUTS.pdparams"
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -37,7 +45,16 @@ class Engine(NamedTuple):
     weights_sha256: str = ""
 
 
-def open_engine(weights: Path, device: str, size: Optional[int], engine: str) -> Engine:
+def find_weights(name: PathLike) -> Path:
+    """The file that a name of `SHIPPED` stands for ('./small' is a file of that name); else the
+    file `name` itself.
+    """
+    return SHIPPED.get(str(name), Path(name))
+
+
+def open_engine(
+    weights: Path, device: str, size: Optional[int], engine: str, threads: int = 1
+) -> Engine:
     """The network of the checkpoint `weights` (.pdparams) or of an exported file (.onnx).
 
     Engine 'onnx' takes the exported file beside the checkpoint. 'auto' is Paddle on a GPU, and on
@@ -46,8 +63,7 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
-    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
-        raise InputError(f"--device {device}: must be auto, cpu, gpu or gpu:N")
+    parse_device(device)
     is_exported = weights.suffix == ".onnx"
     if weights.is_dir() or not (is_exported or engine == "onnx"):
         check_weights(weights)
@@ -63,7 +79,7 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
         command = f"python tools/export.py --weights {source}"
         if not exported.is_file():
             raise InputError(f"{exported}: does not exist; make it by: {command}")
-        opened = open_onnx(exported)
+        opened = open_onnx(exported, threads)
         if not is_exported and opened.weights_sha256 != digest(load_checkpoint(weights)):
             raise InputError(f"{exported}: is of other weights than {weights}; renew it: {command}")
         if size in (None, opened.size):
@@ -80,7 +96,6 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
     import paddle
 
     from SCFNet.checkpoint import load_net
-    from SCFNet.device import set_device
 
     set_device(device)
     net = load_net(weights)
@@ -88,59 +103,66 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
 
     def run(batch: np.ndarray) -> np.ndarray:
         with lock, paddle.no_grad():
-            return net.predict(paddle.to_tensor(batch))[:, 0].numpy()
+            maps = net.predict(paddle.to_tensor(batch))
+        return check_saliency(weights, maps[:, 0].numpy())
 
     size = size or net.input_size
     return Engine("paddle", weights, net.model_type, size, net.normalisation, run)
 
 
-def open_onnx(file: Path) -> Engine:
+def open_onnx(file: Path, threads: int = 1) -> Engine:
     """A file of tools/export.py in ONNX Runtime.
 
-    Each call runs in one thread: photos that run beside each other use the cores better than the
-    threads of one photo.
+    Each call runs in `threads` threads; 0 are as many as there are cores, for one photo alone.
+    Photos that run beside each other use the cores better with one thread each. Raises InputError
+    for any other file.
     """
-    session = onnx_session(file, threads=1)
-    try:
-        meta = session.get_modelmeta().custom_metadata_map
-        model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
-        normalisation = normalisation_of(meta)
-    except KeyError as error:
-        raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
-    one_by_one = session.get_inputs()[0].shape[0] == 1
+    session = open_session(file, threads)
+    meta = session.get_modelmeta().custom_metadata_map
+    missing = {"model_type", "size", "weights_sha256"} - set(meta)
+    if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
+        lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
+        raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]) or int(meta["size"]) % 32:
+        raise InputError(f"{file}: says size {printable(meta['size'])}, no multiple of 32")
+    size = int(meta["size"])
+    sides = photo_shape(file, session, INPUT)[2:]
+    if any(isinstance(side, int) and side != size for side in sides):
+        raise InputError(f"{file}: says size {size}, but takes photos of {printable(sides)}")
 
     def run(batch: np.ndarray) -> np.ndarray:
-        parts = np.split(batch, len(batch)) if one_by_one else [batch]
-        return np.concatenate([session.run([OUTPUT], {INPUT: part})[0][:, 0] for part in parts])
+        maps = run_session(file, session, batch, OUTPUT)
+        if maps.shape[1:] != (size, size):
+            raise InputError(f"{file}: says size {size}, but gives maps of {maps.shape[1:]}")
+        return check_saliency(file, maps)
 
-    return Engine("onnx", file, model_type, int(size), normalisation, run, sha256)
+    return Engine(
+        "onnx",
+        file,
+        printable(meta["model_type"]),
+        size,
+        normalisation_of(file, meta),
+        run,
+        meta["weights_sha256"],
+    )
 
 
-def normalisation_of(meta: Dict[str, str]) -> Normalisation:
-    """What photos get before an exported file, by its metadata. Raises KeyError if it says
-    nothing."""
-    mean, std = (tuple(json.loads(meta[key])) for key in ("mean", "std"))
-    return Normalisation(mean, std, meta.get("by_max") == "true")
+def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
+    """What photos get before an exported file, by its metadata; the release's if it says nothing.
 
-
-def onnx_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
-    """Any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores."""
+    Raises InputError unless mean and std are three numbers each, and std is positive.
+    """
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
+        mean, std = (
+            [float(number) for number in json.loads(meta[key])] if key in meta else default.tolist()
+            for key, default in (("mean", MEAN), ("std", STD))
         )
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
-        raise InputError(f"{file}: not an ONNX file, or damaged") from error
+        fits = len(mean) == len(std) == 3 and np.isfinite(mean + std).all() and min(std) > 0
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        fits = False
+    if not fits:
+        raise InputError(f"{file}: says a mean and std that are not three numbers each")
+    return Normalisation(mean, std, meta.get("by_max") == "true")
 
 
 def _onnx_is_better(device: str) -> bool:
@@ -152,6 +174,5 @@ def _onnx_is_better(device: str) -> bool:
         return False
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return True
-    from SCFNet.device import set_device
 
     return set_device(device) == "cpu"
