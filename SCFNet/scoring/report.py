@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from datasets.files import InputError, PathLike, first_few, replacing, write_atomically
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
-from SCFNet.scoring.tables import escape_latex, latex, markdown
+from SCFNet.scoring.tables import Row, escape_latex, latex, markdown
 from SCFNet.scoring.tasks import PerImage, Result
 
 # How the best and the second best value of a column are printed.
@@ -156,7 +156,7 @@ def read_f(path: PathLike) -> Dict[str, float]:
     return {model: sum(values) / len(values) for model, values in found.items()}
 
 
-def read_rows(path: PathLike) -> List[Dict[str, Any]]:
+def read_rows(path: PathLike) -> List[Row]:
     """The rows that tools/benchmark.py --json wrote. Raises InputError if it is no such file."""
     rows = _read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
