@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.checkpoint import check_weights
+from SCFNet.checkpoint import check_weights, find_weights
 from SCFNet.cli import run
 from SCFNet.training.recipe import DistillRecipe, parse
 
@@ -26,7 +26,7 @@ from SCFNet.training.recipe import DistillRecipe, parse
 def main() -> int:
     recipe = parse(DistillRecipe, __doc__)
     if not Path(recipe.teacher).is_dir():  # which would hold maps
-        check_weights(recipe.teacher)
+        check_weights(find_weights(recipe.teacher))
     from SCFNet.distill import distill  # after --help and a wrong name: it loads Paddle
 
     return distill(recipe)

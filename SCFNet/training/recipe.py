@@ -182,8 +182,8 @@ class DistillRecipe(Recipe):
     # the teacher
     teacher: str = knob(
         "",
-        "a .pdparams file of this repository's networks, an .onnx file, or a "
-        "folder of maps, one for each photo",
+        "small or accurate (the shipped ones), a .pdparams file of this repository's networks, "
+        "an .onnx file, or a folder of maps, one for each photo",
     )
     teacher_size: int = knob(
         0, "side of the teacher's input; by default the batch's, or what the file demands"

@@ -11,7 +11,7 @@ from paddle import Tensor
 from backbones import BACKBONES
 from datasets.files import InputError
 from datasets.transform import Normalisation, renormalised
-from SCFNet.checkpoint import digest, load_checkpoint, load_net
+from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
 from SCFNet.loss import soft_target
@@ -35,7 +35,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
     Raises InputError where it cannot be read, or is nothing that maps a photo to one map.
     """
-    path = Path(recipe.teacher)
+    path = find_weights(recipe.teacher)
     return (onnx_teacher if path.suffix == ".onnx" else paddle_teacher)(path, recipe)
 
 
