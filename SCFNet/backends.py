@@ -13,6 +13,7 @@ import numpy as np
 from datasets.files import InputError
 from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
+from SCFNet.device import parse_device, set_device
 from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
 
@@ -47,8 +48,7 @@ def open_engine(
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
-    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
-        raise InputError(f"--device {device}: must be auto, cpu, gpu or gpu:N")
+    parse_device(device)
     is_exported = weights.suffix == ".onnx"
     if weights.is_dir() or not (is_exported or engine == "onnx"):
         check_weights(weights)
@@ -81,7 +81,6 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
     import paddle
 
     from SCFNet.checkpoint import load_net
-    from SCFNet.device import set_device
 
     set_device(device)
     net = load_net(weights)
@@ -160,6 +159,5 @@ def _onnx_is_better(device: str) -> bool:
         return False
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return True
-    from SCFNet.device import set_device
 
     return set_device(device) == "cpu"

@@ -20,7 +20,7 @@ OURS = ("SCFNet", "backbones", "datasets")
 
 def run(main: Callable[[], int]) -> None:
     """Run a tool's `main` and exit with its code: 2 for bad input or a package that is not
-    installed, 130 for Ctrl-C.
+    installed, 130 for Ctrl-C. So that this holds for every package, tools import in `main`.
 
     A reader who has gone (`tool | head -1`) and a character that the console lacks end no work.
     """

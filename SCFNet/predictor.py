@@ -7,9 +7,9 @@ from typing import List, Optional, Sequence, Tuple, Union, overload
 import cv2
 import numpy as np
 
-from datasets.files import ArgumentError, InputError, PathLike
+from datasets.files import InputError, PathLike
 from datasets.images import read_image
-from datasets.transform import network_input
+from datasets.transform import check_size, network_input
 from SCFNet.backends import open_engine
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 
@@ -40,8 +40,8 @@ class Predictor:
         engine: str = "auto",
         threads: int = 1,
     ) -> None:
-        if size is not None and (size < 32 or size % 32):
-            raise ArgumentError("size", f"{size} must be a multiple of 32")
+        if size is not None:
+            check_size("size", size)
         file = DEFAULT_WEIGHTS if weights is None else find_weights(weights)
         opened = open_engine(file, device, size, engine, threads)
         if backbone not in (None, opened.model_type):

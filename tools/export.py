@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.checkpoint import check_weights, find_weights
 from SCFNet.cli import run
 
 
@@ -29,6 +28,8 @@ def main() -> int:
     add("--size", type=int, help="height and width of the input; default: 352, for ST 384")
     add("--dynamic-batch", action="store_true", help="any number of images a run; default: one")
     args = parser.parse_args()
+
+    from SCFNet.checkpoint import check_weights, find_weights
 
     weights = find_weights(args.weights)
     check_weights(weights)

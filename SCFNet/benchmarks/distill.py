@@ -83,6 +83,6 @@ def steps(recipe: DistillRecipe, samples: Sequence[Sample], target: Optional[Tar
         images, masks = load_batch(loading, range(BATCH), SIDE)
         images = paddle.to_tensor(images)
         wanted = target(images, None) if target else paddle.to_tensor(masks)
-        return train_step(run, recipe, images, wanted, rate=0.001, kernel=1)
+        return train_step(run, recipe, images, wanted, lr=0.001, kernel_size=1)
 
     return step

@@ -1,7 +1,6 @@
 """Size and speed of the networks: Params, FLOPs, MACCs, latency, throughput and peak memory."""
 
 import multiprocessing
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import List, Sequence
@@ -11,7 +10,7 @@ import paddle
 from tqdm import tqdm
 
 from SCFNet.benchmarks.timing import Way
-from SCFNet.device import set_device
+from SCFNet.device import peak_memory_mb, set_device
 from SCFNet.scoring.cost import cost
 from SCFNet.scoring.tables import Row
 from SCFNet.zoo import build_network
@@ -28,18 +27,6 @@ def seconds_per_call(call: Way, seconds: float) -> np.ndarray:
             call()
             times.append(time.perf_counter() - start)
     return np.array(times)
-
-
-def peak_memory_mb() -> float:
-    """Megabytes that this process held at most: on the GPU if it is the device, else resident."""
-    if paddle.device.get_device().startswith("gpu"):
-        return paddle.device.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def measure(model: str, engine: str, device: str, batches: Sequence[int], seconds: float) -> Row:

@@ -117,7 +117,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
     def whole() -> None:
         images, masks = load_batch(epoch, range(BATCH), STEP_SIDE)
         images, masks = paddle.to_tensor(images), paddle.to_tensor(masks)
-        train_step(run, recipe, images, masks, rate=1e-3, kernel=K)
+        train_step(run, recipe, images, masks, lr=1e-3, kernel_size=K)
 
     run.optimizer.set_lr(1e-3)
     return network_alone, whole
