@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datasets.images import read_image
-from datasets.masks import read_mask
+from datasets.masks import read_grey, read_mask
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
@@ -254,7 +254,7 @@ def test_what_is_transparent_stays_so(predictor, tmp_path):
         cutout = np.asarray(opened)
     assert (cutout[..., 3] <= own).all() and cutout[..., 3].max() > 100
     np.testing.assert_array_equal(cutout[own > 0, :3], image[own > 0])
-    assert (read_mask(jobs[0].targets[0]) * 255 <= own).all()
+    assert (read_grey(jobs[0].targets[0]) <= own).all()
     shown = read_image(jobs[0].targets[2])[105:145, 155:195]
     assert shown.min() > 240  # the hole lies over white in the overlay
 
