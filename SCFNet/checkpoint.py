@@ -163,11 +163,17 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
     for key, value in arrays.items():
         if len(key) > MAX_KEY or not key.isprintable():
             raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
-        with np.errstate(over="ignore"):
-            as_used = value.astype("float32", copy=False)
-        if not np.isfinite(as_used).all():
+        if not np.isfinite(_as_float32(value)).all():
             raise CheckpointError(f"{path}: {key} is infinite or not a number in places")
     return arrays
+
+
+def _as_float32(value: np.ndarray) -> np.ndarray:
+    """`value` as a network holds it; what is too large for that becomes infinite."""
+    if value.dtype == np.float32:
+        return value
+    with np.errstate(over="ignore"):
+        return value.astype("float32")
 
 
 def _named_by_paddle(state: StateDict) -> StateDict:
