@@ -10,20 +10,12 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.files import InputError, PathLike
+from datasets.files import InputError
 from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
 from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
-
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-# The shipped checkpoints by the names that stand for them, and the one if none is named.
-SHIPPED = {
-    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
-    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
-}
-DEFAULT_WEIGHTS = WEIGHTS / "SCFNet-DUTS.pdparams"
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -43,13 +35,6 @@ class Engine(NamedTuple):
     normalisation: Normalisation
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
-
-
-def find_weights(name: PathLike) -> Path:
-    """The file that a name of `SHIPPED` stands for ('./small' is a file of that name); else the
-    file `name` itself.
-    """
-    return SHIPPED.get(str(name), Path(name))
 
 
 def open_engine(

@@ -209,8 +209,8 @@ class DistillRecipe(Recipe):
     # the teacher
     teacher: str = knob(
         "",
-        "teacher: a .pdparams file of this repository's networks, an .onnx file, or a folder of "
-        "maps, one for each photo",
+        "teacher: small or accurate (the shipped ones), a .pdparams file of this repository's "
+        "networks, an .onnx file, or a folder of maps, one for each photo",
     )
     teacher_size: Optional[int] = knob(
         None,

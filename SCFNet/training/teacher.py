@@ -12,7 +12,7 @@ from paddle import Tensor
 from backbones import BACKBONES
 from datasets.files import InputError
 from datasets.transform import Normalisation, check_size, renormalised
-from SCFNet.checkpoint import digest, load_checkpoint, load_net
+from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
 from SCFNet.loss import soft_target
@@ -41,7 +41,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
     Raises InputError if it cannot be read, or is nothing that maps a photo to one map.
     """
-    path = Path(recipe.teacher)
+    path = find_weights(recipe.teacher)
     if path.suffix == ".onnx":
         return onnx_teacher(path, recipe)
     return paddle_teacher(path, recipe)
