@@ -80,6 +80,14 @@ def test_masks_teach_beside_a_teacher(pairs, teacher_file, tmp_path):
     np.testing.assert_array_equal(target[5:].numpy(), masks[5:].numpy())
 
 
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_folder_without_photos_is_not_asked_for_masks(teacher_file, tmp_path, kind):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=f"{kind}: .*a folder of photos") as error:
+        distill.distill(distill_recipe(data=tmp_path / kind, teacher=teacher_file))
+    assert "mask/" not in str(error.value)
+
+
 @pytest.mark.parametrize("way", ["online", "maps"])
 def test_a_run_of_photos_and_labelled_pairs(pairs, teacher_file, tmp_path, way):
     knobs = {"data": pairs / "image", "labelled": write_pairs(tmp_path / "more", 3), "epochs": 1}
