@@ -28,7 +28,6 @@ TRAINING = "--epochs 1 --batch-size 4 --sizes 64 --workers 1"
 SHORT = {
     "tools/train.py": TRAINING,
     "tools/distill.py": TRAINING,
-    "tools/benchmark.py": "--seconds 0.1",
 }
 
 
@@ -54,7 +53,7 @@ def shortened(command: str) -> str:
     for tool, flags in SHORT.items():
         if tool in command:
             command += f" {flags}"
-            if tool != "tools/benchmark.py" and "--pretrained" not in command:
+            if "--pretrained" not in command:
                 command += " --pretrained none"
     return command
 

@@ -6,16 +6,15 @@ import re
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from datasets.files import InputError
-from datasets.transform import Normalisation
+from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
-
-if TYPE_CHECKING:
-    import onnxruntime
+from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
+from SCFNet.formats.unpickle import printable
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -88,7 +87,8 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
 
     def run(batch: np.ndarray) -> np.ndarray:
         with lock, paddle.no_grad():
-            return net.predict(paddle.to_tensor(batch))[:, 0].numpy()
+            maps = net.predict(paddle.to_tensor(batch))
+        return check_saliency(weights, maps[:, 0].numpy())
 
     size = size or net.input_size
     return Engine("paddle", weights, net.model_type, size, net.normalisation, run)
@@ -98,49 +98,54 @@ def open_onnx(file: Path) -> Engine:
     """A file of tools/export.py in ONNX Runtime.
 
     Each call runs in one thread: photos that run beside each other use the cores better than the
-    threads of one photo.
+    threads of one photo. Raises InputError for any other file.
     """
-    session = onnx_session(file, threads=1)
-    try:
-        meta = session.get_modelmeta().custom_metadata_map
-        model_type, size, sha256 = (meta[k] for k in ("model_type", "size", "weights_sha256"))
-        normalisation = normalisation_of(meta)
-    except KeyError as error:
-        raise InputError(f"{file}: was not made by tools/export.py ({error} missing)") from error
-    one_by_one = session.get_inputs()[0].shape[0] == 1
+    session = open_session(file, threads=1)
+    meta = session.get_modelmeta().custom_metadata_map
+    missing = {"model_type", "size", "weights_sha256"} - set(meta)
+    if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
+        lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
+        raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]) or int(meta["size"]) % 32:
+        raise InputError(f"{file}: says size {printable(meta['size'])}, no multiple of 32")
+    size = int(meta["size"])
+    sides = photo_shape(file, session, INPUT)[2:]
+    if any(isinstance(side, int) and side != size for side in sides):
+        raise InputError(f"{file}: says size {size}, but takes photos of {printable(sides)}")
 
     def run(batch: np.ndarray) -> np.ndarray:
-        parts = np.split(batch, len(batch)) if one_by_one else [batch]
-        return np.concatenate([session.run([OUTPUT], {INPUT: part})[0][:, 0] for part in parts])
+        maps = run_session(file, session, batch, OUTPUT)
+        if maps.shape[1:] != (size, size):
+            raise InputError(f"{file}: says size {size}, but gives maps of {maps.shape[1:]}")
+        return check_saliency(file, maps)
 
-    return Engine("onnx", file, model_type, int(size), normalisation, run, sha256)
+    return Engine(
+        "onnx",
+        file,
+        printable(meta["model_type"]),
+        size,
+        normalisation_of(file, meta),
+        run,
+        meta["weights_sha256"],
+    )
 
 
-def normalisation_of(meta: Dict[str, str]) -> Normalisation:
-    """What photos get before an exported file, by its metadata. Raises KeyError if it says
-    nothing."""
-    mean, std = (tuple(json.loads(meta[key])) for key in ("mean", "std"))
-    return Normalisation(mean, std, meta.get("by_max") == "true")
+def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
+    """What photos get before an exported file, by its metadata; the release's if it says nothing.
 
-
-def onnx_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
-    """Any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores."""
+    Raises InputError unless mean and std are three numbers each, and std is positive.
+    """
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
+        mean, std = (
+            [float(number) for number in json.loads(meta[key])] if key in meta else default.tolist()
+            for key, default in (("mean", MEAN), ("std", STD))
         )
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
-        raise InputError(f"{file}: not an ONNX file, or damaged") from error
+        fits = len(mean) == len(std) == 3 and np.isfinite(mean + std).all() and min(std) > 0
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        fits = False
+    if not fits:
+        raise InputError(f"{file}: says a mean and std that are not three numbers each")
+    return Normalisation(mean, std, meta.get("by_max") == "true")
 
 
 def _onnx_is_better(device: str) -> bool:

@@ -16,7 +16,7 @@ from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
 from datasets.files import InputError, write_atomically
-from datasets.loader import Batch, batches, count_batches
+from datasets.loader import Batch, Epoch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from datasets.transform import renormalised
 from SCFNet.checkpoint import save_weights
@@ -211,18 +211,17 @@ def epoch_batches(
         paste = recipe.copy_paste if recipe.copy_paste >= 0 else augmentation.paste
         augmentation = augmentation._replace(paste=paste, zoom=recipe.zoom)
     rank, world = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
-    return batches(
+    loading = Epoch(
         samples,
-        recipe.batch_size // world,
         sizes_at(epoch, recipe),
+        recipe.batch_size // world,
         recipe.seed,
         epoch,
-        start,
-        recipe.workers,
+        augmentation,
         rank,
         world,
-        augmentation,
     )
+    return batches(loading, start, recipe.workers)
 
 
 def seed_step(seed: int, step: int) -> None:

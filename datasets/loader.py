@@ -4,10 +4,10 @@ No random state is kept anywhere, so that a run which is resumed at a batch, or 
 of workers, sees the same pixels.
 """
 
-import collections
 import itertools
-from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -23,79 +23,49 @@ ORDER, SIZE, SAMPLE = range(1, 4)  # the streams of random numbers: [stream, see
 
 
 class Epoch(NamedTuple):
-    """What turns a sample into pixels, the same for all of an epoch's batches."""
+    """One pass over a data set, as one of several processes sees it.
+
+    samples: all of the data set's, for every process.
+    sizes: the sides, in pixels, of which one is drawn for each batch.
+    batch_size: the images of a batch, of this process alone.
+    seed, number: of the run, and of the epoch in it, from 0.
+    augmentation: None leaves photos and masks as they are.
+    rank, world: which process this is, from 0, and of how many.
+    """
 
     samples: Sequence[Sample]
-    augmentation: Optional[Augmentation]
-    seed: int
-    number: int
+    sizes: Sequence[int]
+    batch_size: int
+    seed: int = 0
+    number: int = 0
+    augmentation: Optional[Augmentation] = RELEASE
+    rank: int = 0
+    world: int = 1
 
 
-def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
-    """Batches, or steps, of an epoch of `samples`, with `batch_size` for each of `world` processes.
-
-    The last batch may be smaller. Where it would leave a process without any sample, its samples
-    go to the batch before it. Raises InputError where there are fewer samples than processes.
-    """
-    if samples < world:
-        raise InputError(f"{samples} samples are too few for {world} processes")
-    whole, rest = divmod(samples, batch_size * world)
-    return whole + (rest >= world or not whole)
-
-
-def batch_size_in_pixels(sizes: Sequence[int], seed: int, epoch: int, batch: int) -> int:
-    """The side length, one of `sizes`, to which a batch is resized; the same on all processes."""
-    return int(np.random.default_rng([SIZE, seed, epoch, batch]).choice(sizes))
-
-
-def epoch_indices(
-    samples: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
-) -> List[np.ndarray]:
-    """The samples of each batch of process `rank`, as indices: a shuffle, split, not repeated."""
-    order = np.random.default_rng([ORDER, seed, epoch]).permutation(samples)
-    count = count_batches(samples, batch_size, world)
-    cuts = batch_size * world * np.arange(1, count)
-    return [whole[rank::world] for whole in np.split(order, cuts)]
-
-
-def batches(
-    samples: Sequence[Sample],
-    batch_size: int,
-    sizes: Sequence[int],
-    seed: int,
-    epoch: int,
-    start_batch: int = 0,
-    workers: int = 0,
-    rank: int = 0,
-    world: int = 1,
-    augmentation: Optional[Augmentation] = RELEASE,
-) -> Iterator[Batch]:
-    """The batches of an epoch from `start_batch` on, as process `rank` of `world` sees them.
+def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
+    """Load the batches of an epoch, from number `start` on.
 
     Yields images, float32 [N, 3, S, S], RGB and normalised, and masks, float32 [N, 1, S, S] in
-    [0, 1], or None where the samples have no masks; S is one of `sizes`, drawn for each batch.
-    `workers` threads load ahead, up to one batch more than there are threads; 0 loads when asked.
-    Threads are enough, because decoding and resizing run outside of Python's lock, and unlike
-    processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be
-    read.
+    [0, 1], or None if the samples have no masks; S is one of the epoch's sizes. `workers` threads
+    load ahead, up to one batch more than there are threads; 0 loads when asked. Threads are enough,
+    because decoding and resizing run outside of Python's lock, and unlike processes they survive
+    Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be read.
     """
-    this_epoch = Epoch(samples, augmentation, seed, epoch)
     plan = [
-        (indices, batch_size_in_pixels(sizes, seed, epoch, batch))
-        for batch, indices in enumerate(
-            epoch_indices(len(samples), batch_size, seed, epoch, rank, world)
-        )
-    ][start_batch:]
+        (epoch, indices, batch_side(epoch, batch))
+        for batch, indices in enumerate(epoch_indices(epoch))
+    ][start:]
     if not workers:
-        for indices, size in plan:
-            yield load_batch(this_epoch, indices, size)
+        yield from itertools.starmap(load_batch, plan)
         return
     pool = ThreadPoolExecutor(workers)
-    todo, ahead = iter(plan), collections.deque()
+    todo = iter(plan)
+    ahead: Deque[Future[Batch]] = deque()
     try:
         while True:
-            for indices, size in itertools.islice(todo, workers + 1 - len(ahead)):
-                ahead.append(pool.submit(load_batch, this_epoch, indices, size))
+            for work in itertools.islice(todo, workers + 1 - len(ahead)):
+                ahead.append(pool.submit(load_batch, *work))
             if not ahead:
                 return
             yield ahead.popleft().result()
@@ -105,28 +75,60 @@ def batches(
         pool.shutdown()
 
 
-def load_batch(epoch: Epoch, indices: Sequence[int], size: int) -> Batch:
-    """Read, augment, resize to `size` x `size` and normalise samples; returns as `batches`."""
-    images = np.empty((len(indices), 3, size, size), "float32")
-    masks = np.empty((len(indices), 1, size, size), "float32")
-    labelled = epoch.samples[0].mask is not None
+def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
+    """Count the batches, or steps, of an epoch of `samples`, with `batch_size` for each of `world`
+    processes.
+
+    The last batch may be smaller. If it would leave a process without any sample, its samples go
+    to the batch before it. Raises InputError if there are fewer samples than processes.
+    """
+    if samples < world:
+        raise InputError(f"{samples} samples are too few for {world} processes")
+    whole, rest = divmod(samples, batch_size * world)
+    return whole if whole and rest < world else whole + 1
+
+
+def batch_side(epoch: Epoch, batch: int) -> int:
+    """Draw the side, in pixels, to which a batch is resized; the same one on all processes."""
+    rng = np.random.default_rng([SIZE, epoch.seed, epoch.number, batch])
+    return int(rng.choice(epoch.sizes))
+
+
+def epoch_indices(epoch: Epoch) -> List[np.ndarray]:
+    """Shuffle the samples and split them into the batches of this process: indices, each once."""
+    total = len(epoch.samples)
+    order = np.random.default_rng([ORDER, epoch.seed, epoch.number]).permutation(total)
+    count = count_batches(total, epoch.batch_size, epoch.world)
+    cuts = epoch.batch_size * epoch.world * np.arange(1, count)
+    return [whole[epoch.rank :: epoch.world] for whole in np.split(order, cuts)]
+
+
+def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
+    """Read, augment, resize to `side` x `side` and normalise samples; returns as `batches`."""
+    indices = list(indices)
+    images = np.empty((len(indices), 3, side, side), "float32")
+    masks = np.empty((len(indices), 1, side, side), "float32")
+    labelled = False
     for i, index in enumerate(indices):
         image, mask = _augmented(epoch, int(index))
         resize_normalised(image, out=images[i])
-        if labelled:
-            np.divide(cv2.resize(mask, (size, size)), np.float32(255), out=masks[i, 0])
+        if mask is not None:
+            labelled = True
+            np.divide(cv2.resize(mask, (side, side)), np.float32(255), out=masks[i, 0])
     return images, masks if labelled else None
 
 
 def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """A sample after its augmentation, whose random numbers are its own in each epoch."""
     sample = epoch.samples[index]
     if epoch.augmentation is None:
         return read_pair_uint8(sample)
     rng = np.random.default_rng([SAMPLE, epoch.seed, epoch.number, index])
     image, mask = _aligned(sample)
     if rng.random() < epoch.augmentation.paste and mask is not None:
-        donor = epoch.samples[rng.integers(len(epoch.samples))]
-        image, mask = paste_object(image, mask, *_aligned(donor), rng)
+        donor, its_mask = _aligned(epoch.samples[int(rng.integers(len(epoch.samples)))])
+        if its_mask is not None:
+            image, mask = paste_object(image, mask, donor, its_mask, rng)
     return augment(image, mask, rng, epoch.augmentation)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 
@@ -156,3 +157,29 @@ def teacher_file(tmp_path_factory):
         net(paddle.to_tensor(rng.standard_normal((2, 3, 64, 64), "float32")))
     save_weights(net, path)
     return path
+
+
+HEIGHT, WIDTH = 24, 32
+
+
+def photo(seed=0, height=HEIGHT, width=WIDTH):
+    """A smooth random photo, which JPEG keeps nearly as it is."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype="uint8")
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def disc(height=HEIGHT, width=WIDTH, radius=7):
+    y, x = np.mgrid[:height, :width]
+    return ((y - height / 2) ** 2 + (x - width / 2) ** 2 < radius**2).astype("uint8") * 255
+
+
+def make_set(root, stems, folders=("image", "mask"), suffix=".jpg", listed=None, newline="\n"):
+    """Write a data set of one pair per stem; `listed` is the text of its train.txt."""
+    for i, stem in enumerate(stems):
+        for folder, end, pixels in zip(folders, (suffix, ".png"), (photo(i), disc())):
+            path = root / folder / (stem + end)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    if listed is not None:
+        (root / "train.txt").write_text(listed, "utf-8", newline=newline)
+    return root

@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from datasets.files import InputError
-from datasets.loader import batches
+from datasets.loader import Epoch, batches
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
@@ -49,7 +49,7 @@ def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
     distributed.start_devices("cpu")
     run = state.new_run(knobs)
     halves = [
-        list(batches(list_pairs(pairs), 2, knobs.sizes, 0, 0, rank=rank, world=2))
+        list(batches(Epoch(list_pairs(pairs), knobs.sizes, 2, rank=rank, world=2)))
         for rank in (0, 1)
     ]
     for step in (0, 1, 2):

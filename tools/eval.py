@@ -4,9 +4,11 @@
     python tools/eval.py --masks data/ECSSD/mask --maps U2Net=maps/a CPD=maps/b --plot output/plots
     python tools/eval.py --data data/ECSSD data/DUTS-TE --maps U2Net=maps/U2Net CPD=maps/CPD
     python tools/eval.py --data data/SOD --weights output/FS/best.pdparams --save-maps output/maps
+    python tools/eval.py --masks data/SOD/mask --maps output --json scores.json --latex table1.tex
 
 With --data the maps of NAME=ROOT are ROOT/SET/*.png, and --weights predicts them itself: both may
-be given. Prints the paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's
+be given. Prints the paper's Table 1 in Markdown. Cut-outs and overlays that tools/predict.py wrote
+beside its masks are no maps. --protocol paper is the toolbox behind the paper's
 tables, pysod the PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
 
 The ablation of the paper's Table 3, a command for each row, and one for the table:
@@ -26,20 +28,19 @@ The ablation of the paper's Table 3, a command for each row, and one for the tab
 
 import argparse
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.files import write_atomically
 from SCFNet.cli import run
 from SCFNet.metrics import PROTOCOLS
-from SCFNet.scoring.evaluation import evaluate
-from SCFNet.scoring.plots import plot_f_thresholds, plot_precision_recall
-from SCFNet.scoring.report import paper_table, per_image_csv, read_costs, to_csv, to_json
+from SCFNet.prediction.parallel import cores
+from SCFNet.scoring import plots, report
+from SCFNet.scoring.evaluation import Sources, evaluate
 
 
-def main() -> int:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,26 +48,37 @@ def main() -> int:
     masks = what.add_mutually_exclusive_group(required=True)
     masks.add_argument("--masks", type=Path, metavar="DIR", help="the masks of one set")
     masks.add_argument(
-        "--data", nargs="+", type=Path, default=(), metavar="SET", help="folders with mask/"
+        "--data", nargs="+", type=Path, default=(), metavar="SET", help="data sets, with mask/"
     )
-    what.add_argument("--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="maps by method")
     what.add_argument(
-        "--weights", nargs="+", default=[], metavar="[NAME=]FILE", help="predict with these"
+        "--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="a folder of maps per method"
+    )
+    what.add_argument(
+        "--weights", nargs="+", default=[], metavar="[NAME=]FILE", help="checkpoints that predict"
     )
     what.add_argument("--device", default="auto", help="for --weights: auto, cpu, gpu or gpu:N")
     what.add_argument(
         "--save-maps", type=Path, metavar="DIR", help="keep predictions as DIR/NAME/SET/STEM.png"
     )
-    how = parser.add_argument_group("how")
-    how.add_argument("--protocol", choices=list(PROTOCOLS), default="paper")
-    how.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
-    how.add_argument("--allow-missing", action="store_true", help="average over what is there")
-    out = parser.add_argument_group("what to write")
+    how = parser.add_argument_group("how to score")
+    how.add_argument(
+        "--protocol", choices=list(PROTOCOLS), default="paper", help="default: paper, see above"
+    )
+    how.add_argument(
+        "--workers", type=int, default=cores(), metavar="N", help="processes; default: one a core"
+    )
+    how.add_argument(
+        "--allow-missing", action="store_true", help="average over the maps that can be read"
+    )
+    out = parser.add_argument_group("what to write, beside the table that is printed")
     out.add_argument("--json", type=Path, metavar="FILE", help="all values and curves")
-    out.add_argument("--csv", type=Path, metavar="FILE", help="all values, a line per method, set")
-    out.add_argument("--per-image", type=Path, metavar="FILE", help="CSV: a line per image")
-    out.add_argument("--plot", type=Path, metavar="DIR", help="PR and F-threshold curves")
-    out.add_argument("--costs", type=Path, metavar="FILE", help="JSON with methods' Params, FLOPs")
+    out.add_argument("--csv", type=Path, metavar="FILE", help="a line for each method and set")
+    out.add_argument("--per-image", type=Path, metavar="FILE", help="a CSV line for each image")
+    out.add_argument("--latex", type=Path, metavar="FILE", help="the table, to \\input")
+    out.add_argument("--plot", type=Path, metavar="DIR", help="curves of precision, recall and F")
+    out.add_argument(
+        "--costs", type=Path, metavar="FILE", help="JSON with Params and FLOPs of methods to print"
+    )
     args = parser.parse_args()
     if not args.maps and not args.weights:
         parser.error("give --maps or --weights")
@@ -76,30 +88,34 @@ def main() -> int:
         parser.error("--save-maps needs --weights")
     if args.workers < 1:
         parser.error("--workers must be at least 1")
+    return args
 
-    costs = read_costs(args.costs) if args.costs else {}
-    with per_image_csv(args.per_image) if args.per_image else nullcontext() as per_image:
+
+def main() -> int:
+    args = parse_arguments()
+    costs = report.read_costs(args.costs) if args.costs else {}
+    if args.plot:
+        plots.check_matplotlib()
+    sources = Sources(args.masks, args.data, args.maps, args.weights, args.device, args.save_maps)
+    with ExitStack() as stack:
+        per_image = args.per_image and stack.enter_context(report.per_image_csv(args.per_image))
         results, found = evaluate(
-            args.masks,
-            args.data,
-            args.maps,
-            args.weights,
-            args.device,
-            args.save_maps,
-            args.protocol,
-            args.workers,
-            args.allow_missing,
-            per_image,
+            sources, args.protocol, args.workers, args.allow_missing, per_image
         )
     costs.update(found)
-    print(paper_table(results, args.protocol, costs))
-    if args.json:
-        write_atomically(args.json, to_json(results, args.protocol, costs).encode())
-    if args.csv:
-        write_atomically(args.csv, to_csv(results, args.protocol).encode())
-    if args.plot:
-        plot_precision_recall(results, args.plot / "precision_recall.png")
-        plot_f_thresholds(results, args.plot / "f_threshold.png")
+    table = report.paper_table(results, args.protocol, costs)
+    texts = [
+        (args.json, report.to_json(results, args.protocol, costs)),
+        (args.csv, report.to_csv(results, args.protocol)),
+        (args.latex, report.latex_table(results, args.protocol, costs)),
+    ]
+    try:
+        report.save_texts([(path, text) for path, text in texts if path])
+        if args.plot:
+            plots.plot_precision_recall(results, args.plot / "precision_recall.png")
+            plots.plot_f_thresholds(results, args.plot / "f_threshold.png")
+    finally:
+        print(table)
     return 0
 
 

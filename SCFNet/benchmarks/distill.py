@@ -8,7 +8,6 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
 from SCFNet.benchmarks.loading import BATCH, alternate, write_photos
@@ -78,7 +77,7 @@ def steps(
 ) -> Callable[[], object]:
     """A step of a new student on a batch that is loaded and augmented for it."""
     run = new_run(recipe)
-    loading = Epoch(samples, RELEASE, seed=0, number=0)
+    loading = Epoch(samples, [SIDE], BATCH)
 
     def step() -> np.ndarray:
         images, masks = load_batch(loading, range(BATCH), SIDE)

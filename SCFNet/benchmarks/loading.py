@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample, list_pairs
 from datasets.transform import MEAN, STD
@@ -45,7 +44,9 @@ def loaders(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Callable[[
     calls = itertools.count(), itertools.count()
     return (
         lambda: obvious_batch(samples, np.random.default_rng(next(calls[0]))),
-        lambda: load_batch(Epoch(samples, RELEASE, 0, number=next(calls[1])), range(BATCH), SIDE),
+        lambda: load_batch(
+            Epoch(samples, [SIDE], BATCH, number=next(calls[1])), range(BATCH), SIDE
+        ),
     )
 
 

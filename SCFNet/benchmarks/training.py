@@ -12,7 +12,6 @@ import paddle
 from paddle import Tensor
 from tqdm import tqdm
 
-from datasets.augment import RELEASE
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
 from SCFNet.benchmarks.loading import BATCH, alternate, ellipses, write_photos
@@ -105,7 +104,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Cal
     all that the training loop does in a step."""
     recipe = Recipe(pretrained="none", batch_size=BATCH)
     run = new_run(recipe)
-    epoch = Epoch(samples, RELEASE, seed=0, number=0)
+    epoch = Epoch(samples, [STEP_SIDE], BATCH)
     fixed = paddle.to_tensor(load_batch(epoch, range(BATCH), STEP_SIDE)[0])
 
     def network_alone() -> None:

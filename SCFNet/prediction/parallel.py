@@ -6,12 +6,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Deque, Iterable, Iterator
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def workers() -> int:
     """Threads to share the work: one more than there are cores, as one of them waits for files;
     not above nine, as each holds a photo.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, cores or 1) + 1
+    return min(8, cores()) + 1
 
 
 def in_parallel(function: Callable, items: Iterable) -> Iterator:

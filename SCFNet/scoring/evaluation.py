@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple, TypeVar
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from datasets.files import InputError
 from datasets.layout import MASKS
@@ -13,17 +13,68 @@ from SCFNet.scoring.tasks import PerImage, Result, pair_maps, score_tasks
 T = TypeVar("T")
 
 
+class Sources(NamedTuple):
+    """What to score: every method on every set.
+
+    The sets are one folder `masks`, or the data sets' folders `data`. The methods are `maps` and
+    `weights`, 'NAME=PATH' each: folders of maps, with a folder for each set if there are `data`;
+    and checkpoints, which predict on `device`, and whose maps are kept in `save_maps` if given.
+    """
+
+    masks: Optional[Path] = None
+    data: Sequence[Path] = ()
+    maps: Sequence[str] = ()
+    weights: Sequence[str] = ()
+    device: str = "auto"
+    save_maps: Optional[Path] = None
+
+
+def evaluate(
+    sources: Sources,
+    protocol: str = "paper",
+    workers: int = 1,
+    allow_missing: bool = False,
+    per_image: Optional[PerImage] = None,
+) -> Tuple[List[Result], Dict[str, Cost]]:
+    """Score every method on every set; also the costs of the checkpoints, by method.
+
+    Args:
+        sources: the sets and the methods.
+        protocol, workers, allow_missing, per_image: as of `score_tasks`.
+
+    Raises InputError for whatever does not fit.
+    """
+    sets = find_sets(sources.masks, sources.data)
+    methods = by_name(map(named_path, sources.maps))
+    checkpoints = by_name(map(named_path, sources.weights))
+    costs = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, file in checkpoints.items():
+            folder = (sources.save_maps or Path(temporary)) / name
+            methods = by_name([*methods.items(), (name, folder)])
+            costs[name] = cost_of(file)
+            predict_sets(file, sources.device, sources.data, folder, allow_missing)
+        tasks = [
+            pair_maps(method, data, folder / data if sources.data else folder, stems, allow_missing)
+            for data, stems in sets.items()
+            for method, folder in methods.items()
+        ]
+        return score_tasks(tasks, protocol, workers, allow_missing, per_image), costs
+
+
 def named_path(text: str) -> Tuple[str, Path]:
     """Name and path of 'NAME=PATH', or of a folder or file, which is named after itself."""
     name, equals, path = text.partition("=")
     whole = Path(text)
     if not equals or whole.exists():
-        return whole.stem if whole.is_file() else whole.name, whole
+        return whole.stem if whole.is_file() else whole.name or whole.resolve().name, whole
+    if not name or not path:
+        raise InputError(f"{text}: has no name or no path; write NAME=PATH")
     return name, Path(path)
 
 
 def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
-    """The named items as a dict. Raises InputError where two have the same name."""
+    """The named items as a dict. Raises InputError if two have the same name."""
     named: Dict[str, T] = {}
     for name, item in items:
         if name in named:
@@ -32,57 +83,27 @@ def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
     return named
 
 
-def find_sets(masks: Optional[Path], roots: Sequence[Path]) -> Dict[str, Dict[str, Path]]:
+def find_sets(masks: Optional[Path], data: Sequence[Path]) -> Dict[str, Dict[str, Path]]:
     """The masks by stem of each set, by name: of one folder `masks`, or of data sets' folders."""
     if not masks:
-        return by_name((root.resolve().name, list_masks(root)) for root in roots)
+        return by_name((root.resolve().name, list_masks(root)) for root in data)
     place = masks.resolve()
     return {place.parent.name if place.name.lower() in MASKS else place.name: list_folder(masks)}
 
 
-def evaluate(
-    masks: Optional[Path],
-    roots: Sequence[Path],
-    maps: Sequence[str],
-    weights: Sequence[str],
-    device: str,
-    save_maps: Optional[Path],
-    protocol: str,
-    workers: int,
-    allow_missing: bool,
-    per_image: Optional[PerImage],
-) -> Tuple[List[Result], Dict[str, Cost]]:
-    """The scores of every method on every set, and the costs of the checkpoints by name.
-
-    The sets are one folder `masks`, or data sets `roots`. The methods are `maps` and `weights`,
-    'NAME=PATH' each: folders of maps, with a folder for each set if there are `roots`; and
-    checkpoints, whose maps are predicted and, with `save_maps`, kept there. The rest is that of
-    `score_tasks`. Raises InputError for whatever does not fit.
-    """
-    sets = find_sets(masks, roots)
-    methods = by_name(map(named_path, maps))
-    costs = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, file in by_name(map(named_path, weights)).items():
-            folder = (save_maps or Path(temporary)) / name
-            methods = by_name([*methods.items(), (name, folder)])
-            costs[name] = cost_of(file)
-            predict_sets(file, device, roots, folder, allow_missing)
-        tasks = [
-            pair_maps(method, data, folder / data if roots else folder, stems, allow_missing)
-            for data, stems in sets.items()
-            for method, folder in methods.items()
-        ]
-        return score_tasks(tasks, protocol, workers, allow_missing, per_image), costs
-
-
 def predict_sets(
-    weights: Path, device: str, roots: Sequence[Path], folder: Path, allow_missing: bool
+    weights: Path, device: str, data: Sequence[Path], folder: Path, allow_missing: bool
 ) -> None:
-    """Write the map of every photo of the data sets `roots` to `folder`/SET/STEM.png.
+    """Write the map of every photo of the data sets to `folder`/SET/STEM.png.
 
-    Raises InputError for a checkpoint that does not fit, and for photos that cannot be read: with
-    `allow_missing` they have no map.
+    Args:
+        weights: the checkpoint, or exported file.
+        device: where to predict: 'auto', 'cpu', 'gpu' or 'gpu:N'.
+        data: the data sets' folders.
+        folder: where the maps go.
+        allow_missing: leave out photos that cannot be read.
+
+    Raises InputError for a checkpoint that does not fit, and for photos that cannot be read.
     """
     from SCFNet.prediction.jobs import Job
     from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
@@ -90,7 +111,7 @@ def predict_sets(
 
     jobs = [
         Job(sample.image, (folder / root.resolve().name / f"{sample.stem}.png",))
-        for root in roots
+        for root in data
         for sample in list_pairs(root, "test")
     ]
     errors = predict_jobs(Predictor(weights, device=device), jobs, RenderOptions())

@@ -1,7 +1,7 @@
-"""Figures: curves of methods, and the paper's figure 3. Needs matplotlib, which visualdl brings."""
+"""Figures: curves of methods, and the paper's figure 3. They need matplotlib."""
 
 import io
-from typing import TYPE_CHECKING, Callable, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -26,8 +26,16 @@ FIGURE3 = (
 )
 
 
+def check_matplotlib() -> None:
+    """Raise InputError if matplotlib is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise InputError("plots need matplotlib: pip install matplotlib") from error
+
+
 def plot_precision_recall(results: List[Result], path: PathLike) -> None:
-    """Write the sets' precision-recall curves: a panel per set, a line per method. PNG."""
+    """Write the sets' precision-recall curves as PNG: a panel per set, a line per method."""
 
     def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
         curves = result.score.curves()
@@ -37,7 +45,7 @@ def plot_precision_recall(results: List[Result], path: PathLike) -> None:
 
 
 def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
-    """Write the sets' F at every threshold: a panel per set, a line per method. PNG."""
+    """Write the sets' F at every threshold as PNG: a panel per set, a line per method."""
 
     def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
         return THRESHOLDS, result.score.curves()["f"]
@@ -45,25 +53,29 @@ def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
     _plot_methods(results, curve, "threshold", "F (β² = 0.3)", path)
 
 
-def plot_figure3(rows: List[Dict[str, object]], path: PathLike) -> None:
-    """Write the paper's figure 3: F against Params, FLOPs, FPS and MACCs, a point per model.
+def plot_figure3(rows: List[Dict[str, Any]], path: PathLike) -> None:
+    """Write the paper's figure 3 as PNG: F against Params, FLOPs, FPS and MACCs, a point per model.
 
     A row has `model` and `F`, and `params`, `flops`, `fps`, `maccs` as far as they are known.
     Raises InputError if no row has an F.
     """
-    rows = [row for row in rows if row.get("F") is not None]
+    rows = [row for row in rows if _is_positive(row.get("F"))]
     if not rows:
         raise InputError("no row of the results has an F: measure with --scores")
     figure, axes = _new_figure(len(FIGURE3), width=3.3, height=3.4)
     from matplotlib import ticker
 
     for ax, (key, unit, label) in zip(axes, FIGURE3):
-        known = [(i, row) for i, row in enumerate(rows) if row.get(key)]
+        known = [(i, row) for i, row in enumerate(rows) if _is_positive(row.get(key))]
         for i, row in known:
             x, y = row[key] / unit, row["F"]
             ax.scatter(x, y, s=50, color=COLOURS[i % len(COLOURS)], zorder=3)
             ax.annotate(
-                row["model"], (x, y), xytext=(0, 8), textcoords="offset points", ha="center"
+                str(row.get("model")),
+                (x, y),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
             )
         if known:
             ax.set_xscale("log")
@@ -77,6 +89,11 @@ def plot_figure3(rows: List[Dict[str, object]], path: PathLike) -> None:
         ax.set_xlabel(label)
     axes[0].set_ylabel("F")
     _save(figure, path)
+
+
+def _is_positive(value: object) -> bool:
+    """Whether a value of a row, which a person may have written, can be drawn."""
+    return isinstance(value, (int, float)) and 0 < value < np.inf
 
 
 def _plot_methods(
@@ -108,10 +125,9 @@ def _plot_methods(
 
 def _new_figure(panels: int, width: float, height: float) -> "Tuple[Figure, List[Axes]]":
     """A figure with panels side by side, `width` x `height` inches each, apart from pyplot."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("plots need matplotlib: pip install matplotlib") from error
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width * panels, height), layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False, sharey=True)[0])
     for ax in axes:

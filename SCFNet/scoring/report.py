@@ -1,71 +1,104 @@
-"""What scores look like on paper: the Markdown table of the paper's Table 1, JSON and CSV."""
+"""Scores on paper and in files: the paper's Table 1 in Markdown and LaTeX, JSON and CSV."""
 
 import csv
 import io
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from datasets.files import InputError, PathLike, first_few
+from datasets.files import InputError, PathLike, first_few, replacing, write_atomically
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
-from SCFNet.scoring.tables import markdown
+from SCFNet.scoring.tables import escape_latex, latex, markdown
 from SCFNet.scoring.tasks import PerImage, Result
 
+# How the best and the second best value of a column are printed.
+Marks = Tuple[str, str]
+MARKDOWN_MARKS = ("**{}**", "_{}_")
+LATEX_MARKS = (r"\textbf{{{}}}", r"\textit{{{}}}")
 
-def read_costs(path: PathLike) -> Dict[str, Cost]:
-    """Costs from a JSON file {"U2Net": {"params": 44.0e6, "flops": 47.7e9}, ...}.
 
-    Raises InputError where it is not such a file.
+class PaperTable(NamedTuple):
+    """The cells of the paper's Table 1, and what the numbers leave out.
+
+    `rows` are a method's name, Params, FLOPs, and M, F and E of each set of `sets`. Notes that
+    begin with `STAR` belong to the methods whose names end in it.
     """
-    entries = _read_json(path)
-    try:
-        return {
-            name: Cost(float(entry["params"]), float(entry["flops"]))
-            for name, entry in entries.items()
-        }
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(
-            f'{path}: is not JSON of {{"NAME": {{"params": 1e6, "flops": 1e9}}}}: {error!r}'
-        ) from error
+
+    sets: List[str]
+    rows: List[List[str]]
+    notes: List[str]
 
 
-def paper_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
-    """The scores as the paper's Table 1: a row per method with Params, FLOPs, and M, F, E per set.
+STAR = "*"
 
-    Of two methods or more the best value of a column is **bold** and the second _italic_, as
-    printed: equal ones alike. What the numbers leave out is said below the table.
+
+def paper_cells(
+    results: List[Result], protocol: str, costs: Dict[str, Cost], marks: Marks
+) -> PaperTable:
+    """Lay out the scores as the paper's Table 1: a row per method.
+
+    Args:
+        results: the scores of each method on each set.
+        protocol: the name in PROTOCOLS of the protocol that gave them.
+        costs: Params and FLOPs by method, as far as they are known.
+        marks: how to print the best and the second best value of a column; of values that are
+            printed alike all are marked, and of one method none is.
     """
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
     cells = {(result.method, result.data): result for result in results}
-    names = PROTOCOLS[protocol].table
-    header = ["Method", "Params (M)", "FLOPs (G)"]
     columns = [
         [_in_units(costs.get(method, NO_COST).params, 1e6) for method in methods],
         [_in_units(costs.get(method, NO_COST).flops, 1e9) for method in methods],
     ]
     for data in sets:
-        for letter, name in zip(("M ↓", "F ↑", "E ↑"), names):
-            header.append(f"{data} {letter}")
-            found = [cells.get((method, data)) for method in methods]
-            values = [result and result.score.result()[name] for result in found]
-            columns.append(_mark_best(values, lower_is_better=name == "MAE"))
-    notes = [f"M, F, E: {', '.join(names)}; protocol `{protocol}`."]
-    if len(methods) > 1:
-        notes[0] += " **Best**, _second best_."
-    rows = []
-    for method, row in zip(methods, zip(*columns)):
-        incomplete = [_incomplete(r) for r in results if r.method == method]
-        incomplete = [note for note in incomplete if note]
-        rows.append([method + " \\*" * bool(incomplete), *row])
-        notes += [f"\\* {method} on {note}" for note in incomplete]
+        found = [cells.get((method, data)) for method in methods]
+        for name in PROTOCOLS[protocol].table:
+            values = [result.score.result()[name] if result else None for result in found]
+            columns.append(_mark_best(values, name == "MAE", marks))
+    notes = [f"M, F, E: {', '.join(PROTOCOLS[protocol].table)}; protocol {protocol}."]
+    names = []
+    for method in methods:
+        left_out = [_left_out(result) for result in results if result.method == method]
+        faults = [f"{STAR} {method} on {text}" for text in left_out if text]
+        names.append(f"{method} {STAR}" if faults else method)
+        notes += faults
     for data in sets:
         empty = max(result.score.empty for result in results if result.data == data)
         if empty:
             notes.append(f"{empty} masks of {data} are all black: F is 0 there.")
+    return PaperTable(sets, [list(row) for row in zip(names, *columns)], notes)
+
+
+def paper_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
+    """The scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
+
+    The best value of a column is **bold** and the second _italic_. What the numbers leave out is
+    said below the table.
+    """
+    table = paper_cells(results, protocol, costs, MARKDOWN_MARKS)
+    header = ["Method", "Params (M)", "FLOPs (G)"]
+    header += [f"{data} {letter}" for data in table.sets for letter in ("M ↓", "F ↑", "E ↑")]
+    notes = [note.replace(STAR, "\\*") for note in table.notes]
+    if len(table.rows) > 1:
+        notes[0] += " **Best**, _second best_."
+    rows = [[name.replace(STAR, "\\*"), *cells] for name, *cells in table.rows]
     return "\n\n".join([markdown(header, rows), *notes])
+
+
+def latex_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
+    r"""The same table as \input for LaTeX, with rules of the package booktabs."""
+    table = paper_cells(results, protocol, costs, LATEX_MARKS)
+    groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, 3) for name in table.sets)]
+    measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
+    header = ["Method", "(M)", "(G)", *measures * len(table.sets)]
+    rows = [[escape_latex(name), *cells] for name, *cells in table.rows]
+    notes = [escape_latex(note) for note in table.notes]
+    if len(table.rows) > 1:
+        notes[0] += r" \textbf{Best}, \textit{second best}."
+    return latex(groups, header, rows, notes)
 
 
 def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
@@ -89,10 +122,27 @@ def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str
     return f'{{"protocol": "{protocol}", "results": [\n{lines}\n]}}\n'
 
 
+def read_costs(path: PathLike) -> Dict[str, Cost]:
+    """Costs from a JSON file {"U2Net": {"params": 44.0e6, "flops": 47.7e9}, ...}.
+
+    Raises InputError if it is no such file.
+    """
+    entries = _read_json(path)
+    try:
+        return {
+            name: Cost(float(entry["params"]), float(entry["flops"]))
+            for name, entry in entries.items()
+        }
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(
+            f'{path}: is not JSON of {{"NAME": {{"params": 1e6, "flops": 1e9}}}}: {error!r}'
+        ) from error
+
+
 def read_f(path: PathLike) -> Dict[str, float]:
     """The F of each network of this repository in a file of `to_json`, by its backbone's name.
 
-    It is the mean over the file's sets. Raises InputError where it is not such a file.
+    It is the mean over the file's sets. Raises InputError if it is no such file.
     """
     found: Dict[str, List[float]] = {}
     scores = _read_json(path)
@@ -100,14 +150,14 @@ def read_f(path: PathLike) -> Dict[str, float]:
         name = PROTOCOLS[scores["protocol"]].table[1]
         for row in scores["results"]:
             if row["model"]:
-                found.setdefault(row["model"], []).append(row["values"][name])
-    except (TypeError, KeyError) as error:
+                found.setdefault(row["model"], []).append(float(row["values"][name]))
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: is not what tools/eval.py --json writes: {error!r}") from error
     return {model: sum(values) / len(values) for model, values in found.items()}
 
 
-def read_rows(path: PathLike) -> List[Dict[str, object]]:
-    """The rows that tools/benchmark.py --json wrote. Raises InputError where they are not."""
+def read_rows(path: PathLike) -> List[Dict[str, Any]]:
+    """The rows that tools/benchmark.py --json wrote. Raises InputError if it is no such file."""
     rows = _read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: is not what tools/benchmark.py --json writes: a list of rows")
@@ -119,31 +169,8 @@ def _read_json(path: PathLike) -> Any:
         return json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON: {error}") from error
-
-
-@contextmanager
-def per_image_csv(path: PathLike) -> Iterator[PerImage]:
-    """A writer of a line for each image that is scored, with all its values, to a CSV file.
-
-    Raises InputError where it cannot be written. Lines are written as they come.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    with stream:
-        writer = csv.writer(stream, lineterminator="\n")
-
-        def write(method: str, data: str, stem: str, values: Dict[str, float]) -> None:
-            if not stream.tell():
-                writer.writerow(["method", "set", "image", *values])
-            writer.writerow([method, data, stem, *values.values()])
-
-        yield write
 
 
 def to_csv(results: List[Result], protocol: str) -> str:
@@ -161,32 +188,66 @@ def to_csv(results: List[Result], protocol: str) -> str:
     return text.getvalue()
 
 
+def save_texts(texts: Sequence[Tuple[Path, str]]) -> None:
+    """Write each text to its file. Raises InputError that names those that cannot be written."""
+    faults = []
+    for path, text in texts:
+        try:
+            write_atomically(path, text.encode("utf-8", "backslashreplace"))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("; ".join(faults))
+
+
+@contextmanager
+def per_image_csv(path: PathLike) -> Iterator[PerImage]:
+    """Open a CSV file for a line with all its values for each image that is scored.
+
+    The file appears when the block ends. A name that is no text is escaped. Raises InputError if
+    the file cannot be written.
+    """
+    with replacing(path) as stream:
+        text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        header: List[str] = []
+
+        def write(method: str, data: str, stem: str, values: Dict[str, float]) -> None:
+            if not header:
+                header.extend(["method", "set", "image", *values])
+                writer.writerow(header)
+            writer.writerow([method, data, stem, *values.values()])
+
+        yield write
+        text.flush()
+        text.detach()
+
+
 def _in_units(number: Optional[float], unit: float) -> str:
     return "-" if number is None else f"{number / unit:.2f}"
 
 
-def _mark_best(values: List[Optional[float]], lower_is_better: bool) -> List[str]:
+def _mark_best(values: List[Optional[float]], lower_is_better: bool, marks: Marks) -> List[str]:
     """The values with three decimals, the best two marked; '-' for None."""
     texts = ["-" if value is None else f"{value:.3f}" for value in values]
-    ranking = sorted({text for text in texts if text != "-"}, reverse=not lower_is_better)
     if len(values) == 1:
         return texts
-    marks = dict(zip(ranking, ("**{}**", "_{}_")))
-    return [marks.get(text, "{}").format(text) for text in texts]
+    ranking = sorted({text for text in texts if text != "-"}, reverse=not lower_is_better)
+    mark_of = dict(zip(ranking, marks))
+    return [mark_of.get(text, "{}").format(text) for text in texts]
 
 
-def _incomplete(result: Result) -> str:
+def _left_out(result: Result) -> str:
     """What an average leaves out, or nothing."""
-    left_out = ", ".join(
-        f"{len(stems)} {what} ({first_few(stems)})"
-        for stems, what in (
-            (result.missing, "missing"),
-            (result.unreadable, "unreadable"),
-            (result.extra, "without mask"),
-        )
-        if stems
-    )
-    if not left_out:
+    lists = {
+        "missing": result.missing,
+        "unreadable": result.unreadable,
+        "without mask": result.extra,
+    }
+    parts = [f"{len(stems)} {what} ({first_few(stems)})" for what, stems in lists.items() if stems]
+    if not parts:
         return ""
     total = result.score.count + len(result.missing) + len(result.unreadable)
-    return f"{result.data}: averaged over {result.score.count} of {total} images; {left_out}."
+    return (
+        f"{result.data}: averaged over {result.score.count} of {total} images; {', '.join(parts)}."
+    )

@@ -1,11 +1,18 @@
-"""Markdown tables."""
+"""Tables as text: Markdown, and LaTeX with the rules of its package booktabs."""
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
+
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table whose columns are aligned also as plain text; the first column is left."""
-    lines = [[str(cell) for cell in row] for row in (header, *rows)]
+    lines = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
 
     def row(cells: List[str]) -> str:
@@ -26,3 +33,51 @@ def measurements(rows: List[Dict[str, object]]) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value)
 
     return markdown(list(rows[0]), [[cell(value) for value in row.values()] for row in rows])
+
+
+def latex(
+    groups: Sequence[Tuple[str, int]],
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str],
+) -> str:
+    """A LaTeX tabular with notes below it, to \\input; the first column is left, the rest centred.
+
+    Args:
+        groups: text and number of columns of each cell above the header, rules under wide ones.
+        header: the columns' names, in LaTeX.
+        rows: the cells, in LaTeX.
+        notes: lines below the table, in LaTeX.
+    """
+    above, rules, column = [], [], 1
+    for text, width in groups:
+        if width > 1:
+            above.append(f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(text)}}}")
+            rules.append(f"\\cmidrule(lr){{{column}-{column + width - 1}}}")
+        else:
+            above.append(escape_latex(text))
+        column += width
+    lines = [" & ".join(above) + r" \\", " ".join(rules), " & ".join(header) + r" \\", r"\midrule"]
+    lines += [" & ".join(row) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            f"\\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(f"\\par{{\\footnotesize {note}\\par}}" for note in notes),
+            "",
+        ]
+    )
+
+
+def escape_latex(text: str) -> str:
+    """The text as LaTeX prints it, whatever is in it."""
+    return "".join(LATEX_SPECIAL.get(character, character) for character in _one_line(text))
+
+
+def _one_line(cell: object) -> str:
+    """The cell without line feeds, and with a question mark for what cannot be printed."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(cell).split()))

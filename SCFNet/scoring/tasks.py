@@ -15,6 +15,7 @@ from datasets.files import InputError, first_few
 from datasets.masks import read_grey, read_mask_uint8
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS, Score
+from SCFNet.prediction.rendering import ENDINGS
 
 CHUNK = 16  # images that a worker scores at a time
 
@@ -69,6 +70,8 @@ def pair_maps(
 ) -> Task:
     """Pair the maps in `folder` with the masks of the same stems.
 
+    Cut-outs and overlays of the maps, which tools/predict.py puts beside them, do not count.
+
     Args:
         method: the method's name, for the table.
         data: the data set's name, for the table.
@@ -81,7 +84,7 @@ def pair_maps(
     maps = list_folder(folder)
     pairs = [Pair(stem, maps[stem], mask) for stem, mask in masks.items() if stem in maps]
     missing = [stem for stem in masks if stem not in maps]
-    extra = [stem for stem in maps if stem not in masks]
+    extra = [stem for stem in maps if stem not in masks and not _is_rendering(stem, maps)]
     faults = []
     if missing:
         faults.append(f"{len(missing)} of {len(masks)} maps are missing ({first_few(missing)})")
@@ -92,6 +95,12 @@ def pair_maps(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
     return Task(method, data, pairs, missing, extra)
+
+
+def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
+    """Whether a file is named as another picture of one of the maps."""
+    endings = (Path(ending).stem for ending in ENDINGS.values() if ending.startswith("-"))
+    return any(stem.endswith(end) and stem[: -len(end)] in maps for end in endings)
 
 
 def score_tasks(

@@ -3,17 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Callable, Dict
 
-import numpy as np
 import paddle
 from paddle import Tensor
 
 from backbones import BACKBONES
 from datasets.files import InputError
 from datasets.transform import Normalisation, renormalised
-from SCFNet.backends import onnx_session
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
+from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
+from SCFNet.formats.unpickle import printable
 from SCFNet.loss import soft_target
 from SCFNet.training.recipe import DistillRecipe
 
@@ -50,7 +50,10 @@ def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     def run(images: Tensor) -> Tensor:
         side = images.shape[-1]
         batch = renormalised(resized(images, size or side), net.normalisation)
-        return resized(soft_target(net(batch)[0]), side)
+        maps = resized(soft_target(net(batch)[0]), side)
+        if not paddle.isfinite(maps).all():
+            raise InputError(f"{path}: gives values that are infinite or not a number")
+        return maps
 
     return Teacher(run, size, {"weights": digest(load_checkpoint(path))})
 
@@ -60,12 +63,14 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
 
     Its input is [N, 3, H, W], RGB; its output [N, 1, h, w], [N, h, w] or [N, h, w, 1].
     """
-    session = onnx_session(path, threads=0)
-    name, shape = onnx_input(path, session, recipe.teacher_input_name)
+    session = open_session(path, threads=0)
+    shape = photo_shape(path, session, recipe.teacher_input_name)
     outputs = [output.name for output in session.get_outputs()]
     output = recipe.teacher_output_name or outputs[0]
     if output not in outputs:
-        raise InputError(f"{path}: has no output {output}, but {', '.join(outputs)}")
+        raise InputError(
+            f"{path}: has no output {output}, but {printable(', '.join(outputs), 200)}"
+        )
     fixed = shape[2] if isinstance(shape[2], int) else 0
     if fixed and recipe.teacher_size not in (0, fixed):
         raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
@@ -75,42 +80,19 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     def run(images: Tensor) -> Tensor:
         batch = resized(images, size or images.shape[-1]).numpy()
         batch = renormalised(batch, normalisation).astype("float32")
-        parts = np.split(batch, len(batch)) if shape[0] == 1 else [batch]
-        maps = np.concatenate([session.run([output], {name: part})[0] for part in parts])
-        if maps.ndim == 4 and 1 in (maps.shape[1], maps.shape[3]):
-            maps = maps[:, 0] if maps.shape[1] == 1 else maps[..., 0]
-        if maps.ndim != 3:
-            raise InputError(f"{path}: output {output} is {list(maps.shape)}, not a map a photo")
+        maps = run_session(path, session, batch, output)
         found = paddle.to_tensor(maps[:, None])
         if recipe.teacher_output == "logits":
             found = paddle.nn.functional.sigmoid(found)
         return resized(found.clip(0, 1), images.shape[-1])
 
-    made_by = {
+    made_by: Dict[str, object] = {
         "weights": hashlib.sha256(path.read_bytes()).hexdigest(),
         "output": [output, recipe.teacher_output],
         "mean": [*recipe.teacher_mean],
         "std": [*recipe.teacher_std],
     }
     return Teacher(run, size, made_by)
-
-
-def onnx_input(path: Path, session: Any, wanted: str) -> Tuple[str, List[Any]]:
-    """Name and shape of the input for photos: the one called `wanted`, or the only one of four
-    dimensions. Raises InputError where there is none, or it is not [N, 3, S, S]."""
-    inputs = {one.name: list(one.shape) for one in session.get_inputs()}
-    photos = [name for name, shape in inputs.items() if len(shape) == 4]
-    if wanted and wanted not in photos:
-        raise InputError(f"{path}: has no input {wanted} of four dimensions; it has {inputs}")
-    if not wanted and len(photos) != 1:
-        way_out = "choose one by --teacher-input-name" if photos else "it cannot be a teacher"
-        raise InputError(f"{path}: {len(photos)} inputs of four dimensions in {inputs}; {way_out}")
-    name = wanted or photos[0]
-    shape = inputs[name]
-    sides = {side for side in shape[2:] if isinstance(side, int)}
-    if (shape[1] != 3 and isinstance(shape[1], int)) or len(sides) > 1:
-        raise InputError(f"{path}: input {name} is {shape}, not [N, 3, S, S]")
-    return name, shape
 
 
 def resized(x: Tensor, side: int) -> Tensor:

@@ -1,0 +1,96 @@
+"""The READMEs: commands parse, files, flags and links that they name exist."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = ["README.md", "README.zh-CN.md", "weights/README.md"]
+PUBLISHED = {"weights/KD-SCFNet.pdparams"}  # the authors': named, not bundled
+blocks_of = runpy.run_path(str(ROOT / ".ci" / "readme.py"))["blocks_of"]
+
+
+def text_of(readme):
+    return (ROOT / readme).read_text(encoding="utf-8")
+
+
+def commands_of(readme):
+    return [command for block in blocks_of(ROOT / readme) for command in block.commands]
+
+
+def anchors_of(file):
+    """What GitHub makes of the headings of a Markdown file."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def help_of():
+    """The --help of each tool."""
+    found = {}
+    for tool in (ROOT / "tools").glob("*.py"):
+        command = [sys.executable, str(tool), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+        assert done.returncode == 0, done.stderr
+        found[f"tools/{tool.name}"] = done.stdout
+    return found
+
+
+def test_the_first_block_is_two_commands():
+    install_and_predict, test = blocks_of(ROOT / "README.md")[0].commands
+    assert install_and_predict.startswith("pip install -r requirements.txt && python tools/predict")
+    assert test == "python -m pytest"
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_files_named_in_commands_exist(readme):
+    words = {word for command in commands_of(readme) for word in command.split()}
+    named = {word for word in words if re.match(r"(tools|tests|weights)/", word)} - PUBLISHED
+    assert named, "no command names a file"
+    assert [word for word in sorted(named) if not (ROOT / word).exists()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("readme", READMES)
+def test_flags_in_commands_exist(readme, help_of):
+    for command in commands_of(readme):
+        tool = re.search(r"tools/\w+\.py", command)
+        if tool:
+            for flag in re.findall(r"--[\w-]+", command[tool.end() :]):
+                assert re.search(rf"{flag}\b", help_of[tool[0]]), f"{tool[0]} has no {flag}"
+
+
+@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_shell_blocks_parse(readme):
+    script = "\n".join(commands_of(readme))
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_python_blocks_compile(readme):
+    for block in re.findall(r"```python\n(.*?)```", text_of(readme), re.DOTALL):
+        compile(block, readme, "exec")
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_links_lead_to_files_and_headings(readme):
+    folder = (ROOT / readme).parent
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", text_of(readme))
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = folder / path if path else ROOT / readme
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+def test_what_prediction_needs_is_named_alike():
+    line = "pip install numpy opencv-python-headless Pillow onnxruntime tqdm"
+    for file in ("README.md", "README.zh-CN.md", "requirements.txt"):
+        assert line in text_of(file), file

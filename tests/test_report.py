@@ -1,0 +1,201 @@
+"""SCFNet/scoring/report.py: the tables and files that scores become, and what is read back."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from datasets.files import InputError
+from SCFNet.metrics import PaperScore, PysodScore
+from SCFNet.scoring.cost import Cost
+from SCFNet.scoring.report import (
+    latex_table,
+    paper_table,
+    per_image_csv,
+    read_costs,
+    read_f,
+    read_rows,
+    save_texts,
+    to_csv,
+    to_json,
+)
+from SCFNet.scoring.tasks import Result
+
+
+class FixedScore(PaperScore):
+    """A score of one image with given M, F and E."""
+
+    def __init__(self, *values):
+        super().__init__()
+        self.sums[0] = 1
+        self.fixed = values
+
+    def result(self):
+        return dict(zip(self.table, self.fixed))
+
+
+def result(method, data, *values, missing=(), extra=(), unreadable=()):
+    return Result(method, data, FixedScore(*values), list(missing), list(extra), list(unreadable))
+
+
+def real_result(method="m", data="S"):
+    score = PaperScore()
+    score.add(np.array([[0, 255, 90]], np.uint8), np.array([[0, 255, 255]], np.uint8))
+    score.add(np.array([[0, 255, 90]], np.uint8), np.zeros((1, 3), np.uint8))
+    return Result(method, data, score, ["x"], [], ["y", "z"])
+
+
+FOUR = [
+    result("a", "S", 0.1, 0.8, 0.7),
+    result("b", "S", 0.2, 0.9, 0.7),
+    result("c", "S", 0.10001, 0.7, 0.5),
+    result("d", "T", 0.3, 0.3, 0.3),
+]
+
+
+def rows_of(table):
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_best_two_are_marked_as_printed():
+    header, _, *rows = rows_of(paper_table(FOUR, "paper", {"a": Cost(8e5, None)}))
+    assert header[:6] == ["Method", "Params (M)", "FLOPs (G)", "S M ↓", "S F ↑", "S E ↑"]
+    assert rows[0] == ["a", "0.80", "-", "**0.100**", "_0.800_", "**0.700**", "-", "-", "-"]
+    assert rows[1][3:6] == ["_0.200_", "**0.900**", "**0.700**"]
+    assert rows[2][3:6] == ["**0.100**", "0.700", "_0.500_"]
+    assert rows[3][3:7] == ["-", "-", "-", "**0.300**"]
+
+
+def test_the_librarys_protocol_has_its_own_columns():
+    score = PysodScore()
+    mask = np.eye(16, dtype=np.uint8) * 255
+    score.add(mask, mask)
+    table = paper_table([Result("m", "S", score, [], [], [])], "pysod", {})
+    values = score.result()
+    expected = [f"{values[name]:.3f}" for name in ("MAE", "Mean-F", "Adp-E")]
+    assert rows_of(table)[2][3:] == expected
+    assert "MAE, Mean-F, Adp-E; protocol pysod" in table
+
+
+def test_what_is_left_out_is_said():
+    results = [
+        result("a", "S", 0.1, 0.8, 0.7),
+        result("b", "S", 0.1, 0.8, 0.7, missing=["0002", "0005"], extra=["other"]),
+        result("c", "S", 0.1, 0.8, 0.7, unreadable=list("stuvwxyz")),
+    ]
+    table = paper_table(results, "paper", {})
+    assert [row[0] for row in rows_of(table)[2:]] == ["a", "b \\*", "c \\*"]
+    assert (
+        "\\* b on S: averaged over 1 of 3 images; 2 missing (0002, 0005), 1 without mask (other)."
+    ) in table
+    assert "8 unreadable (s, t, u, v, w, and 3 more)" in table
+    assert "1 masks of S are all black" in paper_table([real_result()], "paper", {})
+
+
+def test_latex_has_the_cells_of_the_markdown_table():
+    costs = {"a": Cost(8e5, 2.5e8)}
+    text = latex_table(FOUR, "paper", costs)
+    lines = text.splitlines()
+    assert lines[1:3] == [r"\begin{tabular}{lcccccccc}", r"\toprule"]
+    assert lines[3] == r" & Params & FLOPs & \multicolumn{3}{c}{S} & \multicolumn{3}{c}{T} \\"
+    assert lines[4] == r"\cmidrule(lr){4-6} \cmidrule(lr){7-9}"
+    start, end = lines.index(r"\midrule") + 1, lines.index(r"\bottomrule")
+    marks = {r"\textbf{": "**", r"\textit{": "_"}
+    cells = [line[: -len(r" \\")].split(" & ") for line in lines[start:end]]
+    for row in cells:
+        for i, cell in enumerate(row):
+            for latex_mark, mark in marks.items():
+                if cell.startswith(latex_mark):
+                    row[i] = mark + cell[len(latex_mark) : -1] + mark
+    assert cells == rows_of(paper_table(FOUR, "paper", costs))[2:]
+
+
+@pytest.mark.parametrize(
+    "name", ["50% & more", "a_b^2", r"C:\maps {x}", "#1 $~", "|", "two\nlines"]
+)
+def test_a_name_may_hold_any_character(name):
+    escaped = latex_table([result(name, name, 0.1, 0.2, 0.3)], "paper", {})
+    plain = latex_table([result("N", "N", 0.1, 0.2, 0.3)], "paper", {})
+    bare = re.sub(r"\\(text\w+\{\}|[&%$#_{}])", "", escaped)
+    for character in "&%$#_{}~^\\":
+        assert bare.count(character) == plain.count(character), character
+    (header, _, row) = rows_of(paper_table([result(name, "S", 0.1, 0.2, 0.3)], "paper", {}))
+    assert len(row) == len(header) == 6
+
+
+def test_json_and_csv_hold_the_scores():
+    one = real_result()
+    values = one.score.result()
+    (row,) = json.loads(to_json([one], "paper", {"m": Cost(1e6, 2e9, "M3_0.5")}))["results"]
+    assert row["values"] == values
+    assert (row["images"], row["empty_masks"], row["unreadable"]) == (2, 1, ["y", "z"])
+    assert (row["params"], row["model"], len(row["curves"]["f"])) == (1e6, "M3_0.5", 256)
+    (line,) = csv.DictReader(to_csv([one], "paper").splitlines())
+    assert (line["images"], line["missing"], line["unreadable"]) == ("2", "1", "2")
+    assert float(line["Wgt-F"]) == values["Wgt-F"]
+
+
+def test_a_csv_of_images_is_whole_whatever_they_are_called(tmp_path):
+    path = tmp_path / "new" / "images.csv"
+    with per_image_csv(path) as write:
+        write("m", "S", "caf\udce9, \n", {"MAE": 0.5, "Max-F": 1.0})
+        write("m", "S", "猫", {"MAE": 0.25, "Max-F": 0.5})
+        assert not path.exists()
+    rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    assert [row["image"] for row in rows] == ["caf\\udce9, \n", "猫"]
+    assert [row["MAE"] for row in rows] == ["0.5", "0.25"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_scoring_that_fails_leaves_the_old_csv(tmp_path):
+    path = tmp_path / "images.csv"
+    path.write_text("old")
+    with pytest.raises(InputError, match="a map is bad"):
+        with per_image_csv(path) as write:
+            write("m", "S", "a", {"MAE": 0.5})
+            raise InputError("a map is bad")
+    assert path.read_text() == "old"
+    with pytest.raises(InputError, match="cannot be written"):
+        with per_image_csv(path / "images.csv"):
+            pass
+
+
+def test_one_file_that_cannot_be_written_does_not_cost_the_others(tmp_path):
+    (tmp_path / "file").write_text("")
+    texts = [(tmp_path / "file" / "a", "1"), (tmp_path / "b", "\udce9"), (tmp_path / "c", "3")]
+    with pytest.raises(InputError, match=r"file/a: cannot be written"):
+        save_texts(texts)
+    assert [(tmp_path / name).read_text() for name in "bc"] == ["\\udce9", "3"]
+
+
+def test_scores_and_costs_are_read_back(tmp_path):
+    path = tmp_path / "scores.json"
+    results = [real_result(data=data) for data in "ST"]
+    path.write_text(to_json([*results, real_result("n")], "paper", {"m": Cost(1, 2, "M3_0.5")}))
+    assert read_f(path) == {"M3_0.5": pytest.approx(results[0].score.result()["Mean-F"])}
+    path.write_text('{"U2Net": {"params": 44e6, "flops": 48e9}}')
+    assert read_costs(path) == {"U2Net": Cost(44e6, 48e9)}
+    path.write_text('[{"model": "U2Net", "F": 0.9}]')
+    assert read_rows(path) == [{"model": "U2Net", "F": 0.9}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "", "null", '{"a": 1}', "[1]", "[" * 100_000, '{"protocol": [], "results": 1}'),
+        '{"protocol": "paper", "results": [{"model": "x", "values": {"Mean-F": "high"}}]}',
+        '{"protocol": "paper", "results": [{"model": [1], "values": {"Mean-F": 1}}]}',
+    ],
+)
+def test_other_files_are_no_results(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    for read in (read_f, read_rows, read_costs):
+        with pytest.raises(InputError, match=r"r\.json: is not"):
+            read(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"r\.json: cannot be read: No such file"):
+        read_rows(path)
