@@ -52,9 +52,9 @@ def export(
     PyTorch); the files written.
 
     `output` is the file, for 'paddle' any of the files or their common stem; by default the stem
-    of `weights`. `size` is by default the network's own. A network to deploy is run on a photo before it
-    is written, and the largest difference from dygraph is printed; InputError where that is over
-    1e-4, and where the checkpoint, the size or paddle2onnx is wrong.
+    of `weights`. `size` is by default the network's own. A network to deploy is run on a photo
+    before it is written, and the largest difference from dygraph is printed; InputError if that is
+    over 1e-4, and if the checkpoint, the size or paddle2onnx is wrong.
     """
     if size is not None and (size < 32 or size % 32):
         raise InputError(f"--size {size}: must be a multiple of 32")
