@@ -10,11 +10,20 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.files import InputError
+from datasets.files import InputError, PathLike
 from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
+from SCFNet.device import parse_device, set_device
 from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+# The shipped checkpoints by the names that stand for them, and the one if none is named.
+SHIPPED = {
+    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
+    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
+}
+DEFAULT_WEIGHTS = WEIGHTS / "SCFNet-DUTS.pdparams"
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -36,7 +45,16 @@ class Engine(NamedTuple):
     weights_sha256: str = ""
 
 
-def open_engine(weights: Path, device: str, size: Optional[int], engine: str) -> Engine:
+def find_weights(name: PathLike) -> Path:
+    """The file that a name of `SHIPPED` stands for ('./small' is a file of that name); else the
+    file `name` itself.
+    """
+    return SHIPPED.get(str(name), Path(name))
+
+
+def open_engine(
+    weights: Path, device: str, size: Optional[int], engine: str, threads: int = 1
+) -> Engine:
     """The network of the checkpoint `weights` (.pdparams) or of an exported file (.onnx).
 
     Engine 'onnx' takes the exported file beside the checkpoint. 'auto' is Paddle on a GPU, and on
@@ -45,8 +63,7 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
-    if not re.fullmatch(r"auto|cpu|gpu(:\d+)?", device):
-        raise InputError(f"--device {device}: must be auto, cpu, gpu or gpu:N")
+    parse_device(device)
     is_exported = weights.suffix == ".onnx"
     if weights.is_dir() or not (is_exported or engine == "onnx"):
         check_weights(weights)
@@ -62,7 +79,7 @@ def open_engine(weights: Path, device: str, size: Optional[int], engine: str) ->
         command = f"python tools/export.py --weights {source}"
         if not exported.is_file():
             raise InputError(f"{exported}: does not exist; make it by: {command}")
-        opened = open_onnx(exported)
+        opened = open_onnx(exported, threads)
         if not is_exported and opened.weights_sha256 != digest(load_checkpoint(weights)):
             raise InputError(f"{exported}: is of other weights than {weights}; renew it: {command}")
         if size in (None, opened.size):
@@ -79,7 +96,6 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
     import paddle
 
     from SCFNet.checkpoint import load_net
-    from SCFNet.device import set_device
 
     set_device(device)
     net = load_net(weights)
@@ -94,13 +110,14 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
     return Engine("paddle", weights, net.model_type, size, net.normalisation, run)
 
 
-def open_onnx(file: Path) -> Engine:
+def open_onnx(file: Path, threads: int = 1) -> Engine:
     """A file of tools/export.py in ONNX Runtime.
 
-    Each call runs in one thread: photos that run beside each other use the cores better than the
-    threads of one photo. Raises InputError for any other file.
+    Each call runs in `threads` threads; 0 are as many as there are cores, for one photo alone.
+    Photos that run beside each other use the cores better with one thread each. Raises InputError
+    for any other file.
     """
-    session = open_session(file, threads=1)
+    session = open_session(file, threads)
     meta = session.get_modelmeta().custom_metadata_map
     missing = {"model_type", "size", "weights_sha256"} - set(meta)
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
@@ -157,6 +174,5 @@ def _onnx_is_better(device: str) -> bool:
         return False
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return True
-    from SCFNet.device import set_device
 
     return set_device(device) == "cpu"

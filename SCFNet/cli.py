@@ -20,7 +20,7 @@ OURS = ("SCFNet", "backbones", "datasets")
 
 def run(main: Callable[[], int]) -> None:
     """Run a tool's `main` and exit with its code: 2 for bad input or a package that is not
-    installed, 130 for Ctrl-C.
+    installed, 130 for Ctrl-C. So that this holds for every package, tools import in `main`.
 
     A reader who has gone (`tool | head -1`) and a character that the console lacks end no work.
     """
@@ -73,9 +73,9 @@ class OutputFile(io.FileIO):
 def unfailing(stream: TextIO) -> TextIO:
     """The standard stream `stream`, made to escape what it cannot encode and to outlive its reader.
 
-    A stream that is no file (a notebook's, or none at all) is returned as it is.
+    A stream that is no file (a notebook's, a test's, or none at all) is returned as it is.
     """
-    if not isinstance(stream, io.TextIOWrapper):
+    if not isinstance(stream, io.TextIOWrapper) or isinstance(stream.buffer, io.BytesIO):
         return stream
     stream.reconfigure(errors="backslashreplace")
     if stream.isatty():

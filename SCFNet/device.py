@@ -1,32 +1,62 @@
-"""The one place that decides on the device."""
+"""The one place that decides on the device. It imports Paddle when a device is set, not before."""
 
 import os
+import sys
+from typing import Optional, Tuple
 
-import paddle
-
-from datasets.files import InputError
+from datasets.files import ArgumentError
 
 DEVICES = ("auto", "cpu", "gpu")
+
+
+def parse_device(name: str) -> Tuple[str, Optional[int]]:
+    """Split 'auto', 'cpu', 'gpu' or 'gpu:N' into the kind and N, which may be None.
+
+    Raises ArgumentError for any other name.
+    """
+    kind, colon, number = name.partition(":")
+    has_number = kind == "gpu" and number.isdecimal() and number.isascii()
+    if kind not in DEVICES or (colon and not has_number):
+        raise ArgumentError("device", f"{name!r} is none of auto, cpu, gpu and gpu:N")
+    return kind, int(number) if colon else None
 
 
 def set_device(name: str = "auto") -> str:
     """Make `name` ('auto', 'cpu', 'gpu' or 'gpu:N') the device of all that follows; its name.
 
-    'auto' is the GPU where there is one that works, else the CPU. Under
-    `paddle.distributed.launch` 'auto' and 'gpu' are the GPU of this process.
-    Raises InputError for another name, and where a GPU is asked for that is not there.
+    'auto' is the GPU if there is one that works, else the CPU. Under `paddle.distributed.launch`
+    'auto' and 'gpu' are the GPU of this process. Raises ArgumentError for another name, and for a
+    GPU that is not there.
     """
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and not (kind == "gpu" and number.isdigit())):
-        raise InputError(f"--device {name}: choose auto, cpu, gpu or gpu:N")
+    import paddle
+
+    kind, number = parse_device(name)
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    if name == "auto":
-        name = "gpu" if count else "cpu"
-    elif name.startswith("gpu") and not count:
-        raise InputError(f"--device {name}: no GPU was found; use --device cpu")
-    elif number and int(number) >= count:
-        raise InputError(f"--device {name}: there are {count} GPUs, the first is gpu:0")
-    if name == "gpu":
-        name = f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}"
-    paddle.device.set_device(name)
-    return name
+    if kind == "auto":
+        kind = "gpu" if count else "cpu"
+    elif kind == "gpu" and not count:
+        raise ArgumentError("device", f"{name}: no GPU was found; use cpu")
+    elif number is not None and number >= count:
+        raise ArgumentError("device", f"{name}: the last of {count} GPUs is gpu:{count - 1}")
+    if kind == "gpu" and number is None:
+        number = int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0])
+    device = kind if number is None else f"gpu:{number}"
+    paddle.device.set_device(device)
+    return device
+
+
+def peak_memory_mb() -> float:
+    """Measure what this process held at most, in MB: on the GPU if it is the device, else in RAM.
+
+    NaN on Windows, which does not tell.
+    """
+    import paddle
+
+    if paddle.device.get_device().startswith("gpu"):
+        return paddle.device.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,51 +1,72 @@
 """Distillation: the training loop with a teacher's maps in place of masks, of tools/distill.py."""
 
 from pathlib import Path
-from typing import List
+from typing import Dict, List, Optional, Sequence
+
+import paddle
+from paddle import Tensor
 
 from datasets.files import InputError, first_few
 from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
-from SCFNet.engine import fit, hold_back
-from SCFNet.training.distributed import quiet, start_devices
+from SCFNet.engine import Target, fit, hold_back, prepare
+from SCFNet.training.distributed import quiet
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
-from SCFNet.training.teacher import open_teacher
+from SCFNet.training.teacher import Teacher, open_teacher
+
+SHOWN = 10  # unreadable photos that are listed
 
 
 def distill(recipe: DistillRecipe) -> int:
     """Train a student towards a teacher's maps, as tools/distill.py does; see `engine.fit`."""
-    start_devices(recipe.device)
-    samples = readable(list_pairs(recipe.data, labelled=False), recipe.skip_unreadable)
+    prepare(recipe)
+    photos = readable(list_pairs(recipe.data, labelled=False), recipe.skip_unreadable)
     if recipe.val:
         compared = list_pairs(recipe.val, "test", labelled=False)
     else:
-        samples, compared = hold_back(samples, recipe.val_fraction)
-    scored = {}
+        photos, compared = hold_back(photos, recipe.val_fraction)
+    scored: Dict[str, Sequence[Sample]] = {}
     if recipe.val and has_masks(recipe.val):
         scored[""] = list_pairs(recipe.val, "test")
         check_files(scored[""])
+    labelled = list_pairs(recipe.labelled) if recipe.labelled else []
+    if labelled:
+        check_files(labelled)
 
     if recipe.dry_run:
-        compared, recipe.cache_labels = [], ""
+        compared = []
     if Path(recipe.teacher).is_dir():
-        samples = labelled_from(samples, Path(recipe.teacher))
-        check_files(samples)
+        photos = labelled_from(photos, Path(recipe.teacher))
+        check_files(photos)
         if compared and not recipe.val:
             scored["teacher-"] = labelled_from(compared, Path(recipe.teacher))
-        return fit(recipe, samples, scored)
+        return fit(recipe, photos + labelled, scored)
 
     teacher = open_teacher(recipe)
     if compared:
-        scored["teacher-"] = with_cached_labels(
-            teacher, compared, Path(recipe.output, "teacher-maps")
-        )
-    if recipe.cache_labels:
-        return fit(recipe, with_cached_labels(teacher, samples, Path(recipe.cache_labels)), scored)
-    return fit(recipe, samples, scored, lambda images, _: teacher.run(images))
+        folder = Path(recipe.output, "teacher-maps")
+        scored["teacher-"] = with_cached_labels(teacher, compared, folder)
+    if recipe.cache_labels and not recipe.dry_run:
+        photos = with_cached_labels(teacher, photos, Path(recipe.cache_labels))
+        return fit(recipe, photos + labelled, scored)
+    return fit(recipe, photos + labelled, scored, taught_by(teacher))
+
+
+def taught_by(teacher: Teacher) -> Target:
+    """The target of each batch: the teacher's maps, and the masks of those that have one."""
+
+    def target(images: Tensor, masks: Optional[Tensor]) -> Tensor:
+        preds = teacher.run(images)
+        return preds if masks is None else paddle.where(paddle.isnan(masks), preds, masks)
+
+    return target
 
 
 def readable(samples: List[Sample], skip: bool) -> List[Sample]:
-    """The samples whose photos can be read. Others are listed; without `skip` InputError."""
+    """The samples whose photos can be read. The others are listed.
+
+    Raises InputError if there are others and `skip` is false, or if all are unreadable.
+    """
     faults = find_faults(samples)
     if not faults:
         return samples

@@ -4,92 +4,97 @@ Order of the samples, their augmentation and what the network draws are function
 so that a run that goes on from a checkpoint equals the one that was never stopped.
 """
 
+import itertools
 import math
-import signal
-from contextlib import contextmanager
+import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
-from datasets.files import InputError, write_atomically
+from datasets.files import ArgumentError, InputError
 from datasets.loader import Batch, Epoch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from datasets.transform import renormalised
 from SCFNet.checkpoint import save_weights
-from SCFNet.loss import map_losses, pbsm_kernel, weighted_sum
-from SCFNet.training.distributed import any_process, average_over_processes, start_devices
-from SCFNet.training.log import Log
-from SCFNet.training.recipe import Recipe, sizes_at
+from SCFNet.loss import loss_terms, map_losses, weighted_sum
+from SCFNet.training.claim import Claim, claimed
+from SCFNet.training.distributed import (
+    average_over_processes,
+    largest_over_processes,
+    start_devices,
+)
+from SCFNet.training.log import Log, rehearsal
+from SCFNet.training.recipe import Recipe
+from SCFNet.training.resume import restore
+from SCFNet.training.schedules import kernel_at, lr_at, sizes_at
 from SCFNet.training.state import (
     BEST,
     STATE,
     NotFiniteError,
     Run,
-    claimed,
     new_run,
-    restore,
+    samples_digest,
     save,
     update_average,
 )
+from SCFNet.training.stopping import stop_requests
 from SCFNet.training.validation import evaluate
 
-Target = Callable[[Tensor, Tensor], Tensor]  # (images, masks of the batch) -> what is learnt
+Target = Callable[[Tensor, Optional[Tensor]], Tensor]  # (images, masks) -> what is learnt
+ScoredSets = Mapping[str, Sequence[Sample]]  # by what is written before the names of their scores
 
 STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}
-COSINE_DELAY_STEPS = 2  # steps: the release's cosine starts that late
+DIGITS = 5  # after the point, of what is recorded of an epoch
+REHEARSED = 2  # steps of a dry run, of which the last is timed
 
 
-def lr_at(
-    step: int,
-    steps_per_epoch: int,
-    epochs: int,
-    lr: float = 0.064,
-    min_lr: float = 0.00064,
-    warmup_epochs: float = 5,
-) -> float:
-    """The learning rate of `step` (from 0): linear from `min_lr` up to `lr` in `warmup_epochs`,
-    then a cosine back to `min_lr`, which the last step has (paper section 4.1).
+class Work(NamedTuple):
+    """What a run works through, the same from its first step to its last."""
 
-    As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up.
-    """
-    total = epochs * steps_per_epoch
-    warmup = min(warmup_epochs, epochs) * steps_per_epoch
-    if step >= total - 1:
-        return min_lr
-    if step < warmup:
-        return min_lr + (lr - min_lr) * step / warmup
-    progress = max(0, step - warmup - COSINE_DELAY_STEPS) / (total - warmup)
-    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def kernel_at(epoch: int, recipe: Recipe) -> int:
-    """The thickness of the SP loss's boundary in `epoch` (from 0)."""
-    if recipe.boundary.isdigit():
-        return int(recipe.boundary)
-    return pbsm_kernel(epoch, recipe.epochs, recipe.boundary)
+    recipe: Recipe
+    samples: Sequence[Sample]
+    scored: ScoredSets
+    target: Optional[Target]  # the masks if None
+    steps: int  # of an epoch
+    data: str  # digest of the samples
 
 
 def train_step(
-    run: Run,
-    recipe: Recipe,
-    images: Tensor,
-    target: Tensor,
-    rate: float,
-    kernel: int,
+    run: Run, recipe: Recipe, images: Tensor, target: Tensor, lr: float, kernel_size: int
 ) -> np.ndarray:
-    """One step of SGD on `images` [n, 3, H, W] towards `target` [n, 1, H, W] in [0, 1].
+    """Do one step of the optimizer.
 
     Returns float64: the total loss, then the loss of each of the maps. Several processes average
-    gradients, losses and batch norm statistics by their images, so that all stay equal. Raises
-    NotFiniteError before any weight changes.
+    gradients, losses and batch norm statistics by their images, so that all stay equal.
+
+    Args:
+        run: changed in place.
+        recipe: says which loss, and how weights are averaged.
+        images: float32 [N, 3, H, W], normalised as the release does it.
+        target: float32 [N, 1, H, W] in [0, 1].
+        lr: the learning rate.
+        kernel_size: of SP's boundary, odd.
+
+    Raises NotFiniteError before any weight changes.
     """
     with paddle.amp.auto_cast(run.scaler.is_enable()):
         maps = run.net(renormalised(images, run.net.normalisation))
-    losses = map_losses(maps, target, recipe.loss, kernel)
+    losses = map_losses(maps, target, recipe.loss, kernel_size)
     total = weighted_sum(losses)
     run.scaler.scale(total).backward()
     values = paddle.stack([total.detach(), *(loss.detach() for loss in losses)])
@@ -98,7 +103,7 @@ def train_step(
     values = values.numpy().astype("float64")
     if not np.isfinite(values).all():
         raise NotFiniteError(f"the loss of step {run.step + 1} is not finite: {values[0]}")
-    run.optimizer.set_lr(rate)
+    run.optimizer.set_lr(lr)
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.clear_grad()
@@ -110,9 +115,19 @@ def train_step(
 
 def train(recipe: Recipe) -> int:
     """Train on the masks of `recipe.data`, as tools/train.py does; see `fit`."""
-    start_devices(recipe.device)
+    prepare(recipe)
     samples, scored = training_samples(recipe)
     return fit(recipe, samples, {"": scored} if scored else {})
+
+
+def prepare(recipe: Recipe) -> None:
+    """Choose the device and join the other processes. Raises ArgumentError for a device or a loss
+    that is not there."""
+    try:
+        loss_terms(recipe.loss)
+    except ValueError as error:
+        raise ArgumentError("loss", str(error)) from error
+    start_devices(recipe.device)
 
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
@@ -139,81 +154,108 @@ def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], Lis
 def fit(
     recipe: Recipe,
     samples: Sequence[Sample],
-    scored: Dict[str, Sequence[Sample]],
+    scored: ScoredSets,
     target: Optional[Target] = None,
 ) -> int:
-    """Train on `samples`, score on the sets of `scored` each epoch; returns the exit code.
+    """Train on `samples`; returns the exit code.
 
-    A set's key is written before the names of its scores; the first set decides what is best.
+    Codes: 0 done, 1 the loss was not finite, 128 and its number a signal stopped the run, which is
+    saved. Raises InputError for bad input: before the first step, but for files that turn bad
+    later.
 
-    `target` gives what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
-    Codes: 0 done, 1 the loss was not finite, 130 or 143 stopped by Ctrl-C or SIGTERM, saved.
-    Raises InputError for bad input: before the first step, but for files that turn bad later.
+    Args:
+        recipe: how to train, and where to write.
+        samples: what to train on.
+        scored: sets that are scored each epoch, by what is written before the names of their
+            scores. The first one decides which weights are the best.
+        target: what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
     """
     world = paddle.distributed.get_world_size()
     if recipe.batch_size % world:
-        raise InputError(f"--batch-size {recipe.batch_size} is not a multiple of {world} processes")
+        raise ArgumentError("batch_size", f"{recipe.batch_size} is not a multiple of {world}, "
+                            "the number of processes")  # fmt: skip
     steps = count_batches(len(samples), recipe.batch_size // world, world)
+    work = Work(recipe, samples, scored, target, steps, samples_digest(samples))
     run = new_run(recipe)
-    begin(run, recipe, steps)
-    with claimed(recipe), stop_requests() as stops, Log(recipe, run, len(samples), steps) as log:
-        try:
-            while len(run.log) < recipe.epochs:
-                if train_epoch(run, recipe, samples, steps, target, log, stops):
-                    return 128 + stops[0] if stops else 0
-                finish_epoch(run, recipe, steps, scored, log)
-        except NotFiniteError as error:
-            log.write(f"error: {error}; {recipe.output} keeps what was saved before")
-            return 1
+    with claimed(recipe) as claim:
+        begin(run, work)
+        with stop_requests() as stops, Log(recipe, run, len(samples), steps) as log:
+            try:
+                if recipe.dry_run:
+                    rehearse(run, work, log)
+                    return 0
+                if len(run.log) >= recipe.epochs:
+                    log.write(f"{recipe.output}: all {recipe.epochs} epochs were done before")
+                while len(run.log) < recipe.epochs:
+                    stopped_by = train_epoch(run, work, log, stops, claim)
+                    if stopped_by:
+                        return 128 + stopped_by
+                    finish_epoch(run, work, log, claim)
+            except NotFiniteError as error:
+                log.write(f"error: {error}; {recipe.output} keeps what was saved before")
+                return 1
+            log.done(run)
     return 0
 
 
-def train_epoch(
-    run: Run,
-    recipe: Recipe,
-    samples: Sequence[Sample],
-    steps: int,
-    target: Optional[Target],
-    log: Log,
-    stops: List[int],
-) -> bool:
-    """Train to the end of the epoch that has no record yet; true where it stopped before, saved."""
-    epoch = len(run.log)
-    world = paddle.distributed.get_world_size()
-    for images, masks in epoch_batches(recipe, samples, epoch, run.step - epoch * steps):
-        rate = lr_at(run.step, steps, recipe.epochs, recipe.lr, recipe.min_lr, recipe.warmup_epochs)
-        seed_step(recipe.seed, run.step)
-        images = paddle.to_tensor(images)
-        masks = None if masks is None else paddle.to_tensor(masks)
-        wanted = target(images, masks) if target else masks
-        losses = train_step(run, recipe, images, wanted, rate, kernel_at(epoch, recipe))
-        count = images.shape[0] * world
+def begin(run: Run, work: Work) -> None:
+    """Go on from what `--resume` names, or make sure that `--output` can be begun afresh."""
+    recipe, state = work.recipe, Path(work.recipe.output, STATE)
+    if recipe.resume and recipe.resume != "auto":
+        restore(run, Path(recipe.resume), recipe, work.steps, work.data)
+    elif recipe.resume and state.exists():
+        restore(run, state, recipe, work.steps, work.data)
+    elif state.exists() and not recipe.dry_run:
+        raise InputError(f"{recipe.output}: holds a run: give --resume auto, or another --output")
+
+
+def train_epoch(run: Run, work: Work, log: Log, stops: List[int], claim: Optional[Claim]) -> int:
+    """Train to the end of the epoch that has no record yet.
+
+    Returns 0, or the number of the signal that stopped it before, after which it was saved.
+    """
+    recipe, epoch = work.recipe, len(run.log)
+    start = run.step - epoch * work.steps
+    for images, masks in epoch_batches(work, epoch, sizes_at(epoch, recipe), start):
+        lr = lr_at(
+            run.step, work.steps, recipe.epochs, recipe.lr, recipe.min_lr, recipe.warmup_epochs
+        )
+        losses = learn(run, work, images, masks, lr)
+        count = len(images) * paddle.distributed.get_world_size()
         run.sums = run.sums + np.append(losses, 1) * count
-        log.step(run.step, epoch, losses, rate, count)
-        if recipe.dry_run:
-            return True
-        stop = any_process(bool(stops))
-        if stop or (recipe.save_every and run.step % recipe.save_every == 0):
-            save(run, recipe, steps)
-        if stop:
-            stops.append(signal.SIGTERM)  # where another process got the signal
+        log.step(run.step, epoch, losses, lr, count)
+        stopped_by = largest_over_processes(stops[0] if stops else 0)
+        if stopped_by or (recipe.save_every and run.step % recipe.save_every == 0):
+            keep(run, work, claim)
+        if stopped_by:
             log.write(f"stopped after step {run.step}, saved; go on with --resume auto")
-            return True
-    return False
+            return stopped_by
+    return 0
 
 
-def epoch_batches(
-    recipe: Recipe, samples: Sequence[Sample], epoch: int, start: int
-) -> Iterator[Batch]:
+def learn(
+    run: Run, work: Work, images: np.ndarray, masks: Optional[np.ndarray], lr: float
+) -> np.ndarray:
+    """Do the step of a batch as it is loaded; see `train_step`."""
+    seed_step(work.recipe.seed, run.step)
+    batch = paddle.to_tensor(images)
+    target = None if masks is None else paddle.to_tensor(masks)
+    if work.target:
+        target = work.target(batch, target)
+    return train_step(run, work.recipe, batch, target, lr, kernel_at(len(run.log), work.recipe))
+
+
+def epoch_batches(work: Work, epoch: int, sizes: Sequence[int], start: int = 0) -> Iterator[Batch]:
     """The batches of an epoch from the `start`-th on, of this process."""
+    recipe = work.recipe
     augmentation = STRENGTHS[recipe.augment]
     if augmentation:
-        paste = recipe.copy_paste if recipe.copy_paste >= 0 else augmentation.paste
+        paste = augmentation.paste if recipe.copy_paste is None else recipe.copy_paste
         augmentation = augmentation._replace(paste=paste, zoom=recipe.zoom)
     rank, world = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
     loading = Epoch(
-        samples,
-        sizes_at(epoch, recipe),
+        work.samples,
+        sizes,
         recipe.batch_size // world,
         recipe.seed,
         epoch,
@@ -230,32 +272,31 @@ def seed_step(seed: int, step: int) -> None:
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
-def begin(run: Run, recipe: Recipe, steps: int) -> None:
-    """Go on from what `--resume` names, or make sure that `--output` can be begun afresh."""
-    state = Path(recipe.output, STATE)
-    if recipe.resume and recipe.resume != "auto":
-        restore(run, Path(recipe.resume), recipe, steps)
-    elif recipe.resume and state.exists():
-        restore(run, state, recipe, steps)
-    elif state.exists() and not recipe.dry_run:
-        raise InputError(f"{recipe.output}: holds a run: give --resume auto, or another --output")
-    probe = Path(recipe.output, f".probe{paddle.distributed.get_rank()}")
-    write_atomically(probe, b"")
-    probe.unlink()
+def rehearse(run: Run, work: Work, log: Log) -> None:
+    """Do a few steps at the largest size and tell what the whole run takes; write nothing."""
+    side = max(*work.recipe.sizes, *work.recipe.late_sizes)
+    seconds = math.nan
+    epochs = (epoch_batches(work, epoch, [side]) for epoch in range(REHEARSED))
+    start = time.perf_counter()
+    for images, masks in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
+        learn(run, work, images, masks, work.recipe.min_lr)
+        now = time.perf_counter()
+        seconds, start = now - start, now
+    scored = sum(map(len, work.scored.values()))
+    for line in rehearsal(run, work.recipe, len(work.samples), scored, work.steps, seconds):
+        log.write(line)
 
 
-def finish_epoch(
-    run: Run, recipe: Recipe, steps: int, scored: Dict[str, Sequence[Sample]], log: Log
-) -> None:
+def finish_epoch(run: Run, work: Work, log: Log, claim: Optional[Claim]) -> None:
     """Score, keep the best weights, record the epoch, save."""
-    epoch = len(run.log)
+    recipe, epoch = work.recipe, len(run.log) + 1
     losses = (run.sums[:-1] / run.sums[-1]).tolist()
-    record = {"epoch": epoch, "step": run.step, "loss": losses[0], "maps": losses[1:]}
-    last = epoch + 1 == recipe.epochs
-    if scored and (last or (epoch + 1) % recipe.val_every == 0):
-        save(run, recipe, steps)  # scoring takes long
+    record: Dict[str, Any] = {"epoch": epoch, "step": run.step}
+    record.update(loss=losses[0], maps=losses[1:])
+    if work.scored and (epoch == recipe.epochs or epoch % recipe.val_every == 0):
+        keep(run, work, claim)  # scoring takes long
         size = recipe.val_size or run.net.input_size
-        scores = {key: evaluate(run.result, some, size) for key, some in scored.items()}
+        scores = {key: evaluate(run.result, some, size) for key, some in work.scored.items()}
         record.update({key + name: x for key, one in scores.items() for name, x in one.items()})
         first = next(iter(scores.values()))
         quality = first["Max-F"] - first["MAE"]
@@ -264,26 +305,25 @@ def finish_epoch(
             if not paddle.distributed.get_rank():
                 save_weights(run.result, Path(recipe.output, BEST))
     record["minutes"] = round(run.minutes, 2)
-    run.log.append(record)
+    run.log.append(rounded(record))
     run.sums = np.zeros_like(run.sums)
-    save(run, recipe, steps)
-    log.epoch(run, record, next(iter(scored.values()), []))
+    keep(run, work, claim)
+    log.epoch(run, next(iter(work.scored.values()), []))
 
 
-@contextmanager
-def stop_requests() -> Iterator[List[int]]:
-    """The numbers of the signals (SIGINT, SIGTERM) that came. A second Ctrl-C acts at once; a
-    second SIGTERM does not: `paddle.distributed.launch` sends three."""
-    came: List[int] = []
+def rounded(record: Dict[str, Any]) -> Dict[str, Any]:
+    """A record with at most DIGITS after the point, as it is written and shown."""
 
-    def note(number: int, _: Any) -> None:
-        came.append(number)
-        if number == signal.SIGINT:
-            signal.signal(number, before[number])
+    def short(value: Any) -> Any:
+        if isinstance(value, list):
+            return [short(item) for item in value]
+        return round(value, DIGITS) if isinstance(value, float) else value
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return {name: short(value) for name, value in record.items()}
+
+
+def keep(run: Run, work: Work, claim: Optional[Claim]) -> None:
+    """Save the run, if the folder is still its own. Raises InputError as `Claim.renew` does."""
+    if claim:
+        claim.renew()
+    save(run, work.recipe, work.steps, work.data)

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from datasets.files import InputError, PathLike, write_atomically
-from datasets.transform import network_input
+from datasets.transform import check_size, network_input
 from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights
 from SCFNet.device import set_device
@@ -56,8 +56,8 @@ def export(
     before it is written, and the largest difference from dygraph is printed; InputError if that is
     over 1e-4, and if the checkpoint, the size or paddle2onnx is wrong.
     """
-    if size is not None and (size < 32 or size % 32):
-        raise InputError(f"--size {size}: must be a multiple of 32")
+    if size is not None:
+        check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
     net = load_net(weights)

@@ -4,7 +4,7 @@ Every function takes logits [N, 1, H, W] of any float type, a target [N, 1, H, W
 may be soft), computes in float32, and returns a scalar tensor, averaged over the samples.
 """
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -12,17 +12,10 @@ import paddle
 from paddle import Tensor
 
 functional = paddle.nn.functional
+Losses = Union[Tensor, List[Tensor]]  # their weighted sum, or each map's
 
-LOSSES = ("sp", "dice", "bce", "bce+sp")
-PBSM_KERNEL_SIZES = (
-    13,
-    11,
-    9,
-    7,
-    5,
-    3,
-    1,
-)  # each for PBSM_STAGE of the paper's epochs
+LOSS_TERMS = ("sp", "dice", "bce")  # what a training loss may be the sum of
+PBSM_KERNEL_SIZES = (13, 11, 9, 7, 5, 3, 1)  # each for PBSM_STAGE of the paper's epochs
 PBSM_STAGE, PBSM_EPOCHS = 10, 69
 
 NORMAL = 1 << 20  # added to the high half of a float64: the smallest exponent of normal numbers
@@ -33,45 +26,59 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return _dice(_probability(logits), mask)
 
 
-def boundary_map(x: Tensor, k: int) -> Tensor:
-    """The boundary of maps `x` [N, 1, H, W] in [0, 1], thickened to an odd `k`: [N, 1, H, W].
+def boundary_map(x: Tensor, kernel_size: int) -> Tensor:
+    """The boundary of maps `x` [N, 1, H, W] in [0, 1], thickened by a max-pool: [N, 1, H, W].
 
-    It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), in values and in gradients, which among equal
-    pixels of a window go to the first in reading order. On CPU it is computed without max_pool2d,
-    whose 13 x 13 window takes more time than the network.
+    It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), k being the odd `kernel_size`, in values and
+    in gradients, which among equal pixels of a window go to the first in reading order. On CPU it
+    is computed without max_pool2d, whose 13 x 13 window takes more time than the network.
     """
-    return (_CpuBoundary.apply if x.place.is_cpu_place() else pooled_boundary)(x, k)
+    if x.place.is_cpu_place():
+        return _CpuBoundary.apply(x, kernel_size)
+    return pooled_boundary(x, kernel_size)
 
 
-def pooled_boundary(x: Tensor, k: int) -> Tensor:
+def pooled_boundary(x: Tensor, kernel_size: int) -> Tensor:
     """`boundary_map` for any device.
 
     The k x k max-pool is a 1 x k, then a k x 1: in this order ties go where a square's go.
     """
     inverse = 1 - x
     edge = functional.max_pool2d(inverse, 3, stride=1, padding=1) - inverse
-    if k == 1:
+    if kernel_size == 1:
         return edge
-    rows = functional.max_pool2d(edge, (1, k), stride=1, padding=(0, k // 2))
-    return functional.max_pool2d(rows, (k, 1), stride=1, padding=(k // 2, 0))
+    k, half = kernel_size, kernel_size // 2
+    rows = functional.max_pool2d(edge, (1, k), stride=1, padding=(0, half))
+    return functional.max_pool2d(rows, (k, 1), stride=1, padding=(half, 0))
 
 
-def boundary_dice_loss(logits: Tensor, mask: Tensor, k: int) -> Tensor:
-    """Dice loss of the two boundaries of thickness `k`, over each whole sample."""
-    return _dice(boundary_map(_probability(logits), k), boundary_map(mask, k))
+def boundary_dice_loss(logits: Tensor, mask: Tensor, kernel_size: int) -> Tensor:
+    """Dice loss of the two boundaries, `boundary_map`, over each whole sample."""
+    boundary = boundary_map(_probability(logits), kernel_size)
+    return _dice(boundary, boundary_map(mask, kernel_size))
 
 
 def sp_loss(
-    logits: Tensor, mask: Tensor, k: int, weight: float = 1.0, boundary: Optional[Tensor] = None
+    logits: Tensor,
+    mask: Tensor,
+    kernel_size: int,
+    weight: float = 1.0,
+    boundary: Optional[Tensor] = None,
 ) -> Tensor:
-    """Structure-preserving loss: Dice + `weight` * boundary Dice (paper, SP loss).
+    """Structure-preserving (SP) loss: Dice + `weight` * boundary Dice (paper section 3.3).
 
-    `boundary` is `boundary_map(mask, k)` where the caller has it already.
+    Args:
+        logits: [N, 1, H, W].
+        mask: [N, 1, H, W] in [0, 1].
+        kernel_size: of the boundary, odd.
+        weight: of the boundary's part.
+        boundary: `boundary_map(mask, kernel_size)`, if the caller has it already.
     """
     if boundary is None:
-        boundary = boundary_map(mask, k)
+        boundary = boundary_map(mask, kernel_size)
     probability = _probability(logits)
-    return _dice(probability, mask) + weight * _dice(boundary_map(probability, k), boundary)
+    edges = boundary_map(probability, kernel_size)
+    return _dice(probability, mask) + weight * _dice(edges, boundary)
 
 
 def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -79,23 +86,71 @@ def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits.astype("float32"), mask)
 
 
-def map_losses(maps: Sequence[Tensor], target: Tensor, loss: str, k: int = 1) -> List[Tensor]:
-    """The loss of each of the maps (m2, m3, m4, m5) against one `target`, unweighted.
+def fs_loss(
+    maps: Sequence[Tensor], mask: Tensor, kernel_size: int, reduction: str = "sum"
+) -> Losses:
+    """L_FS, the loss of fully supervised training (paper section 3.3): SP of each map.
 
-    `loss` is one of LOSSES; "bce+sp" is the sum of the two. `k` is the thickness of SP's boundary.
+    Args:
+        maps: logits [N, 1, H, W] of m2, m3, m4, m5.
+        mask: [N, 1, H, W] in [0, 1].
+        kernel_size: of SP's boundary, odd; see `pbsm_kernel`.
+        reduction: "sum" gives `weighted_sum` of the maps' losses, "none" the list of them.
+    """
+    boundary = boundary_map(mask, kernel_size)
+    losses = [sp_loss(logits, mask, kernel_size, boundary=boundary) for logits in maps]
+    return _reduced(losses, reduction)
+
+
+def kd_loss(
+    maps: Sequence[Tensor], teacher: Tensor, from_logits: bool = True, reduction: str = "sum"
+) -> Losses:
+    """L_KD, the loss of distillation (paper section 3.4): Dice of each map and the teacher's m2.
+
+    No gradient reaches the teacher.
+
+    Args:
+        maps: logits [N, 1, H, W] of the student's m2, m3, m4, m5.
+        teacher: the teacher's m2 [N, 1, H, W].
+        from_logits: whether `teacher` holds logits, or probabilities.
+        reduction: "sum" gives `weighted_sum` of the maps' losses, "none" the list of them.
+    """
+    target = soft_target(teacher) if from_logits else teacher.detach()
+    return _reduced([dice_loss(logits, target) for logits in maps], reduction)
+
+
+def map_losses(
+    maps: Sequence[Tensor], target: Tensor, loss: str, kernel_size: int = 1
+) -> List[Tensor]:
+    """The loss by name of each of the maps against one target, unweighted.
+
+    Args:
+        maps: logits [N, 1, H, W] of m2, m3, m4, m5.
+        target: [N, 1, H, W] in [0, 1].
+        loss: one or more of LOSS_TERMS, joined by +: "sp" is `fs_loss`, "dice" is `kd_loss`.
+        kernel_size: of SP's boundary, odd.
+
     Raises ValueError for another `loss`.
     """
-    if loss == "dice":
-        return [dice_loss(logits, target) for logits in maps]
-    if loss == "bce":
-        return [bce_loss(logits, target) for logits in maps]
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
-    boundary = boundary_map(target, k)
-    losses = [sp_loss(logits, target, k, boundary=boundary) for logits in maps]
-    if loss == "bce+sp":
-        losses = [sp + bce_loss(logits, target) for sp, logits in zip(losses, maps)]
-    return losses
+    terms = loss_terms(loss)
+    losses: List[List[Tensor]] = []
+    if "sp" in terms:
+        losses.append(fs_loss(maps, target, kernel_size, reduction="none"))
+    if "dice" in terms:
+        losses.append(kd_loss(maps, target, from_logits=False, reduction="none"))
+    if "bce" in terms:
+        losses.append([bce_loss(logits, target) for logits in maps])
+    return [sum(of_one_map) for of_one_map in zip(*losses)]
+
+
+def loss_terms(loss: str) -> List[str]:
+    """Split the name of a training loss, such as "bce+sp". Raises ValueError for unknown terms."""
+    terms = loss.split("+")
+    if not set(terms) <= set(LOSS_TERMS) or len(set(terms)) < len(terms):
+        raise ValueError(
+            f"unknown loss {loss!r}: choose from {', '.join(LOSS_TERMS)}, or a sum such as bce+sp"
+        )
+    return terms
 
 
 def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
@@ -103,17 +158,10 @@ def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
     return sum(loss / 2**i for i, loss in enumerate(losses))
 
 
-def fs_loss(maps: Sequence[Tensor], mask: Tensor, k: int) -> Tensor:
-    """L_FS, the loss of fully supervised training: SP of (m2, m3, m4, m5), weighted."""
-    return weighted_sum(map_losses(maps, mask, "sp", k))
-
-
-def kd_loss(maps: Sequence[Tensor], teacher_logits: Tensor) -> Tensor:
-    """L_KD, the loss of distillation: Dice of the student's four maps and the teacher's m2.
-
-    No gradient reaches the teacher.
-    """
-    return weighted_sum(map_losses(maps, soft_target(teacher_logits), "dice"))
+def _reduced(losses: List[Tensor], reduction: str) -> Losses:
+    if reduction not in ("sum", "none"):
+        raise ValueError(f"unknown reduction {reduction!r}: choose from sum, none")
+    return losses if reduction == "none" else weighted_sum(losses)
 
 
 def soft_target(teacher_logits: Tensor) -> Tensor:
@@ -122,15 +170,18 @@ def soft_target(teacher_logits: Tensor) -> Tensor:
 
 
 def pbsm_kernel(epoch: int, epochs: int = PBSM_EPOCHS, schedule: str = "paper") -> int:
-    """Thickness k of the boundary in `epoch` (from 0) of `epochs`: PBSM's staircase 13 ... 1.
+    """The kernel size of SP's boundary in `epoch` (from 0) of `epochs`: PBSM's staircase 13 ... 1.
 
-    'paper' (also the notebook): 13 in the first 10 of 69 epochs, 2 less every 10, 1 in the last 9;
-    'release': each step one epoch earlier, as the release's code does. Other totals scale the
-    staircase of 69. Raises ValueError for another schedule.
+    PBSM is progressive boundary structure mining (paper section 3.3). "paper" (also the notebook):
+    13 in the first 10 of 69 epochs, 2 less every 10, 1 in the last 9; "release": each step one
+    epoch earlier, as the release's code does. Other totals scale the staircase of 69. Raises
+    ValueError for another schedule.
     """
     if schedule not in ("paper", "release"):
         raise ValueError(f"unknown schedule {schedule!r}: choose from paper, release")
-    epoch = epoch * PBSM_EPOCHS // epochs + (schedule == "release")
+    epoch = epoch * PBSM_EPOCHS // epochs
+    if schedule == "release":
+        epoch += 1
     return PBSM_KERNEL_SIZES[min(epoch // PBSM_STAGE, len(PBSM_KERNEL_SIZES) - 1)]
 
 
@@ -148,12 +199,12 @@ class _CpuBoundary(paddle.autograd.PyLayer):
     adds up gradients there instead of searching again."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, k: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kernel_size: int) -> Tensor:
         boundary = 1 - x.numpy()
         ctx.sources = []
         for plane in boundary[:, 0]:
             largest, thin_source = _max_pool(plane, 3)
-            plane[:], thick_source = _max_pool(largest - plane, k)
+            plane[:], thick_source = _max_pool(largest - plane, kernel_size)
             ctx.sources.append((thin_source, thick_source))
         return paddle.to_tensor(boundary, place=x.place)
 
@@ -166,19 +217,22 @@ class _CpuBoundary(paddle.autograd.PyLayer):
         return paddle.to_tensor(result, place=grad.place)
 
 
-def _max_pool(plane: np.ndarray, k: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Max-pool of float32 [H, W], not negative, by a k x k window with stride 1, and the flat index
-    [H * W] of the pixel that each maximum comes from, the first of equals. k = 1: `plane`, None.
+def _max_pool(plane: np.ndarray, kernel_size: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Max-pool float32 [H, W], not negative, by a square window with stride 1.
+
+    Returns the maxima [H, W], and for each the flat index [H * W] of the pixel that it comes from,
+    the first of equals. A kernel size of 1 returns `plane`, and None.
 
     Value and index are packed into the high and the low half of a float64, whose order is that of
     the values, then that of the reversed indices. NORMAL keeps it out of the subnormal numbers, all
-    equal to 0 where some library has switched them off (as anything linked with -ffast-math does).
+    equal to 0 if some library has switched them off (as anything linked with -ffast-math does).
     """
-    if k == 1:
+    if kernel_size == 1:
         return plane, None
     reversed_index = np.arange(plane.size, 0, -1).reshape(plane.shape)
-    packed = (plane.view("int32").astype("int64") + NORMAL << 32) | reversed_index
-    packed = cv2.dilate(packed.view("float64"), np.ones((k, k), "uint8")).view("int64")
+    high = plane.view("int32").astype("int64") + NORMAL
+    packed = ((high << 32) | reversed_index).view("float64")
+    packed = cv2.dilate(packed, np.ones((kernel_size, kernel_size), "uint8")).view("int64")
     index = plane.size - (packed & 0xFFFFFFFF)
     return ((packed >> 32) - NORMAL).astype("int32").view("float32"), index.ravel()
 

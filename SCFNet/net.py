@@ -7,7 +7,7 @@ Three ways to build it, none of which reads a file:
     SCFNet(cfg)              # the GitHub release: anything with `cfg.model_type`
 """
 
-from typing import List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import paddle
 from paddle import Tensor, nn
@@ -16,6 +16,7 @@ from paddle.nn import functional as F
 from backbones import build_backbone
 from datasets.transform import RELEASE, Normalisation
 
+BACKBONE_LR_SCALE = 0.1  # the release trains the backbone at a tenth of the rest's rate
 DECODERS = ("scfm", "base")
 DECODER_WIDTHS = {"M3_0.5": 16, "EL0": 32, "EL2": 32}  # channels; of the others 64
 
@@ -57,6 +58,12 @@ class SaliencyNet(nn.Layer):
     def predict(self, x: Tensor) -> Tensor:
         """The saliency maps [N, 1, H, W] in [0, 1] of normalised photos [N, 3, H, W]."""
         return F.sigmoid(self(x)[0])
+
+    def scale_backbone_lr(self, scale: float) -> None:
+        """Make the backbone's learning rate `scale` times the rest's, in any optimizer."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("bkbone."):
+                parameter.optimize_attr["learning_rate"] = scale
 
     def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
         """`set_state_dict` by the name that the notebook uses."""
@@ -108,9 +115,10 @@ class SCFNet(SaliencyNet):
         if decoder not in DECODERS:
             raise ValueError(f"unknown decoder {decoder!r}: choose from {', '.join(DECODERS)}")
         if len(args) == 1:
-            backbone = args[0].model_type
+            cfg: Any = args[0]
+            backbone = cfg.model_type
         elif len(args) == 2:
-            backbone = args[1]
+            backbone = str(args[1])
         elif len(args) > 2:
             raise TypeError(
                 f"SCFNet takes (cfg) or (anything, model_type), not {len(args)} arguments"
@@ -121,6 +129,7 @@ class SCFNet(SaliencyNet):
         in_c = DECODER_WIDTHS.get(self.model_type, 64)
 
         self.bkbone = build_backbone(self.model_type)
+        self.scale_backbone_lr(BACKBONE_LR_SCALE)
         self.mp = MappingModule(self.bkbone.channels, in_c)
         if decoder == "base":
             self.fuse = conv_bn_relu(4 * in_c, in_c)

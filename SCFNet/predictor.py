@@ -2,32 +2,32 @@
 
 import sys
 from functools import lru_cache
-from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union, overload
 
 import cv2
 import numpy as np
 
 from datasets.files import InputError, PathLike
 from datasets.images import read_image
-from datasets.transform import network_input
-from SCFNet.backends import open_engine
-
-# The checkpoint that is used where none is named.
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "SCFNet-DUTS.pdparams"
+from datasets.transform import check_size, network_input
+from SCFNet.backends import DEFAULT_WEIGHTS, find_weights, open_engine
 
 
 class Predictor:
     """A trained network, ready for photos.
 
-    `weights`   a checkpoint (`.pdparams`, or a published `.pth`), or an `.onnx` file that
-                tools/export.py made; None is the default checkpoint (said on stderr)
-    `backbone`  what the weights must be of, a name of `zoo.NETWORKS`; None is any
-    `device`    'auto', 'cpu', 'gpu' or 'gpu:N'
-    `size`      height and width that photos are resized to; None is the network's own
-    `engine`    'paddle', 'onnx' (ONNX Runtime on the CPU; Paddle is not imported) or 'auto':
-                Paddle on a GPU; 'onnx' on a CPU where there is an exported file of these weights
-    Raises InputError for files that do not fit.
+    Args:
+        weights: 'small' or 'accurate', the shipped checkpoints; a checkpoint
+            (`.pdparams`, or a published `.pth`); or an `.onnx` file that tools/export.py made.
+            None is the default checkpoint (said on stderr).
+        backbone: what the weights must be of, a name of `zoo.NETWORKS`; None is any.
+        device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
+        size: height and width that photos are resized to, a multiple of 32; None is the network's.
+        engine: 'paddle', 'onnx' (ONNX Runtime on the CPU; Paddle is not imported) or 'auto':
+            Paddle on a GPU; 'onnx' on a CPU if there is an exported file of these weights.
+        threads: of ONNX Runtime for a call; 0 are as many as there are cores, which is right if
+            no calls run beside each other.
+    Raises InputError for files that do not fit, ArgumentError for a `size` that cannot be.
     """
 
     def __init__(
@@ -37,16 +37,26 @@ class Predictor:
         device: str = "auto",
         size: Optional[int] = None,
         engine: str = "auto",
+        threads: int = 1,
     ) -> None:
-        if size is not None and (size < 32 or size % 32):
-            raise InputError(f"--size {size}: must be a multiple of 32")
-        opened = open_engine(Path(weights or DEFAULT_WEIGHTS), device, size, engine)
+        if size is not None:
+            check_size("size", size)
+        file = DEFAULT_WEIGHTS if weights is None else find_weights(weights)
+        opened = open_engine(file, device, size, engine, threads)
         if backbone not in (None, opened.model_type):
             raise InputError(f"{opened.weights}: is of {opened.model_type}, not of {backbone}")
         if weights is None:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
         self.normalisation, self._run = opened.normalisation, opened.run
+
+    @overload
+    def __call__(self, images: np.ndarray, align_corners: bool = False) -> np.ndarray: ...
+
+    @overload
+    def __call__(
+        self, images: Sequence[np.ndarray], align_corners: bool = False
+    ) -> List[np.ndarray]: ...
 
     def __call__(
         self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
@@ -66,7 +76,7 @@ class Predictor:
         """The AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its map
         times 255, float32 [H, W, 1]; and image * map, float32 [H, W, 3] in [0, 255].
 
-        Raises InputError where the photo cannot be read.
+        Raises InputError if the photo cannot be read.
         """
         image = read_image(path)
         saliency = self(image)[..., None]
@@ -75,7 +85,7 @@ class Predictor:
 
 @lru_cache(maxsize=1)
 def _default_predictor() -> Predictor:
-    return Predictor()
+    return Predictor(threads=0)
 
 
 def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,13 +97,18 @@ def resize_map(
     saliency: np.ndarray, shape: Tuple[int, int], align_corners: bool = False
 ) -> np.ndarray:
     """A map float32 [h, w], bilinearly at `shape` (H, W)."""
-    if align_corners:
-        down, across = (_corner_weights(n, m) for n, m in zip(saliency.shape, shape))
-        return down @ saliency @ across.T
-    return cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    if not align_corners:
+        return cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    (height, width), (rows, columns) = saliency.shape, shape
+    if rows * width > height * columns:  # the smaller array in between
+        return _stretch(_stretch(saliency.T, columns).T, rows)
+    return _stretch(_stretch(saliency, rows).T, columns).T
 
 
-def _corner_weights(before: int, after: int) -> np.ndarray:
-    """Float32 [after, before]: the linear interpolation that keeps both end points in place."""
-    where = np.linspace(0, before - 1, after)[:, None]
-    return np.maximum(0, 1 - np.abs(where - np.arange(before))).astype("float32")
+def _stretch(array: np.ndarray, rows: int) -> np.ndarray:
+    """`array` float32 [h, w] as [rows, w], linearly, with both end rows in place."""
+    where = np.linspace(0, len(array) - 1, rows)
+    first = where.astype(int)
+    second = np.minimum(first + 1, len(array) - 1)
+    weight = (where - first).astype("float32")[:, None]
+    return array[first] * (1 - weight) + array[second] * weight

@@ -80,14 +80,16 @@ def in_turn(pixels: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def large_photo(path: PathLike) -> Iterator[None]:
-    """`in_turn` for all that is done with a photo, from reading to writing, by its header."""
+def large_photo(path: PathLike) -> Iterator[bool]:
+    """`in_turn` for all that is done with a photo, from reading to writing, by its header; yields
+    whether it is large.
+    """
     pixels = 0
     with contextlib.suppress(Exception):  # the fault is for the reader to tell
         with Image.open(path, "r", _formats(path)) as image:
             pixels = image.width * image.height
     with in_turn(pixels):
-        yield
+        yield pixels > LARGE_PIXELS
 
 
 def orientation_of(image: Image.Image) -> object:

@@ -47,10 +47,11 @@ def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
     """Load the batches of an epoch, from number `start` on.
 
     Yields images, float32 [N, 3, S, S], RGB and normalised, and masks, float32 [N, 1, S, S] in
-    [0, 1], or None if the samples have no masks; S is one of the epoch's sizes. `workers` threads
-    load ahead, up to one batch more than there are threads; 0 loads when asked. Threads are enough,
-    because decoding and resizing run outside of Python's lock, and unlike processes they survive
-    Paddle, CUDA and Ctrl-C. Raises InputError for a file that cannot be read.
+    [0, 1], NaN for a sample without one, or None if no sample of the batch has one; S is one of the
+    epoch's sizes. `workers` threads load ahead, up to one batch more than there are threads; 0
+    loads when asked. Threads are enough, because decoding and resizing run outside of Python's
+    lock, and unlike processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file
+    that cannot be read.
     """
     plan = [
         (epoch, indices, batch_side(epoch, batch))
@@ -107,7 +108,7 @@ def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
     """Read, augment, resize to `side` x `side` and normalise samples; returns as `batches`."""
     indices = list(indices)
     images = np.empty((len(indices), 3, side, side), "float32")
-    masks = np.empty((len(indices), 1, side, side), "float32")
+    masks = np.full((len(indices), 1, side, side), np.nan, "float32")
     labelled = False
     for i, index in enumerate(indices):
         image, mask = _augmented(epoch, int(index))

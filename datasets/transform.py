@@ -5,9 +5,13 @@ from typing import Any, NamedTuple, Sequence, Tuple, Union
 import cv2
 import numpy as np
 
+from datasets.files import ArgumentError
+
 # RGB statistics of the release, on the 0..255 scale: a photo is fed as (image - MEAN) / STD.
 MEAN = np.array([124.55, 118.90, 102.94], "float32")
 STD = np.array([56.77, 55.97, 57.50], "float32")
+
+LARGEST_SIZE = 4096  # of a network's input, in pixels
 
 Channels = Union[Sequence[float], np.ndarray]  # three numbers, of R, G and B
 
@@ -94,3 +98,14 @@ def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     where = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
     first = where.astype(int)
     return first, np.minimum(first + 1, before - 1), (where - first).astype("float32")
+
+
+def check_size(argument: str, size: int) -> None:
+    """Raise ArgumentError unless a network's input may have this side, in pixels.
+
+    The deepest features have a thirty-second of it.
+    """
+    if size % 32 or not 32 <= size <= LARGEST_SIZE:
+        raise ArgumentError(
+            argument, f"must be a multiple of 32, from 32 to {LARGEST_SIZE}, not {size}"
+        )

@@ -110,7 +110,7 @@ def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
     for arguments, fault in (
         ({"engine": "paddle"}, "takes a .pdparams"),
         ({"device": "gpu"}, "run on the CPU"),
-        ({"device": "tpu"}, "--device tpu: must be auto, cpu, gpu or gpu:N"),
+        ({"device": "tpu"}, "device: 'tpu' is none of auto, cpu, gpu and gpu:N"),
         ({"size": 224}, "is of size 352; renew it: .* --size 224"),
         ({"backbone": "R50"}, "is of M3_0.5, not of R50"),
     ):
@@ -178,7 +178,7 @@ def test_export_to_paddles_format(tmp_path):
 
 
 def test_export_refuses_what_it_cannot_read(tmp_path):
-    with pytest.raises(InputError, match="--size 100"):
+    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
         export(WEIGHTS, size=100)
     with pytest.raises(InputError, match=r"gone\.pdparams"):
         export(tmp_path / "gone.pdparams")

@@ -17,21 +17,21 @@ from tests.conftest import as_flags, recipe, run_until, start_tool
 
 
 def test_a_process_that_does_not_answer_is_one_line(monkeypatch):
-    def all_reduce(tensor):
+    def all_reduce(tensor, op):
         raise RuntimeError("[gloo] TIMEOUT self_rank = none")
 
-    assert distributed.any_process(True) and not distributed.any_process(False)
+    assert distributed.largest_over_processes(15) == 15
     monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(paddle.distributed, "all_reduce", all_reduce)
     with pytest.raises(InputError, match="does not answer; start all again with --resume auto"):
-        distributed.any_process(False)
+        distributed.largest_over_processes(0)
 
 
 @pytest.mark.parametrize("device", ["tpu", "cpu:1", "gpu:x", "gpu", "gpu:7"])
 def test_devices_that_are_not_there_are_refused(device):
     if device.startswith("gpu") and paddle.device.cuda.device_count():
         pytest.skip("there is a GPU")
-    with pytest.raises(InputError, match=f"--device {device}"):
+    with pytest.raises(InputError, match=f"device: .*{device}"):
         distributed.start_devices(device)
 
 

@@ -41,9 +41,9 @@ def test_rate_of_short_runs_stays_in_range(epochs, warmup):
 
 
 def test_kernel_size_follows_the_epoch():
-    assert engine.kernel_at(0, recipe(boundary=5)) == 5
+    assert engine.kernel_at(0, recipe(kernel_size=5)) == 5
     assert [engine.kernel_at(epoch, recipe()) for epoch in (0, 10, 68)] == [13, 11, 1]
-    assert engine.kernel_at(9, recipe(boundary="release")) == 11
+    assert engine.kernel_at(9, recipe(kernel_size="release")) == 11
 
 
 @pytest.mark.parametrize("mode", ["fs", "kd"])

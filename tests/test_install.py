@@ -93,6 +93,9 @@ def test_prediction_needs_five_packages(tmp_path):
     [
         ("numpy", "predict", ["tests/data/coffee.jpg"]),
         ("cv2", "predict", ["tests/data/coffee.jpg"]),
+        ("numpy", "train", []),
+        ("cv2", "distill", ["--teacher", "teacher.pdparams"]),
+        ("numpy", "export", ["--weights", "weights/SCFNet-DUTS.pdparams"]),
         ("paddle", "predict", ["tests/data/coffee.jpg", "--engine", "paddle"]),
         ("paddle", "train", []),
         ("paddle", "distill", ["--teacher", "tests/data/release_M3_0.5.pdparams"]),
@@ -102,6 +105,8 @@ def test_prediction_needs_five_packages(tmp_path):
     ],
 )
 def test_a_missing_package_is_one_line(module, tool, arguments):
+    if module == "filelock":  # found missing after Paddle is imported
+        pytest.importorskip("paddle")
     done = without([module], tool, *arguments)
     line = f"error: {module} is not installed: pip install {PACKAGES.get(module, module)}"
     assert done.stderr.strip().splitlines()[-1:] == [line]

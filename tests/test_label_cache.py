@@ -1,6 +1,7 @@
 """The cache of a teacher's maps: filled by several, refused if it is another's."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import paddle
@@ -20,7 +21,7 @@ def test_a_cache_for_another_teacher_size_or_set_is_refused(pairs, teacher_file,
     assert len(label_cache.with_cached_labels(opened, samples[:3], maps)) == 3
     with pytest.raises(InputError, match="filled with other photos"):
         label_cache.with_cached_labels(opened, samples, maps)
-    opened.size = 96
+    opened = replace(opened, size=96)
     with pytest.raises(InputError, match="filled with other size"):
         label_cache.with_cached_labels(opened, samples[:3], maps)
     state = load_checkpoint(teacher_file)

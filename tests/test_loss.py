@@ -1,6 +1,7 @@
 """The losses: the release's numbers, equal gradients by either way to the boundary, schedules."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,8 @@ def test_each_named_loss(arrays):
         "bce": -(g * np.log(p) + (1 - g) * np.log(1 - p)).mean(),
     }
     expected["bce+sp"] = expected["bce"] + expected["sp"]
-    assert set(expected) == set(loss.LOSSES)
+    expected["bce+dice"] = expected["bce"] + expected["dice"]
+    assert set("+".join(expected).split("+")) == set(loss.LOSS_TERMS)
     for name, value in expected.items():
         losses = loss.map_losses([logits, logits], mask, name, 7)
         assert [float(v) for v in losses] == pytest.approx([value, value], rel=1e-5)
@@ -155,8 +157,9 @@ def test_each_named_loss(arrays):
 
 def test_an_unknown_loss_names_the_known(arrays):
     logits = tensor(arrays["pred"])
-    with pytest.raises(ValueError, match=r"'iou'.*sp, dice, bce"):
-        loss.map_losses([logits], logits, "iou")
+    for name in ("iou", "", "sp+", "sp+sp", "SP"):
+        with pytest.raises(ValueError, match=rf"'{re.escape(name)}'.*sp, dice, bce"):
+            loss.map_losses([logits], logits, name)
 
 
 def test_half_precision_logits_give_a_float32_loss(arrays):

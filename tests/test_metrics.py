@@ -41,7 +41,39 @@ def test_paper_protocol_gives_the_toolbox_values():
     for saliency_map, mask in reference_pairs():
         score.add(saliency_map, mask)
     expected = json.loads((DATA / "metrics_seed11.json").read_text())
-    assert score.result() == pytest.approx(expected, abs=1e-6)
+    assert score.result() == pytest.approx(expected, abs=1e-7)
+
+
+def test_maps_from_0_to_255_give_the_toolbox_values():
+    """There k / 255 is the k-th threshold, and rounding decides which values reach it."""
+    score = PaperScore()
+    for saliency_map, mask in reference_pairs():
+        low, high = int(saliency_map.min()), int(saliency_map.max())
+        full = np.rint(255 * ((saliency_map - low) / (high - low))).astype(np.uint8)
+        score.add(full, mask)
+    expected = {  # of the release's saliency_toolbox.py
+        "MAE": 0.07318969104197673,
+        "E-measure": 0.9212433469179817,
+        "S-measure": 0.8896264934184094,
+        "Adp-F": 0.7823879718780518,
+        "Wgt-F": 0.7024751255303708,
+        "Max-F": 0.9003003041544617,
+        "Mean-F": 0.7627810646954972,
+    }
+    assert score.result() == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("low, high", [(0, 51), (0, 204), (3, 201), (60, 255), (254, 255)])
+def test_a_map_is_scaled_as_the_toolbox_does(low, high):
+    grey = np.tile(np.arange(low, high + 1, dtype=np.uint8), (3, 1))
+    toolbox = cv2.normalize(grey.astype(float), None, 0.0, 1.0, cv2.NORM_MINMAX)
+    np.testing.assert_array_equal(scale(grey), toolbox)
+    np.testing.assert_array_equal(scale(grey.astype(np.uint16) * 257), toolbox)
+    reached = toolbox >= THRESHOLDS[:, None, None]  # rounding may leave the minimum below 0
+    precision, recall = precision_recall(scale(grey), grey > low)
+    hits = (reached & (grey > low)).sum(axis=(1, 2))
+    np.testing.assert_allclose(recall, hits / (grey > low).sum())
+    np.testing.assert_allclose(precision, hits / np.maximum(reached.sum(axis=(1, 2)), 1))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values())

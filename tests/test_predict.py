@@ -1,112 +1,45 @@
 """tools/predict.py: which files it writes, what is in them, its messages and exit codes."""
 
+import io
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.files import InputError
-from datasets.images import read_image, write_png
+from datasets.images import read_image
 from datasets.masks import read_mask
 from SCFNet.prediction.jobs import plan_jobs
-from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
-from SCFNet.prediction.rendering import (
-    ENDINGS,
-    fit,
-    object_box,
-    overlay,
-    parse_background,
-    render,
-    to_bytes,
-)
+from SCFNet.prediction.pipeline import predict_jobs
+from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.predictor import Predictor
+from tests.conftest import ROOT, run_tool, tool_command
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
 WEIGHTS = DATA / "release_M3_0.5.pdparams"
 
-
-def run_tool(*arguments, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "tools" / "predict.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+predict = partial(run_tool, "predict")
 
 
 @pytest.fixture(scope="module")
 def predictor():
+    pytest.importorskip("paddle")
     return Predictor(WEIGHTS, device="cpu")
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Photos that would overwrite each other's results, in a tree."""
+    """Six photos in a tree."""
     folder = tmp_path / "photos"
     for i, name in enumerate(("a.jpg", "a.png", "b.png", "day/a.png", "day/x.jpg", "x-cutout.png")):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20 + i, 16), (40 * i, 80, 120)).save(path)
-    (folder / "notes.txt").write_text("not a photo")
-    (folder / ".hidden.png").write_bytes(b"")
     return folder
-
-
-def targets(inputs, output, kinds=("mask",)):
-    jobs = plan_jobs([str(i) for i in inputs], output, [ENDINGS[kind] for kind in kinds])
-    return {str(job.source): [str(t.relative_to(output)) for t in job.targets] for job in jobs}
-
-
-def test_a_folder_keeps_its_tree_and_no_result_is_taken_twice(photos, tmp_path):
-    planned = targets([photos], tmp_path / "out", ["mask", "cutout"])
-    assert planned == {
-        f"{photos}/a.jpg": ["a.jpg.png", "a.jpg-cutout.png"],
-        f"{photos}/a.png": ["a.png.png", "a.png-cutout.png"],
-        f"{photos}/b.png": ["b.png", "b-cutout.png"],
-        f"{photos}/day/a.png": ["day/a.png", "day/a-cutout.png"],
-        f"{photos}/day/x.jpg": ["day/x.png", "day/x-cutout.png"],
-        f"{photos}/x-cutout.png": ["x-cutout.png", "x-cutout-cutout.png"],
-    }
-
-
-def test_a_stem_that_is_anothers_cutout(tmp_path):
-    planned = targets(["x.jpg", "x-cutout.jpg"], tmp_path, ["mask", "cutout"])
-    assert planned["x.jpg"] == ["x.jpg.png", "x.jpg-cutout.png"]
-    assert planned["x-cutout.jpg"] == ["x-cutout.jpg.png", "x-cutout.jpg-cutout.png"]
-
-
-def test_the_same_stem_from_different_folders(photos, tmp_path):
-    planned = targets([photos / "a.png", photos / "day/a.png"], tmp_path / "out")
-    assert sorted(t for ts in planned.values() for t in ts) == ["day/a.png.png", "photos/a.png.png"]
-
-
-def test_the_same_file_twice_is_one_job(photos, tmp_path):
-    inputs = [photos / "b.png", photos / "day" / ".." / "b.png", photos / "b*"]
-    assert len(targets(inputs, tmp_path / "out")) == 1
-
-
-def test_inputs_are_never_overwritten(photos):
-    planned = targets([photos / "b.png"], photos)
-    assert planned == {f"{photos}/b.png": ["b.png.png"]}
-
-
-def test_earlier_results_are_no_inputs(photos):
-    before = targets([photos], photos / "output")
-    write_png(photos / "output" / "b.png", np.zeros((2, 2), "uint8"))
-    assert targets([photos], photos / "output") == before
-
-
-def test_globs(photos, tmp_path):
-    assert set(targets([f"{photos}/**/a.*"], tmp_path / "out")) == {
-        f"{photos}/{name}" for name in ("a.jpg", "a.png", "day/a.png")
-    }
-    bracket = photos / "c[1].png"
-    shutil.copy(photos / "b.png", bracket)
-    assert set(targets([bracket], tmp_path / "out")) == {str(bracket)}
 
 
 def test_results_are_those_of_the_predictor(predictor, tmp_path):
@@ -141,7 +74,7 @@ def test_a_photo_that_fails_does_not_cost_the_rest(predictor, photos, tmp_path, 
 
 
 def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
-    import paddle
+    paddle = pytest.importorskip("paddle")
 
     cat = DATA / "chelsea.png"
     predict_jobs(
@@ -163,62 +96,101 @@ def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
-def test_rendering():
-    image = np.full((40, 60, 3), 100, "uint8")
-    saliency = np.zeros((40, 60), "float32")
-    saliency[10:20, 15:40] = 0.8
-    alpha = to_bytes(saliency)
-    assert alpha[12, 20] == 204 and alpha[0, 0] == 0
-    assert set(np.unique(to_bytes(saliency, 0.8))) == {0, 255}
-    assert to_bytes(saliency, 0.81).max() == 0
-    assert image[object_box(alpha)].shape == (10, 25, 3)
-    assert image[object_box(alpha * 0)].shape == image.shape
-
-    shown = overlay(image, alpha)
-    np.testing.assert_array_equal(shown[2, 2], image[2, 2])
-    assert shown[15, 28, 0] > 130 and shown[15, 28, 1] < 100
-    over = render("cutout", image, alpha, parse_background("#00ff00"))
-    np.testing.assert_array_equal(over[0, 0], [0, 255, 0])
-    np.testing.assert_array_equal(over[15, 28], [80, 131, 80])
-
-
-def test_backgrounds(tmp_path):
-    picture = np.zeros((10, 40, 3), "uint8")
-    picture[:, 14:26] = 255
-    write_png(tmp_path / "wide.png", picture)
-    fitted = fit(parse_background(str(tmp_path / "wide.png")), (20, 20))
-    assert fitted.shape == (20, 20, 3) and fitted.min() == 255
-    with pytest.raises(InputError, match="neither a colour"):
-        parse_background("no-such-thing")
-
-
 def test_the_command(photos, tmp_path):
     (photos / "broken.jpg").write_text("text")
-    done = run_tool(photos, "--weights", WEIGHTS, "--device", "cpu", "--output", tmp_path / "out")
+    (photos / "notes.txt").write_text("not a photo")
+    done = predict(photos, "--device", "cpu", "--output", tmp_path / "out")
     assert done.returncode == 1 and done.stdout == ""
-    assert f"error: {photos}/broken.jpg: is not an image" in done.stderr
-    assert "6 of 7 done" in done.stderr and "Traceback" not in done.stderr
+    left_out, _, error, done_line = done.stderr.splitlines()
+    assert left_out == "left out: .txt (1)"
+    assert error.startswith(f"error: {photos}/broken.jpg: is not an image")
+    assert done_line == f"6 of 7 done, in {tmp_path}/out"
     assert len(list((tmp_path / "out").rglob("*.png"))) == 6
 
-    one = run_tool(photos / "b.png", "--output", tmp_path / "one", cwd=tmp_path)
-    assert one.returncode == 0 and len(one.stderr.splitlines()) == 1 and "weights/" in one.stderr
+
+def test_one_photo(photos, tmp_path):
+    done = predict(photos / "b.png", "--save", "mask", "overlay", "--output", "one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    weights, written = done.stderr.splitlines()
+    assert weights.startswith("weights: ") and written == "written: one/b.png, one/b-overlay.jpg"
     assert read_mask(tmp_path / "one" / "b.png").shape == (16, 22)
+
+
+def test_skip_existing_says_what_it_skipped(photos, tmp_path):
+    command = photos, "--output", photos, "--skip-existing", "--device", "cpu"
+    done = [predict(*command) for _ in range(3)]
+    assert [d.returncode for d in done] == [0, 0, 0]
+    assert done[0].stderr.splitlines()[-1] == f"6 of 6 done, in {photos}"
+    for again in done[1:]:
+        assert again.stderr.splitlines() == [
+            "left out: results of earlier runs (6)",
+            f"6 of 6 were there already, in {photos}",
+            "nothing to do",
+        ]
+
+
+def test_a_folder_without_photos(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    done = predict(tmp_path, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert f"error: {tmp_path}: no photos found, only videos (1); name" in done.stderr
+
+
+def test_standard_input_and_output():
+    command = tool_command("predict", "-", "--save", "cutout", "--output", "-", "--device", "cpu")
+    photo = (DATA / "chelsea.png").read_bytes()
+    done = subprocess.run(command, input=photo, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as cutout:
+        assert cutout.mode == "RGBA" and cutout.size == (451, 300)
+    done = subprocess.run(command, input=b"no photo", capture_output=True)
+    assert done.returncode == 1 and done.stdout == b"" and b"stdin: is not an image" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "INPUT"),
+        ([], "no INPUT: name images, videos, folders or patterns"),
         (["a.png", "--batch-size", "0"], "--batch-size"),
         (["a.png", "--threshold", "2"], "--threshold"),
-        (["a.png", "--save", "video"], "--save"),
+        (["a.png", "--threshold", "nan"], "--threshold"),
+        (["a.png", "--save", "video"], "--save video: choose from mask, cutout, overlay"),
+        (["--save", "mask", "a.png"], "inputs go before it: predict.py photo.jpg --save mask"),
+        (["a.png", "--size", "100"], "error: --size: 100 must be a multiple of 32"),
         (["a.png", "--weights", "none.pdparams"], "error: none.pdparams: cannot be read"),
-        (["a.png", "--background", "nonsense"], "error: --background nonsense"),
+        (["a.png", "--weights", "tests"], "error: tests: is a folder"),
+        (["a.png", "--background", "white"], "are for cut-outs: add --save cutout"),
+        (["a.png", "--edge-colors"], "are for cut-outs: add --save cutout"),
+        (["a.png", "--output", "one.png"], "names a folder; for a picture: --output - > FILE"),
+        (["a.png", "--output", "-", "--save", "mask", "overlay"], "--save one kind"),
+        (["a.png", "b.png", "--output", "-"], "--output: - takes one picture, not those of 2"),
+        (
+            ["a.png", "--save", "cutout", "--background", "nonsense"],
+            "error: --background: nonsense: neither a colour",
+        ),
     ],
 )
 def test_wrong_usage_is_exit_status_2(arguments, said):
-    done = run_tool(*arguments)
+    done = predict(*arguments)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_inputs_that_cannot_be_are_exit_status_1(tmp_path):
+    done = predict("https://example.org/a.jpg", tmp_path / "a\n.png", "--output", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [
+        "error: https://example.org/a.jpg: is a URL; download it and name the file",
+        f"error: {tmp_path}/a\\n.png: does not exist",
+        f"0 of 2 done, in {tmp_path}",
+    ]
+
+
+def test_a_killed_run_leaves_nothing_for_long(photos, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / ".b.12345-67.tmp").write_bytes(b"half a picture")
+    assert predict(photos / "b.png", "--output", output).returncode == 0
+    assert [p.name for p in output.iterdir()] == ["b.png"]
 
 
 @pytest.fixture
@@ -235,8 +207,7 @@ def many(tmp_path):
 
 def interrupt(many, output, how):
     """Run the tool on `many`, send the signal `how` after some photos; (exit code, stderr)."""
-    command = [sys.executable, str(ROOT / "tools" / "predict.py"), str(many)]
-    command += ["--output", str(output), "--device", "cpu"]
+    command = tool_command("predict", many, "--output", output, "--device", "cpu")
     # a background job of a shell ignores Ctrl-C, and would hand that down
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
@@ -248,6 +219,7 @@ def interrupt(many, output, how):
     return process.returncode, stderr
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_finished_by_skip_existing(many, tmp_path):
     output = tmp_path / "out"
     interrupt(many, output, signal.SIGKILL)
@@ -255,7 +227,7 @@ def test_killed_in_the_middle_and_finished_by_skip_existing(many, tmp_path):
     assert 3 <= len(before) < 150
     for path in before:
         assert read_mask(path).shape == (600, 900)
-    done = run_tool(many, "--output", output, "--device", "cpu", "--skip-existing")
+    done = predict(many, "--output", output, "--device", "cpu", "--skip-existing")
     assert done.returncode == 0, done.stderr
     assert len(list(output.glob("*.png"))) == 150
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())

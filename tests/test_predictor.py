@@ -1,5 +1,6 @@
 """The Predictor: the release's map, batches, sizes, and what it refuses."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import SCFNet.predictor
 from datasets.files import InputError
 from datasets.images import read_image
 from datasets.transform import MEAN, STD
+from SCFNet.backends import WEIGHTS as WEIGHTS_FOLDER
+from SCFNet.backends import find_weights
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 
 DATA = Path(__file__).parent / "data"
@@ -86,7 +89,7 @@ def test_one_pixel_has_a_map(predictor):
 def test_size_changes_the_input(cat):
     small = Predictor(WEIGHTS, device="cpu", size=224)
     assert small.size == 224 and small(cat).shape == (300, 451)
-    with pytest.raises(InputError, match="--size 100: must be a multiple of 32"):
+    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
         Predictor(WEIGHTS, size=100)
 
 
@@ -117,3 +120,25 @@ def test_the_default_checkpoint_is_said(capfd, monkeypatch):
 
 def test_the_default_checkpoint_is_there():
     assert SCFNet.predictor.DEFAULT_WEIGHTS.is_file()
+
+
+def test_shipped_checkpoints_have_names():
+    assert find_weights("small") == WEIGHTS_FOLDER / "KD-SCFNet-DUTS.pdparams"
+    assert find_weights("accurate") == WEIGHTS_FOLDER / "SCFNet-EL-DUTS.pdparams"
+    assert find_weights("./small") == Path("small") and find_weights(WEIGHTS) == WEIGHTS
+
+
+def test_a_very_long_photo_needs_little_memory():
+    saliency = np.random.default_rng(0).random((352, 352), "float32")
+    tracemalloc.start()
+    long = resize_map(saliency, (2_000_000, 1), align_corners=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert long.shape == (2_000_000, 1) and peak < 300e6
+    assert (long[0, 0], long[-1, 0]) == (saliency[0, 0], saliency[-1, 0])
+
+
+def test_all_cores_change_no_map(cat):
+    alone = Predictor(threads=0)
+    assert alone.engine == "onnx"
+    np.testing.assert_allclose(alone(cat), Predictor()(cat), atol=1e-5)

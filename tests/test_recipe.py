@@ -3,7 +3,8 @@
 import pytest
 
 from datasets.files import InputError
-from SCFNet.training.recipe import Recipe, parse, sizes_at
+from SCFNet.training.recipe import Recipe, parse
+from SCFNet.training.schedules import sizes_at
 from tests.conftest import distill_recipe, recipe
 
 
@@ -25,19 +26,26 @@ def test_defaults_are_the_papers():
     knobs = parse(Recipe, "", [])
     assert (knobs.epochs, knobs.batch_size, knobs.lr, knobs.min_lr) == (69, 128, 0.064, 0.00064)
     assert (knobs.momentum, knobs.weight_decay, knobs.warmup_epochs) == (0.9, 5e-4, 5)
-    assert (knobs.sizes, knobs.loss, knobs.boundary) == ((224, 256, 288, 320, 352), "sp", "paper")
+    assert (knobs.sizes, knobs.loss, knobs.kernel_size) == (
+        (224, 256, 288, 320, 352),
+        "sp",
+        "paper",
+    )
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
         ("--backbone X", "invalid choice: 'X'"),
-        ("--epochs 0", "--epochs 0: must be more than 0"),
+        ("--epochs 0", "epochs: must be more than 0, not 0"),
         ("--epochs many", "invalid int value"),
-        ("--boundary 4", "--boundary 4: give paper, release or an odd number"),
-        ("--sizes 8", "--sizes .*: must be 32 or more"),
-        ("--val-fraction 1", "--val-fraction 1.0: must be less than 1"),
-        ("--copy-paste 30", "--copy-paste 30.0: must be at most 1"),
+        ("--boundary 4", "kernel_size: must be paper, release or an odd number, not 4"),
+        ("--backbone ST --sizes 100", "sizes: must be a multiple of 32, .* not 100"),
+        ("--late-sizes 64 8", "late_sizes: must be a multiple of 32, .* not 8"),
+        ("--lr nan", "lr: must be more than 0, not nan"),
+        ("--device tpu", "device: 'tpu' is none of auto"),
+        ("--val-fraction 1", "val_fraction: must be 0 or more, and less than 1, not 1.0"),
+        ("--copy-paste 30", "copy_paste: must be from 0 to 1, not 30.0"),
         ("--epoc 3", "unrecognized arguments: --epoc 3"),
     ],
 )
@@ -48,5 +56,5 @@ def test_impossible_flags_are_refused(flags, message):
 
 
 def test_distilling_needs_a_teacher():
-    with pytest.raises(InputError, match="--teacher: name a"):
+    with pytest.raises(InputError, match="teacher: name a"):
         distill_recipe()

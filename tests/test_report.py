@@ -138,6 +138,18 @@ def test_json_and_csv_hold_the_scores():
     assert float(line["Wgt-F"]) == values["Wgt-F"]
 
 
+def test_a_value_that_is_no_number_is_not_the_best():
+    nan = float("nan")
+    rows = rows_of(paper_table([result("x", "S", nan, nan, nan), FOUR[0]], "paper", {}))[2:]
+    assert rows[0][3:6] == ["nan", "nan", "nan"]
+    assert rows[1][3:6] == ["**0.100**", "**0.800**", "**0.700**"]
+    score = PaperScore()
+    score.add(np.array([[0, 255]], np.uint8), np.array([[0, 255]], np.uint8))
+    score.sums[2] = nan
+    text = to_json([Result("m", "S", score, [], [], [])], "paper", {})
+    assert json.loads(text, parse_constant=pytest.fail)["results"][0]["values"]["MAE"] is None
+
+
 def test_a_csv_of_images_is_whole_whatever_they_are_called(tmp_path):
     path = tmp_path / "new" / "images.csv"
     with per_image_csv(path) as write:

@@ -12,6 +12,8 @@ from datasets.files import InputError
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint, load_plain
 from SCFNet.training import state
+from SCFNet.training.claim import claimed
+from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch
 
 
@@ -49,7 +51,7 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     expected = engine.train_step(run, knobs, *small, 0.01, 3)
     paddle.nn.Conv2D(3, 3, 3)
     other = state.new_run(replace(knobs, seed=7))
-    state.restore(other, tmp_path / state.STATE, knobs, 5)
+    restore(other, tmp_path / state.STATE, knobs, 5)
     assert other.step == 2
     np.testing.assert_array_equal(engine.train_step(other, knobs, *small, 0.01, 3), expected)
     for key, value in run.net.state_dict().items():
@@ -69,7 +71,7 @@ def test_minutes_go_on_after_a_stop_within_an_epoch(tmp_path):
     run.began -= 120
     state.save(run, knobs, 5)
     again = state.new_run(knobs)
-    state.restore(again, tmp_path / state.STATE, knobs, 5)
+    restore(again, tmp_path / state.STATE, knobs, 5)
     assert 2 <= again.minutes < 3
 
 
@@ -103,16 +105,16 @@ def test_a_state_of_another_network_is_refused(tmp_path, change, message):
     state.save(run, knobs, 5)
     run.average = run.net if "ema" in change else None
     with pytest.raises(InputError, match=message):
-        state.restore(run, tmp_path / state.STATE, recipe(**change), 5)
+        restore(run, tmp_path / state.STATE, recipe(**change), 5)
     with pytest.raises(InputError, match="5 steps, now it has 6"):
-        state.restore(run, tmp_path / state.STATE, knobs, 6)
+        restore(run, tmp_path / state.STATE, knobs, 6)
     with pytest.raises(InputError, match="not a training state"):
-        state.restore(run, tmp_path / state.LAST, knobs, 5)
+        restore(run, tmp_path / state.LAST, knobs, 5)
 
 
 def test_two_runs_do_not_share_an_output_folder(pairs, tmp_path):
     one = recipe(data=pairs, output=tmp_path, epochs=1)
-    with state.claimed(one), pytest.raises(InputError, match="another run"):
+    with claimed(one), pytest.raises(InputError, match="another run"):
         engine.train(one)
     assert not (tmp_path / "last.state").exists()
     assert engine.train(one) == 0

@@ -1,5 +1,6 @@
 """SCFNet/scoring/tasks.py: which map belongs to which mask, and one pass over all."""
 
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from datasets.files import InputError
+from datasets.images import write_png
 from datasets.masks import read_grey
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS
@@ -85,25 +87,89 @@ def test_nothing_to_average_stops_even_with_allow_missing(maps, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_workers_and_chunks_change_nothing(protocol):
+def test_workers_and_chunks_change_nothing():
     pairs = [
         Pair(path.stem, REFERENCE / "maps" / path.name, path)
         for path in sorted((REFERENCE / "gt").iterdir())
     ]
     task = Task("m", "s", pairs * (2 * CHUNK // len(pairs) + 1), [], [])
     seen = []
-    alone = score_tasks([task], protocol, per_image=lambda *values: seen.append(values))[0]
-    both = score_tasks([task], protocol, workers=2)[0]
+    alone = score_tasks([task], "paper", per_image=lambda *values: seen.append(values))[0]
+    both = score_tasks([task], "paper", workers=2)[0]
     assert alone.score.count == both.score.count == len(seen) == len(task.pairs) > 2 * CHUNK
     assert both.score.result() == pytest.approx(alone.score.result(), abs=1e-9)
     assert seen[0][:3] == ("m", "s", "0000")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_no_hang(monkeypatch):
+    monkeypatch.setattr("SCFNet.scoring.tasks.CHUNK", 1)
+    pair = Pair("a", REFERENCE / "maps" / "0000.png", REFERENCE / "gt" / "0000.png")
+
+    def kill(*_):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(InputError, match=r"was killed.*fewer --workers"):
+        score_tasks([Task("m", "s", [pair] * 2000, [], [])], "paper", 2, per_image=kill)
 
 
 def test_scoring_leaves_the_threads_of_opencv_as_they_were(maps):
     threads = cv2.getNumThreads()
     score_folder(maps)
     assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("levels", [(0, 1), (0, 100), (7, 130), (0, 255)])
+def test_both_protocols_find_the_object_of_any_two_levels(tmp_path, maps, protocol, levels):
+    for path in maps.iterdir():
+        mask = cv2.imread(str(REFERENCE / "gt" / path.name), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(path), mask)
+        coded = np.where(mask > 0, levels[1], levels[0]).astype(np.uint8)
+        write_png(tmp_path / "gt" / path.name, coded)
+    task = pair_maps("m", "s", maps, list_folder(tmp_path / "gt"), allow_missing=False)
+    values = score_tasks([task], protocol)[0].score.result()
+    assert values["MAE"] == pytest.approx(0, abs=1e-12)
+    assert values["Wgt-F"] == pytest.approx(1)
+
+
+def colour_masks(folder, coding):
+    """Write the reference's masks in colour codings of one object."""
+    for path in (REFERENCE / "gt").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
+        if coding == "palette":
+            image = Image.fromarray(mask.astype(np.uint8)).convert("P")
+            image.putpalette([0, 0, 0, 128, 0, 0])
+        elif coding == "red":
+            image = Image.fromarray(mask[..., None] * np.array([128, 0, 0], np.uint8))
+        else:
+            image = Image.new("RGBA", mask.shape[::-1], "white")
+            image.putalpha(Image.fromarray(mask))
+        image.save(folder / path.name)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("coding", ["palette", "red", "alpha"])
+def test_both_protocols_find_the_object_of_coloured_masks(tmp_path, maps, protocol, coding):
+    plain = score_folder(maps, protocol).score.result()
+    folder = tmp_path / "gt"
+    folder.mkdir()
+    colour_masks(folder, coding)
+    task = pair_maps("m", "s", maps, list_folder(folder), allow_missing=False)
+    result = score_tasks([task], protocol)[0].score.result()
+    assert result == pytest.approx(plain, abs=1e-9)
+
+
+def test_a_mask_that_cannot_be_told_stops_with_its_name(tmp_path, maps):
+    folder = Path(shutil.copytree(REFERENCE / "gt", tmp_path / "gt"))
+    mask = cv2.imread(str(folder / "0003.png"), cv2.IMREAD_GRAYSCALE) // 255
+    mask[:2] = 255  # the void beside label 1
+    write_png(folder / "0003.png", mask)
+    task = pair_maps("m", "s", maps, list_folder(folder), allow_missing=False)
+    with pytest.raises(InputError, match=r"1 of 8 maps cannot be scored \(0003\).*0003\.png"):
+        score_tasks([task], "paper")
+    assert score_tasks([task], "paper", allow_missing=True)[0].unreadable == ["0003"]
 
 
 def test_deep_and_coloured_maps_score_as_grey(maps):

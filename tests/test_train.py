@@ -66,10 +66,30 @@ def test_a_loss_that_is_not_finite_ends_the_run(pairs, tmp_path, capsys):
     assert all(np.isfinite(value).all() for value in kept.values())
 
 
-def test_a_dry_run_does_one_step_and_writes_nothing(pairs, tmp_path, capsys):
-    assert engine.train(recipe(data=pairs, output=tmp_path / "out", dry_run=True)) == 0
-    assert len(STEP.findall(capsys.readouterr().out)) == 1
-    assert not list((tmp_path / "out").iterdir())
+def test_a_dry_run_reports_what_a_run_takes_and_writes_nothing(pairs, tmp_path, capsys):
+    knobs = recipe(data=pairs, output=tmp_path / "out", epochs=6, val_fraction=0.2, dry_run=True)
+    assert engine.train(knobs) == 0
+    printed = capsys.readouterr().out
+    assert "M3_0.5: 800,154 parameters" in printed
+    assert "8 photos to train on, 2 to score" in printed
+    assert re.search(r"a step of 4 images of 96 px on cpu: \d+\.\d\d s, \d+\.\d GB", printed)
+    assert re.search(r"6 epochs of 2 steps, sizes 64 96: \d+\.\d hours", printed)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_end_of_a_run_says_what_came_of_it(pairs, tmp_path, capsys):
+    knobs = recipe(data=pairs, output=tmp_path, epochs=2, val_fraction=0.2, val_size=64)
+    assert engine.train(knobs) == 0
+    printed = capsys.readouterr().out
+    records = [json.loads(line) for line in (tmp_path / state.LOG).read_text().splitlines()]
+    for record in records:
+        shown = f"epoch {record['epoch']}/2: step {record['step']}, loss {record['loss']}, "
+        assert f"{shown}MAE {record['MAE']}, Max-F {record['Max-F']}" in printed
+    best = max(records, key=lambda record: record["Max-F"] - record["MAE"])
+    done = f"done: {tmp_path / state.LAST}, 2 epochs, best MAE {best['MAE']}"
+    assert printed.splitlines()[-1].startswith(done)
+    assert engine.train(replace(knobs, resume="auto")) == 0
+    assert f"{tmp_path}: all 2 epochs were done before\n{done}" in capsys.readouterr().out
 
 
 def test_fine_tuning_from_a_trained_network(pairs, tmp_path):

@@ -38,27 +38,37 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subject = parser.add_mutually_exclusive_group()
-    subject.add_argument("--metrics", action="store_true", help="measure tools/eval.py's measures")
-    subject.add_argument("--training", action="store_true", help="measure the parts of training")
-    subject.add_argument("--distill", action="store_true", help="measure the ways to distil")
-    subject.add_argument("--plot", type=Path, metavar="FILE", help="draw figure 3 of these results")
-    subject.add_argument("--deploy", action="store_true", help="measure the ONNX engine")
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="for --deploy; default: made")
-    parser.add_argument("--models", "--model", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument("--engines", nargs="+", default=["dygraph"], choices=["dygraph", "static"])
-    parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N (default: auto)")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")
-    parser.add_argument("--seconds", type=float, default=5, help="for each number (default: 5)")
-    parser.add_argument(
-        "--scores", type=Path, metavar="FILE", help="take F from tools/eval.py --json"
+    add = subject.add_argument
+    add("--metrics", action="store_true", help="measure the measures of tools/eval.py")
+    add("--training", action="store_true", help="measure the parts of training")
+    add("--distill", action="store_true", help="measure the ways to distil")
+    add("--deploy", action="store_true", help="measure ONNX Runtime, and predicting a folder")
+    add("--plot", type=Path, metavar="FILE", help="draw figure 3 of the rows in this file")
+    add = parser.add_argument
+    add(
+        "--models",
+        "--model",
+        nargs="+",
+        default=NETWORKS,
+        choices=NETWORKS,
+        help="the networks to measure; default: all",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the rows in this file")
+    engines = ["dygraph", "static"]
+    add("--engines", nargs="+", default=["dygraph"], choices=engines, help="default: dygraph")
+    add("--device", default="auto", help="auto, cpu, gpu or gpu:N; default: auto")
+    add("--batches", nargs="+", type=int, default=[1, 8], metavar="N", help="default: 1 8")
+    add("--seconds", type=float, default=5, help="time for each number; default: 5")
+    add("--photos", type=Path, metavar="DIR", help="photos for --deploy; default: 300 are made")
+    add("--scores", type=Path, metavar="FILE", help="take F from what tools/eval.py --json wrote")
+    add("--json", type=Path, metavar="FILE", help="keep the rows in this file")
     args = parser.parse_args()
     if min(args.batches) < 1:
         parser.error("--batches must be at least 1")
 
     if args.plot:
         figure = args.plot.with_suffix(".png")
+        if figure == args.plot:
+            parser.error(f"--plot {figure}: the figure would replace it; call the rows *.json")
         plot_figure3(read_rows(args.plot), figure)
         print(figure)
         return 0
@@ -87,10 +97,10 @@ def main() -> int:
             args.models, args.engines, args.device, args.batches, args.seconds
         )
         tables = [[{**row, "F": f.get(row["model"])} if f else row for row in rows]]
-    print("\n\n".join(map(measurements, tables)))
     if args.json:
         rows = [row for table in tables for row in table]
         write_atomically(args.json, json.dumps(rows, indent=1).encode())
+    print("\n\n".join(map(measurements, tables)))
     return 0
 
 

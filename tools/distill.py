@@ -18,12 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.checkpoint import check_weights
 from SCFNet.cli import run
-from SCFNet.training.recipe import DistillRecipe, parse
 
 
 def main() -> int:
+    from SCFNet.checkpoint import check_weights
+    from SCFNet.training.recipe import DistillRecipe, parse
+
     recipe = parse(DistillRecipe, __doc__)
     if not Path(recipe.teacher).is_dir():  # which would hold maps
         check_weights(recipe.teacher)

@@ -86,6 +86,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--weights needs --data: it predicts from SET/image")
     if args.save_maps and not args.weights:
         parser.error("--save-maps needs --weights")
+    outputs = [args.json, args.csv, args.per_image, args.latex]
+    named = [path.resolve() for path in outputs if path]
+    if len(set(named)) < len(named):
+        parser.error("--json, --csv, --per-image and --latex need a file each")
     if args.workers < 1:
         parser.error("--workers must be at least 1")
     return args

@@ -15,7 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.checkpoint import check_weights
 from SCFNet.cli import run
 
 
@@ -30,6 +29,8 @@ def main() -> int:
     add("--size", type=int, help="height and width of the input; default: the network's")
     add("--dynamic-batch", action="store_true", help="any number of images a run; default: one")
     args = parser.parse_args()
+
+    from SCFNet.checkpoint import check_weights
 
     check_weights(args.weights)
     from SCFNet.export import export  # after --help and a wrong name: it loads Paddle

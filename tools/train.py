@@ -21,10 +21,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SCFNet.cli import run
-from SCFNet.training.recipe import Recipe, parse
 
 
 def main() -> int:
+    from SCFNet.training.recipe import Recipe, parse
+
     recipe = parse(Recipe, __doc__)
     from SCFNet.engine import train  # after --help: it loads Paddle
 

@@ -4,43 +4,47 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Dict, List, Mapping, Optional
 
 import numpy as np
 from tqdm import tqdm
 
 from datasets.images import write_image
+from datasets.sod import list_folder
 from SCFNet.backends import INPUT, OUTPUT, Engine, open_onnx, open_paddle
+from SCFNet.benchmarks.timing import Way, time_in_turns
 from SCFNet.prediction.jobs import plan_jobs
-from SCFNet.prediction.pipeline import RenderOptions, in_parallel, predict_jobs
+from SCFNet.prediction.parallel import in_parallel
+from SCFNet.prediction.pipeline import predict_jobs
+from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
+from SCFNet.scoring.tables import Row
 
 ROOT = Path(__file__).resolve().parents[2]
-Row = Dict[str, object]
 
 
 def measure_all(folder: Optional[Path] = None, rounds: int = 5) -> List[Row]:
-    """A row per comparison, on the CPU with the default weights: what is measured, what it is
-    measured against, their ratio, and the ratio to reach.
+    """Measure on the CPU with the default weights. A row has what is measured, what it is measured
+    against, their ratio, and the ratio to reach.
 
-    The two sides of a ratio take turns for `rounds` rounds, and the best of each counts, so that
-    other work on the machine weighs on both. `folder` holds the photos; by default 300 are made.
+    The two sides of a ratio take turns for `rounds` rounds, and the best of each counts. `folder`
+    holds the photos; by default 300 are made. Raises InputError if there are none in it.
     """
     with tempfile.TemporaryDirectory() as temporary:
         photos = folder or make_photos(Path(temporary) / "photos", 300)
+        photo = next(iter(list_folder(photos).values()))
         with tqdm(total=3, desc="measuring", leave=False) as bar:
             rows = [_network_row(rounds)]
             bar.update()
-            rows.append(_process_row(next(photos.glob("*.*")), Path(temporary), rounds))
+            rows.append(_process_row(photo, Path(temporary), rounds))
             bar.update()
             rows += _folder_rows(photos, Path(temporary), rounds)
     return rows
 
 
 def make_photos(folder: Path, count: int) -> Path:
-    """`count` JPEG photos of 481 x 321, the size of SOD's: crops of one photo. The folder."""
+    """Write `count` JPEG photos of 481 x 321, the size of SOD's, crops of one photo; the folder."""
     from skimage.data import retina
 
     photo = retina()
@@ -51,15 +55,9 @@ def make_photos(folder: Path, count: int) -> Path:
     return folder
 
 
-def best_in_turns(runs: Dict[str, Callable[[], object]], rounds: int) -> Dict[str, float]:
-    """The shortest time of each of `runs`, in seconds; they take turns."""
-    times: Dict[str, List[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(values) for name, values in times.items()}
+def best_in_turns(ways: Mapping[str, Way], rounds: int) -> Dict[str, float]:
+    """The seconds of the fastest call of each way; they take turns."""
+    return {name: float(times.min()) for name, times in time_in_turns(ways, rounds).items()}
 
 
 def _row(what: str, value: float, against: str, other: float, unit: str, reach: str) -> Row:
@@ -78,7 +76,7 @@ def _network_row(rounds: int) -> Row:
     engines.append(open_onnx(DEFAULT_WEIGHTS.with_suffix(".onnx")))
     x = np.random.default_rng(0).standard_normal((1, 3, 352, 352)).astype("float32")
 
-    def run(engine: Engine) -> Callable[[], object]:
+    def run(engine: Engine) -> Way:
         engine.run(x)
         return lambda: engine.run(x)
 
@@ -88,7 +86,7 @@ def _network_row(rounds: int) -> Row:
 
 
 def _process_row(photo: Path, temporary: Path, rounds: int) -> Row:
-    def run(engine: str) -> Callable[[], object]:
+    def run(engine: str) -> Way:
         command = [sys.executable, str(ROOT / "tools" / "predict.py"), str(photo)]
         command += ["--device", "cpu", "--engine", engine, "--output", str(temporary / "one")]
         return lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
@@ -99,7 +97,7 @@ def _process_row(photo: Path, temporary: Path, rounds: int) -> Row:
 
 
 def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
-    """In a process of its own, whose peak memory then is that of the run."""
+    """Predict a folder in a process of its own, whose peak memory then is that of the run."""
     code = "from SCFNet.benchmarks.deploy import folder_process; folder_process()"
     command = [sys.executable, "-c", code, str(photos), str(temporary / "masks"), str(rounds)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

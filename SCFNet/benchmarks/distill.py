@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -10,11 +10,13 @@ from tqdm import tqdm
 
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.benchmarks.loading import BATCH, alternate, write_photos
+from SCFNet.benchmarks.loading import BATCH, write_photos
+from SCFNet.benchmarks.timing import Way, median_computing
 from SCFNet.checkpoint import save_weights
 from SCFNet.device import set_device
 from SCFNet.engine import Target, train_step
 from SCFNet.net import SCFNet
+from SCFNet.scoring.tables import Row
 from SCFNet.training.label_cache import decode, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
 from SCFNet.training.state import new_run
@@ -23,7 +25,7 @@ from SCFNet.training.teacher import open_teacher
 SIDE = 224
 
 
-def compare(rounds: int, backbone: str = "R50") -> List[Dict[str, object]]:
+def compare(rounds: int, backbone: str = "R50") -> List[Row]:
     """A row per way to distil an M3_0.5 from a teacher of `backbone`: its time an image, that of
     what it is compared with, and their ratio. The two take turns, `rounds` times; medians of the
     time on a CPU's core.
@@ -49,7 +51,7 @@ def compare(rounds: int, backbone: str = "R50") -> List[Dict[str, object]]:
             with tempfile.TemporaryDirectory() as maps:
                 with_cached_labels(teacher, photos, Path(maps))
 
-        ways = {
+        ways: Dict[Tuple[str, str], Tuple[Way, Way]] = {
             ("a step from the cache", "of training, dice"): (dice, steps(recipe, cached)),
             ("a step beside the teacher", "of training, dice"): (
                 dice,
@@ -58,8 +60,8 @@ def compare(rounds: int, backbone: str = "R50") -> List[Dict[str, object]]:
             ("filling the cache", "of the teacher alone"): (lambda: teacher.run(batch), fill),
         }
         rows = []
-        for (part, other), calls in tqdm(ways.items(), disable=None):
-            its, ours = alternate(*calls, rounds)
+        for (part, other), (theirs, mine) in tqdm(ways.items(), disable=None):
+            its, ours = median_computing(theirs, mine, rounds)
             rows.append(
                 {
                     f"{backbone} teaches M3_0.5, {SIDE} px": part,
@@ -72,9 +74,7 @@ def compare(rounds: int, backbone: str = "R50") -> List[Dict[str, object]]:
     return rows
 
 
-def steps(
-    recipe: DistillRecipe, samples: Sequence[Sample], target: Optional[Target] = None
-) -> Callable[[], object]:
+def steps(recipe: DistillRecipe, samples: Sequence[Sample], target: Optional[Target] = None) -> Way:
     """A step of a new student on a batch that is loaded and augmented for it."""
     run = new_run(recipe)
     loading = Epoch(samples, [SIDE], BATCH)
@@ -83,6 +83,6 @@ def steps(
         images, masks = load_batch(loading, range(BATCH), SIDE)
         images = paddle.to_tensor(images)
         wanted = target(images, None) if target else paddle.to_tensor(masks)
-        return train_step(run, recipe, images, wanted, rate=0.001, kernel=1)
+        return train_step(run, recipe, images, wanted, lr=0.001, kernel_size=1)
 
     return step

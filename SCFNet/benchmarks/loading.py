@@ -6,9 +6,8 @@ how fast large arrays are made depends on what a process has freed before.
 
 import itertools
 import tempfile
-import time
 from pathlib import Path
-from typing import Callable, List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -17,30 +16,17 @@ from PIL import Image
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample, list_pairs
 from datasets.transform import MEAN, STD
+from SCFNet.benchmarks.timing import Way, median_computing
 
 BATCH, SIDE = 8, 288
 PHOTO = (300, 400)  # height and width of most of DUTS-TR
 JPEG_QUALITY = 84  # gives about 25 KB a photo
 
 
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], rounds: int, repeats: int = 1
-) -> Tuple[float, float]:
-    """Median seconds of computing of a call of each, which take turns: `rounds` times, one call
-    that does not count and `repeats` that do."""
-    times: Tuple[List[float], List[float]] = ([], [])
-    for _ in range(rounds):
-        for way, spent in zip((first, second), times):
-            way()
-            for _ in range(repeats):
-                start = time.process_time()
-                way()
-                spent.append(time.process_time() - start)
-    return float(np.median(times[0])), float(np.median(times[1]))
-
-
-def loaders(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Callable[[], object]]:
-    """A batch of 8 at 288 px, other random numbers in each call: release's steps, and ours."""
+def loaders(samples: Sequence[Sample]) -> Tuple[Way, Way]:
+    """Two ways to load a batch of 8 at 288 px, with other random numbers in each call: the
+    release's steps, and ours.
+    """
     calls = itertools.count(), itertools.count()
     return (
         lambda: obvious_batch(samples, np.random.default_rng(next(calls[0]))),
@@ -53,12 +39,13 @@ def loaders(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Callable[[
 def obvious_batch(
     samples: Sequence[Sample], rng: np.random.Generator
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """What `load_batch` returns, by the release's steps in the release's order and types: floats,
-    masks of three channels, everything on whole arrays."""
+    """Load what `load_batch` loads by the release's steps, in the release's order and types:
+    floats, masks of three channels, everything on whole arrays.
+    """
     images, masks = [], []
     for sample in samples:
-        image = cv2.imread(str(sample.image))[:, :, ::-1].astype(np.float32)
-        mask = cv2.imread(str(sample.mask))[:, :, ::-1].astype(np.float32)
+        image: np.ndarray = _read_rgb(sample.image).astype(np.float32)
+        mask: np.ndarray = _read_rgb(sample.mask).astype(np.float32)
         if rng.random() < 0.1:
             size = int(rng.integers(3, 10)) | 1
             image = cv2.GaussianBlur(image, (size, size), 0)
@@ -80,8 +67,12 @@ def obvious_batch(
     return image_batch, mask_batch.astype(np.float32)
 
 
+def _read_rgb(path: Optional[Path]) -> np.ndarray:
+    return np.asarray(cv2.imread(str(path)))[:, :, ::-1]
+
+
 def write_photos(folder: Path, count: int = BATCH) -> List[Sample]:
-    """`count` pairs of DUTS-TR's usual size, made of scikit-image's photos."""
+    """Write `count` pairs of DUTS-TR's usual size, made of scikit-image's photos."""
     from skimage import data
 
     sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
@@ -97,17 +88,17 @@ def write_photos(folder: Path, count: int = BATCH) -> List[Sample]:
 
 
 def ellipses(height: int, width: int = 0) -> np.ndarray:
-    """Eight masks, float32 [8, 1, H, W], H = W where W is 0."""
+    """Eight masks, float32 [8, 1, H, W]; W = H if it is 0."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : (width or height) * 1j]
     found = [(y - i / 20) ** 2 / 0.4 + x**2 / (0.2 + i / 20) < 1 for i in range(BATCH)]
     return np.stack(found)[:, None].astype("float32")
 
 
 def main() -> None:
-    """Print the seconds a batch, of the release's steps and of ours."""
+    """Print the seconds that a batch takes by the release's steps, and by ours."""
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        print(*alternate(*loaders(write_photos(Path(folder))), rounds=5, repeats=10))
+        print(*median_computing(*loaders(write_photos(Path(folder))), rounds=5, repeats=10))
 
 
 if __name__ == "__main__":

@@ -3,19 +3,20 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from datasets.images import write_png
+from SCFNet.benchmarks.timing import Way, time_in_turns
 from SCFNet.metrics import BETA2, EPS, PaperScore, scale
+from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Pair, Task, score_tasks, start_scoring
 
 
 def example(height: int = 300, width: int = 400, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
-    """A made-up map and mask, uint8 [H, W] each, of ECSSD's size: blobs found with soft edges."""
+    """Make up a map and its mask, uint8 [H, W] each, of ECSSD's size: blobs with soft edges."""
     rng = np.random.default_rng(seed)
     noise = cv2.GaussianBlur(rng.random((height, width)), (0, 0), 25)
     mask = noise > np.quantile(noise, 0.75)
@@ -25,9 +26,11 @@ def example(height: int = 300, width: int = 400, seed: int = 0) -> Tuple[np.ndar
 
 
 def obvious_way(saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, object]:
-    """MAE, F curve [256], E and weighted F as their definitions read, and as the release goes
-    about it: a loop over thresholds with maps of floats and lists of the object's pixels, SciPy's
-    distance transform with indices, a two-dimensional Gaussian."""
+    """Compute MAE, the F curve [256], E and weighted F as their definitions read.
+
+    So does the release: by a loop over thresholds with maps of floats and lists of the object's
+    pixels, SciPy's distance transform with indices, and a two-dimensional Gaussian.
+    """
     from scipy.ndimage import correlate, distance_transform_edt
 
     values, objects = scale(saliency_map), scale(mask) >= 0.5
@@ -60,7 +63,7 @@ def obvious_way(saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, object]
 
 
 def library(saliency_map: np.ndarray, mask: np.ndarray) -> None:
-    """The same four by the PySODMetrics library."""
+    """Compute the same four by the PySODMetrics library."""
     import py_sod_metrics
 
     f = py_sod_metrics.FmeasureV2({"f": py_sod_metrics.FmeasureHandler(True, True)})
@@ -69,26 +72,21 @@ def library(saliency_map: np.ndarray, mask: np.ndarray) -> None:
         measure.step(saliency_map, mask)
 
 
-def compare(rounds: int) -> List[Dict[str, object]]:
-    """A row per way: milliseconds an image, and the share of the obvious way's.
+def compare(rounds: int) -> List[Row]:
+    """Time each way; a row has milliseconds an image, and the share of the obvious way's.
 
     Ours has S-measure and adaptive F on top of the four that the others compute. The ways take
     turns, `rounds` calls each, on one core; the number is the median.
     """
-    saliency_map, mask = example()
-    ways: Dict[str, Callable[[], object]] = {
-        "obvious way": lambda: obvious_way(saliency_map, mask),
-        "pysodmetrics": lambda: library(saliency_map, mask),
-        "ours (and S, adaptive F)": lambda: PaperScore().add(saliency_map, mask),
+    pred, gt = example()
+    ways: Dict[str, Way] = {
+        "obvious way": lambda: obvious_way(pred, gt),
+        "pysodmetrics": lambda: library(pred, gt),
+        "ours (and S, adaptive F)": lambda: PaperScore().add(pred, gt),
     }
-    times: Dict[str, List[float]] = {name: [] for name in ways}
     threads = cv2.getNumThreads()
     start_scoring()
-    for _ in tqdm(range(rounds), unit="round", disable=None):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            times[name].append(time.perf_counter() - start)
+    times = time_in_turns(ways, rounds)
     cv2.setNumThreads(threads)
     milliseconds = {name: 1000 * float(np.median(spent)) for name, spent in times.items()}
     return [
@@ -97,10 +95,12 @@ def compare(rounds: int) -> List[Dict[str, object]]:
     ]
 
 
-def scale_workers(images: int) -> List[Dict[str, object]]:
-    """A row per number of workers: images a second from files, PNG decoding included, and the
-    ratio to one worker. `images` maps are made in a temporary folder."""
-    rows: List[Dict[str, object]] = []
+def scale_workers(images: int) -> List[Row]:
+    """Time scoring by one worker and by two, of `images` maps that are made for it.
+
+    A row has images a second, PNG decoding included, and the ratio to one worker.
+    """
+    rows: List[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         pairs = []
         for i in range(8):

@@ -1,24 +1,25 @@
 """Size and speed of the networks: Params, FLOPs, MACCs, latency, throughput and peak memory."""
 
 import multiprocessing
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from typing import Callable, Dict, List, Sequence
+from typing import List, Sequence
 
 import numpy as np
 import paddle
 from tqdm import tqdm
 
-from SCFNet.device import set_device
+from SCFNet.benchmarks.timing import Way
+from SCFNet.device import peak_memory_mb, set_device
 from SCFNet.scoring.cost import cost
+from SCFNet.scoring.tables import Row
 from SCFNet.zoo import build_network
 
 ENGINES = ("dygraph", "static")
 
 
-def seconds_per_call(call: Callable[[], object], seconds: float) -> np.ndarray:
-    """Times of repeated calls, [n >= 3], for about `seconds`, after a warm-up of a fifth of it."""
+def seconds_per_call(call: Way, seconds: float) -> np.ndarray:
+    """Time calls, [n >= 3], for about `seconds` in all, after a warm-up of a fifth of that."""
     for least, budget in ((1, seconds / 5), (3, seconds)):
         times: List[float] = []
         while len(times) < least or sum(times) < budget:
@@ -28,36 +29,28 @@ def seconds_per_call(call: Callable[[], object], seconds: float) -> np.ndarray:
     return np.array(times)
 
 
-def peak_memory_mb() -> float:
-    """Megabytes that this process held at most: on the GPU if it is the device, else resident."""
-    if paddle.device.get_device().startswith("gpu"):
-        return paddle.device.cuda.max_memory_allocated() / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+def measure(model: str, engine: str, device: str, batches: Sequence[int], seconds: float) -> Row:
+    """Measure a network with random weights: a row of the table.
 
+    The latency is of one image of the network's input size in memory to its map in memory; the
+    peak memory is this process's up to then.
 
-def measure(
-    model: str, engine: str, device: str, batches: Sequence[int], seconds: float
-) -> Dict[str, object]:
-    """One row: the network `model` with random weights, on `device`, by `engine`.
-
-    `engine` is 'dygraph' or 'static' (`paddle.jit.to_static`). The latency is of one image of the
-    network's input size in memory to its map in memory; the peak memory is this process's up to
-    then. Throughput is measured for each size in `batches`, each for about `seconds`.
+    Args:
+        model: the network's name.
+        engine: 'dygraph', or 'static' (`paddle.jit.to_static`).
+        device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
+        batches: the batch sizes for which throughput is measured.
+        seconds: how long each number is measured, about.
     """
     set_device(device)
     device = paddle.device.get_device()
     net = build_network(model)
     size = net.input_size
-    row: Dict[str, object] = {"model": model, "engine": engine, "device": device, "size": size}
+    row: Row = {"model": model, "engine": engine, "device": device, "size": size}
     row.update(cost(net))
     network = paddle.jit.to_static(net) if engine == "static" else net
 
-    def forward(batch: int) -> Callable[[], object]:
+    def forward(batch: int) -> Way:
         images = np.random.default_rng(0).random((batch, 3, size, size), "float32")
         return lambda: network(paddle.to_tensor(images))[0].numpy()
 
@@ -79,8 +72,11 @@ def measure_all(
     device: str,
     batches: Sequence[int],
     seconds: float,
-) -> List[Dict[str, object]]:
-    """A row per model and engine, each from a process of its own: so is its peak memory."""
+) -> List[Row]:
+    """Measure every model by every engine, each in a process of its own: so is its peak memory.
+
+    The parameters are those of `measure`.
+    """
     cases = [(model, engine, device, batches, seconds) for model in models for engine in engines]
     rows = []
     for case in tqdm(cases, unit="model", disable=None):

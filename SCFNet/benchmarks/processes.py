@@ -6,12 +6,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List
+from typing import List
 
 from tqdm import tqdm
 
 from datasets.files import InputError
 from SCFNet.benchmarks.loading import write_photos
+from SCFNet.scoring.tables import Row
 from SCFNet.training.state import LOG
 
 TOOL = str(Path(__file__).resolve().parents[2] / "tools" / "train.py")
@@ -19,13 +20,13 @@ LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node"]
 FLAGS = {"device": "cpu", "pretrained": "none", "sizes": 224, "batch-size": 16, "workers": 1}
 
 
-def compare(epochs: int, photos: int = 64) -> List[Dict[str, object]]:
+def compare(epochs: int, photos: int = 64) -> List[Row]:
     """A row for one process and one for two, with the same global batch, on made photos: images/s
     without the first epoch, and the speed-up. Each process computes in one thread.
 
-    Raises InputError where a run fails.
+    Raises InputError if a run fails.
     """
-    rows: List[Dict[str, object]] = []
+    rows: List[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder), photos)
         for processes in tqdm((1, 2), unit="run", leave=False, disable=None):

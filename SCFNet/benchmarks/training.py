@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -14,11 +14,13 @@ from tqdm import tqdm
 
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.benchmarks.loading import BATCH, alternate, ellipses, write_photos
+from SCFNet.benchmarks.loading import BATCH, ellipses, write_photos
 from SCFNet.benchmarks.loading import SIDE as STEP_SIDE
+from SCFNet.benchmarks.timing import Way, median_computing
 from SCFNet.device import set_device
 from SCFNet.engine import train_step
 from SCFNet.loss import dice_loss, fs_loss, weighted_sum
+from SCFNet.scoring.tables import Row
 from SCFNet.training.recipe import Recipe
 from SCFNet.training.state import new_run
 
@@ -27,7 +29,7 @@ functional = paddle.nn.functional
 LOSS_SIDE, K = 224, 13
 
 
-def compare(rounds: int) -> List[Dict[str, object]]:
+def compare(rounds: int) -> List[Row]:
     """A row per part of training: ms an image of the other way, of ours, and ours as its share.
 
     The two ways take turns, `rounds` times; the numbers are medians of the time on a CPU's core.
@@ -37,9 +39,9 @@ def compare(rounds: int) -> List[Dict[str, object]]:
     cv2.setNumThreads(1)
     bar = tqdm(total=3, unit="part", disable=None)
     with tempfile.TemporaryDirectory() as folder:
-        steps = alternate(*training_steps(write_photos(Path(folder))), rounds)
+        steps = median_computing(*training_steps(write_photos(Path(folder))), rounds)
     bar.update()
-    losses = alternate(*sp_losses(), rounds)
+    losses = median_computing(*sp_losses(), rounds)
     bar.update()
     cv2.setNumThreads(threads)
     command = [sys.executable, "-m", "SCFNet.benchmarks.loading"]
@@ -64,7 +66,7 @@ def compare(rounds: int) -> List[Dict[str, object]]:
     ]
 
 
-def sp_losses() -> Tuple[Callable[[], object], Callable[[], object]]:
+def sp_losses() -> Tuple[Way, Way]:
     """The SP loss of four maps [8, 1, 224, 224], forward and backward: obvious way, and ours."""
     mask = paddle.to_tensor(ellipses(LOSS_SIDE))
     rng = np.random.default_rng(0)
@@ -99,7 +101,7 @@ def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, k: int) -> Tensor:
     return weighted_sum([dice_loss(logits, mask) + boundary_dice(logits) for logits in maps])
 
 
-def training_steps(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Callable[[], object]]:
+def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
     """A step of M3_0.5 on 8 images: forward, backward and update alone, and loading, SP loss and
     all that the training loop does in a step."""
     recipe = Recipe(pretrained="none", batch_size=BATCH)
@@ -115,7 +117,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Callable[[], object], Cal
     def whole() -> None:
         images, masks = load_batch(epoch, range(BATCH), STEP_SIDE)
         images, masks = paddle.to_tensor(images), paddle.to_tensor(masks)
-        train_step(run, recipe, images, masks, rate=1e-3, kernel=K)
+        train_step(run, recipe, images, masks, lr=1e-3, kernel_size=K)
 
     run.optimizer.set_lr(1e-3)
     return network_alone, whole

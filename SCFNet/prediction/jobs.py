@@ -1,114 +1,140 @@
-"""What to predict, and where each result goes: files, folders and patterns become jobs."""
+"""Where each result goes: names that no two inputs share, and that never are an input's own."""
 
-import glob
+import hashlib
 import os
+from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Callable, DefaultDict, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from datasets.decoding import IMAGE_SUFFIXES
-
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+from SCFNet.prediction.inputs import Found, find_inputs, is_image, is_video
+from SCFNet.prediction.marks import is_result, mark_of, read_mark
+from SCFNet.prediction.rendering import ENDINGS
 
 
 class Job(NamedTuple):
-    """One input, and the files that are to be made of it, in the order of the endings."""
+    """One input, and the files that are to be made of it, in the order of the endings.
+
+    `fault` is the error, in one line, if it is known before the input is read.
+    """
 
     source: Path
     targets: Tuple[Path, ...]
+    fault: str = ""
 
 
-class Found(NamedTuple):
-    """An input file, and its path below the folder that was named (its name, if none was)."""
-
-    source: Path
-    relative: Path
-
-
-def is_video(path: Path) -> bool:
-    """Whether the name is a video's."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def plan_jobs(
+    inputs: Sequence[str], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
+) -> List[Job]:
+    """The jobs for `inputs`, as `find_inputs` and `name_results` make them."""
+    return name_results(find_inputs(inputs, output)[0], output, endings, keep)
 
 
-def plan_jobs(inputs: Sequence[str], output: Path, endings: Sequence[str]) -> List[Job]:
-    """The jobs for `inputs`: image and video files, folders (searched recursively for images,
-    their tree is kept below `output`) and glob patterns. A result is named after the stem and one
-    of `endings`, of which a video's results have '.mp4' for the suffix.
+def name_results(
+    found: Sequence[Found], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
+) -> List[Job]:
+    """The jobs for files that were found. A result is named after the stem and one of `endings`,
+    of which a video's results have '.mp4' for the suffix; the tree below a folder is kept.
 
-    Where that name would be taken twice, or is an input's own, the names of all who claim it grow:
-    by the suffix ('a.jpg.png'), then by the folders above ('trip/a.jpg.png'). The same file named
-    twice is one job. A name that matches nothing becomes a job too, which fails when it is read.
+    The name holds the suffix too ('a.jpg.png') if another file in the input's folder would claim
+    it, whether that one is predicted or not: so a name does not depend on what else is predicted.
+    If a name still is another's (two folders can have an 'a.jpg'), or that of an input or of a file
+    in `keep`, by whatever path, it grows by the folders above ('trip/a.jpg.png').
     """
-    every = (found for text in inputs for found in _find(text, output))
-    found = list({_absolute(f.source): f for f in every}.values())
-    effort = [0] * len(found)
+    listings: Dict[Path, DefaultDict[str, List[Path]]] = {}
+    efforts = [int(_has_twin(f.source, listings)) for f in found]
     while True:
         jobs = [
-            Job(f.source, tuple(output / (_name(f, effort[i], i) + _ending(f, e)) for e in endings))
-            for i, f in enumerate(found)
+            Job(f.source, tuple(output / n for n in _names(f, effort, endings)), f.fault)
+            for f, effort in zip(found, efforts)
         ]
-        clashing = _clashing(jobs)
+        clashing = _clashing(jobs, keep)
         if not clashing:
             return jobs
         for i in clashing:
-            effort[i] += 1
+            efforts[i] += 1
 
 
-def _find(text: str, output: Path) -> Iterator[Found]:
-    path = Path(text)
-    if path.is_dir():
-        yield from _walk(path, output)
-    elif path.exists() or not glob.has_magic(text):
-        yield Found(path, Path(path.name))
-    else:
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  Path.glob has no absolute patterns
-        for match in matches:
-            if Path(match).is_file():
-                yield Found(Path(match), Path(Path(match).name))
-        if not matches:
-            yield Found(path, Path(path.name))
+def has_results(job: Job) -> bool:
+    """Whether all targets of a job are there, and none is a result of another input."""
+    if job.fault or not all(target.exists() for target in job.targets):
+        return False
+    return all(read_mark(target) in (None, mark_of(job.source)) for target in job.targets)
 
 
-def _absolute(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  Path.resolve asks the disk about every folder
+def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) -> bool:
+    """Whether another input in the folder of `source` would be named as it is."""
+    folder = source.parent
+    if folder not in listings:
+        listings[folder] = defaultdict(list)
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if is_image(path) or is_video(path):
+                for claim in _claims(path):
+                    listings[folder][claim].append(path)
+    return any(
+        path.name != source.name and not is_result(path)
+        for claim in _claims(source)
+        for path in listings[folder][claim]
+    )
 
 
-def _walk(folder: Path, output: Path) -> Iterator[Found]:
-    """The images below `folder`, without hidden ones and without what lies in `output`."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and _absolute(Path(place) / name) != _absolute(output)
-        )
-        for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                source = Path(place) / name
-                yield Found(source, source.relative_to(folder))
-
-
-def _name(found: Found, effort: int, index: int) -> str:
-    """The result's name without its ending: the more `effort`, the less likely it is taken."""
-    if effort == 0:
-        return str(found.relative.with_suffix(""))
-    if effort == 1:
-        return str(found.relative)
-    parts = found.source.absolute().parts[1:]
-    if effort <= len(parts):
-        return str(Path(*parts[-effort:]))
-    return f"{found.relative}-{index}-{effort}"
-
-
-def _ending(found: Found, ending: str) -> str:
-    return ending[: ending.rindex(".")] + ".mp4" if is_video(found.source) else ending
-
-
-def _clashing(jobs: List[Job]) -> Set[int]:
-    """The indices of jobs with a target that is another's too, or a source. Case is ignored, as
-    some file systems do.
+def _claims(path: Path) -> List[str]:
+    """The shortest names of all results that `path` can have. Case is ignored, as some file
+    systems do.
     """
-    claims: Dict[str, Set[int]] = {}
+    return [
+        name.casefold() for name in _names(Found(path, Path(path.name)), 0, list(ENDINGS.values()))
+    ]
+
+
+def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
+    """The results' names below the output: the more `effort`, the less likely they are taken."""
+    path, parts = found.source.absolute(), found.source.absolute().parts[1:]
+    if effort == 0:
+        name = str(found.relative.with_suffix(""))
+    elif effort == 1:
+        name = str(found.relative)
+    elif effort <= len(parts):
+        name = str(Path(*parts[-effort:]))
+    else:
+        digest = hashlib.sha256(os.fsencode(path) + b" %d" % effort).hexdigest()
+        name = f"{found.relative}-{digest[:8]}"
+    for ending in endings:
+        yield name + (ending[: ending.rindex(".")] + ".mp4" if is_video(path) else ending)
+
+
+def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:
+    """The indices of jobs with a target that is another's too, or a file that must stay: an input,
+    one in `keep`, or a picture beside the input that is no result.
+    """
+    real = lru_cache(maxsize=None)(os.path.realpath)
+    kept = {
+        identity
+        for path in (*keep, *(j.source for j in jobs))
+        for identity in _identities(path, real)
+    }
+    claims: DefaultDict[str, Set[int]] = defaultdict(set)
+    clashing = set()
     for i, job in enumerate(jobs):
-        claims.setdefault(_absolute(job.source).casefold(), set()).add(-1)
+        home = real(job.source.parent)
         for target in job.targets:
-            claims.setdefault(_absolute(target).casefold(), set()).add(i)
-    return {i for claim in claims.values() if len(claim) > 1 for i in claim if i >= 0}
+            mine = _identities(target, real)
+            for identity in mine:
+                claims[identity].add(i)
+            strange = target.exists() and real(target.parent) == home and not is_result(target)
+            if strange or kept & mine:
+                clashing.add(i)
+    return clashing.union(*(claim for claim in claims.values() if len(claim) > 1))
+
+
+def _identities(path: Path, real: Callable[[Path], str]) -> Set[str]:
+    """What tells that two paths are one file: the place, without case and links in the folders,
+    that of what a link leads to, and the file itself if there is one.
+    """
+    place = os.path.join(real(path.parent), path.name)  # noqa: PTH118
+    identities = {place.casefold()}
+    try:
+        status = path.stat()
+    except OSError:
+        return identities
+    return identities | {real(path).casefold(), f"{status.st_dev} {status.st_ino}"}

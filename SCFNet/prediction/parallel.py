@@ -3,7 +3,10 @@
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterable, Iterator
+from typing import Callable, Deque, Iterable, Iterator, Optional, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def cores() -> int:
@@ -20,16 +23,19 @@ def workers() -> int:
     return min(8, cores()) + 1
 
 
-def in_parallel(function: Callable, items: Iterable) -> Iterator:
-    """`map` by threads, in order, with only a few items in flight; on an exception or Ctrl-C
-    those that have not begun are dropped.
+def in_parallel(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: Optional[int] = None
+) -> Iterator[Result]:
+    """`map` by threads, in order, with at most `ahead` items in flight (default: twice as many as
+    threads); on an exception or Ctrl-C those that have not begun are dropped.
     """
-    pending: Deque[Future] = deque()
+    ahead = 2 * workers() if ahead is None else ahead
+    pending: Deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers()) as pool:
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
-                if len(pending) > 2 * workers():
+                if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

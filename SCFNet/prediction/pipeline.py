@@ -5,9 +5,12 @@ from typing import List, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import InputError
-from datasets.images import read_image, write_image
-from SCFNet.prediction.jobs import Job, is_video
+from datasets.decoding import large_photo
+from datasets.files import InputError, remove_leftovers, write_atomically
+from datasets.images import Photo, encode_image, over_white, read_photo
+from SCFNet.prediction.inputs import is_video
+from SCFNet.prediction.jobs import Job
+from SCFNet.prediction.marks import add_mark, mark_of
 from SCFNet.prediction.parallel import in_parallel
 from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
 from SCFNet.prediction.video import predict_video
@@ -17,59 +20,92 @@ from SCFNet.predictor import Predictor
 def predict_jobs(
     predictor: Predictor,
     jobs: Sequence[Job],
-    style: RenderOptions,
+    options: RenderOptions,
     batch_size: int = 1,
     every: int = 1,
 ) -> List[str]:
     """Write the pictures of all `jobs`; the errors, one line each, of those that failed.
 
-    `every` is that of `video.predict_video`. Progress bars are shown for more than one photo and
-    for videos. Ctrl-C ends it after what is in progress, and leaves no half-written file.
+    Bars are shown on a terminal, for more than one photo and for videos. Ctrl-C ends it after what
+    is in progress, and leaves no half-written file. What killed runs left in the output is removed.
+
+    Args:
+        predictor: runs beside itself, in several threads.
+        jobs: of `plan_jobs`, for the kinds of `options`.
+        options: what is made of each map.
+        batch_size: photos per run of the network.
+        every: videos: a new map each so many frames.
     """
-    photos = [job for job in jobs if not is_video(job.source)]
+    for folder in {target.parent for job in jobs for target in job.targets}:
+        remove_leftovers(folder)
+    errors = [job.fault for job in jobs if job.fault]
+    photos = [job for job in jobs if not job.fault and not is_video(job.source)]
     batches = [photos[i : i + batch_size] for i in range(0, len(photos), batch_size)]
-    errors: List[str] = []
 
     def predict(batch: Sequence[Job]) -> Tuple[int, List[str]]:
-        return len(batch), _predict_batch(predictor, batch, style)
+        return len(batch), _predict_batch(predictor, batch, options)
 
-    with tqdm(total=len(photos), unit="photo", disable=len(photos) < 2) as bar:
+    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
         for done, failed in in_parallel(predict, batches):
             bar.update(done)
             errors += failed
     for job in jobs:
-        if is_video(job.source):
+        if not job.fault and is_video(job.source):
             try:
-                predict_video(predictor, job, style, every)
+                predict_video(predictor, job, options, every)
             except InputError as error:
                 errors.append(str(error))
     return errors
 
 
-def _predict_batch(predictor: Predictor, batch: Sequence[Job], style: RenderOptions) -> List[str]:
+def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOptions) -> List[str]:
     """Read, predict and write one batch; its errors. A photo that fails does not cost the rest."""
     errors = []
-    read: List[Tuple[Job, np.ndarray]] = []
+    read: List[Tuple[Job, Photo]] = []
     for job in batch:
-        try:
-            read.append((job, read_image(job.source)))
-        except InputError as error:
-            errors.append(str(error))
+        with large_photo(job.source) as is_large:
+            try:
+                photo = read_photo(job.source)
+            except InputError as error:
+                errors.append(str(error))
+                continue
+            if is_large:  # it is done before another one is read
+                errors += _finish(predictor, [(job, photo)], options)
+            else:
+                read.append((job, photo))
+    return errors + _finish(predictor, read, options)
+
+
+def _finish(
+    predictor: Predictor, read: Sequence[Tuple[Job, Photo]], options: RenderOptions
+) -> List[str]:
+    """Predict and write photos that were read; the errors."""
     if not read:
-        return errors
-    maps = predictor([image for _, image in read], style.align_corners)
-    for job, image in read:
+        return []
+    errors = []
+    shown = [p.image if p.alpha is None else over_white(p.image, p.alpha) for _, p in read]
+    maps = predictor(shown, options.align_corners)
+    for (job, photo), image in zip(read, shown):
+        alpha = to_bytes(maps.pop(0), options.threshold)
+        if photo.alpha is not None:  # what is transparent stays so
+            alpha = np.minimum(alpha, photo.alpha)
         try:
-            _write(job, image, to_bytes(maps.pop(0), style.threshold), style)
+            _write(job, photo.image, image, alpha, options)
         except InputError as error:
             errors.append(str(error))
     return errors
 
 
-def _write(job: Job, image: np.ndarray, alpha: np.ndarray, style: RenderOptions) -> None:
-    """Write the pictures of one photo. `alpha` is its map, uint8 [H, W]."""
-    if style.crop:
+def _write(
+    job: Job, image: np.ndarray, shown: np.ndarray, alpha: np.ndarray, options: RenderOptions
+) -> None:
+    """Write the pictures of one photo: cut-outs of `image`, overlays of `shown`, which lies over
+    white where `image` is transparent. `alpha` is its map, uint8 [H, W].
+    """
+    if options.crop:
         box = object_box(alpha)
-        image, alpha = image[box], alpha[box]
-    for kind, target in zip(style.kinds, job.targets):
-        write_image(target, render(kind, image, alpha, style.background))
+        image, shown, alpha = image[box], shown[box], alpha[box]
+    for kind, target in zip(options.kinds, job.targets):
+        picture = render(kind, image if kind == "cutout" else shown, alpha, options)
+        encoded = encode_image(target, picture)
+        write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)

@@ -106,7 +106,8 @@ def predict_sets(
     Raises InputError for a checkpoint that does not fit, and for photos that cannot be read.
     """
     from SCFNet.prediction.jobs import Job
-    from SCFNet.prediction.pipeline import RenderOptions, predict_jobs
+    from SCFNet.prediction.pipeline import predict_jobs
+    from SCFNet.prediction.rendering import RenderOptions
     from SCFNet.predictor import Predictor
 
     jobs = [

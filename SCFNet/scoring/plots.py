@@ -1,12 +1,13 @@
 """Figures: curves of methods, and the paper's figure 3. They need matplotlib."""
 
 import io
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
+from typing import TYPE_CHECKING, Callable, List, Tuple
 
 import numpy as np
 
 from datasets.files import InputError, PathLike, write_atomically
 from SCFNet.metrics import THRESHOLDS
+from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Result
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
     _plot_methods(results, curve, "threshold", "F (β² = 0.3)", path)
 
 
-def plot_figure3(rows: List[Dict[str, Any]], path: PathLike) -> None:
+def plot_figure3(rows: List[Row], path: PathLike) -> None:
     """Write the paper's figure 3 as PNG: F against Params, FLOPs, FPS and MACCs, a point per model.
 
     A row has `model` and `F`, and `params`, `flops`, `fps`, `maccs` as far as they are known.

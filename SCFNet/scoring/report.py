@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -10,7 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from datasets.files import InputError, PathLike, first_few, replacing, write_atomically
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
-from SCFNet.scoring.tables import escape_latex, latex, markdown
+from SCFNet.scoring.tables import Row, escape_latex, latex, markdown
 from SCFNet.scoring.tasks import PerImage, Result
 
 # How the best and the second best value of a column are printed.
@@ -102,7 +103,10 @@ def latex_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) ->
 
 
 def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
-    """All values and curves, 256 thresholds from 0 to 1: a line for each method and set."""
+    """All values and curves, 256 thresholds from 0 to 1: a line for each method and set.
+
+    A value that is not finite, as the library of `pysod` may give, is null.
+    """
     rows = [
         {
             "method": result.method,
@@ -113,7 +117,10 @@ def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str
             "unreadable": result.unreadable,
             "empty_masks": result.score.empty,
             **costs.get(result.method, NO_COST)._asdict(),
-            "values": result.score.result(),
+            "values": {
+                name: value if math.isfinite(value) else None
+                for name, value in result.score.result().items()
+            },
             "curves": {k: [round(v, 6) for v in c] for k, c in result.score.curves().items()},
         }
         for result in results
@@ -156,7 +163,7 @@ def read_f(path: PathLike) -> Dict[str, float]:
     return {model: sum(values) / len(values) for model, values in found.items()}
 
 
-def read_rows(path: PathLike) -> List[Dict[str, Any]]:
+def read_rows(path: PathLike) -> List[Row]:
     """The rows that tools/benchmark.py --json wrote. Raises InputError if it is no such file."""
     rows = _read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -232,7 +239,7 @@ def _mark_best(values: List[Optional[float]], lower_is_better: bool, marks: Mark
     texts = ["-" if value is None else f"{value:.3f}" for value in values]
     if len(values) == 1:
         return texts
-    ranking = sorted({text for text in texts if text != "-"}, reverse=not lower_is_better)
+    ranking = sorted({text for text in texts if text[0].isdigit()}, reverse=not lower_is_better)
     mark_of = dict(zip(ranking, marks))
     return [mark_of.get(text, "{}").format(text) for text in texts]
 

@@ -1,6 +1,8 @@
 """Tables as text: Markdown, and LaTeX with the rules of its package booktabs."""
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
+
+Row = Dict[str, Any]  # of measurements: what was measured, by column
 
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -24,7 +26,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([row(lines[0]), f"|{rule}|", *map(row, lines[1:])])
 
 
-def measurements(rows: List[Dict[str, object]]) -> str:
+def measurements(rows: List[Row]) -> str:
     """A Markdown table of rows with the same keys; numbers are cut to four digits."""
 
     def cell(value: object) -> str:

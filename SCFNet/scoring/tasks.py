@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import signal
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -56,6 +59,8 @@ class Part(NamedTuple):
     values: List[Tuple[str, Dict[str, float]]]
     faults: List[Tuple[str, str]]
 
+
+Job = Tuple[str, List[Pair]]  # a protocol, and what to score by it
 
 # Called with method, data set, stem and the values of each image that was scored.
 PerImage = Callable[[str, str, str, Dict[str, float]], None]
@@ -119,18 +124,18 @@ def score_tasks(
         allow_missing: average over the rest where files cannot be read, unless no file can.
         per_image: called with the values of each image.
 
-    Raises InputError, with count and first names, for files that cannot be read.
+    Raises InputError, with count and first names, for files that cannot be read, and if a worker
+    is killed.
     """
     chunks = sum(-(-len(task.pairs) // CHUNK) for task in tasks)
     with ExitStack() as stack:
-        run: Callable = map
+        pool = None
         if min(workers, chunks) > 1:
             # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            pool = multiprocessing.get_context("spawn").Pool(
-                min(workers, chunks), initializer=_start_worker
-            )
-            run = stack.enter_context(pool).imap
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(min(workers, chunks), spawn, _start_worker)
+            stack.enter_context(pool)
         else:
             stack.callback(cv2.setNumThreads, cv2.getNumThreads())
             start_scoring()
@@ -142,7 +147,7 @@ def score_tasks(
             faults: List[Tuple[str, str]] = []
             starts = range(0, len(task.pairs), CHUNK)
             jobs = [(protocol, task.pairs[start : start + CHUNK]) for start in starts]
-            for part in run(_score_chunk, jobs):
+            for part in _score_by(pool, jobs) if pool else map(_score_chunk, jobs):
                 score.sums += part.sums
                 faults += part.faults
                 bar.update(len(part.values) + len(part.faults))
@@ -170,12 +175,27 @@ def start_scoring() -> None:
     np.empty(31 << 20, np.uint8)
 
 
+def _score_by(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[Part]:
+    """Score by processes, in order. Raises InputError if one of them is killed."""
+    futures = deque(pool.submit(_score_chunk, job) for job in jobs)
+    try:
+        while futures:
+            yield futures.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that scored was killed, perhaps as memory was short; try fewer --workers"
+        ) from error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
 def _start_worker() -> None:
     start_scoring()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
 
 
-def _score_chunk(job: Tuple[str, List[Pair]]) -> Part:
+def _score_chunk(job: Job) -> Part:
     """Score some pairs by a protocol."""
     protocol, pairs = job
     score = PROTOCOLS[protocol]()

@@ -24,12 +24,23 @@ def quiet() -> Optional[bool]:
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of all processes' `tensor`s, in place. Raises InputError where one does not answer:
-    it has ended, or was suspended for longer than Paddle waits (on CPUs half a minute).
+    """The sum of all processes' `tensor`s, in place. Raises InputError as `_reduce` does."""
+    return _reduce(tensor, paddle.distributed.ReduceOp.SUM)
+
+
+def largest_over_processes(value: int) -> int:
+    """The largest `value` of all processes, once all have one. Raises InputError as `_reduce`."""
+    tensor = paddle.to_tensor([value], "int64")
+    return int(_reduce(tensor, paddle.distributed.ReduceOp.MAX))
+
+
+def _reduce(tensor: Tensor, operation: int) -> Tensor:
+    """Combine all processes' `tensor`s, in place. Raises InputError if one does not answer: it has
+    ended, or was suspended for longer than Paddle waits (on CPUs half a minute).
     """
     if paddle.distributed.get_world_size() > 1:
         try:
-            paddle.distributed.all_reduce(tensor)
+            paddle.distributed.all_reduce(tensor, op=operation)
         except RuntimeError as error:
             raise InputError(
                 "another process of this run does not answer; start all again with --resume auto"
@@ -37,14 +48,9 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def any_process(flag: bool) -> bool:
-    """Whether `flag` holds in any of the processes."""
-    return float(sum_over_processes(paddle.to_tensor([float(flag)]))) > 0
-
-
 @paddle.no_grad()
 def average_over_processes(net: SaliencyNet, values: Tensor, images: int) -> Tensor:
-    """Average gradients, batch norm statistics and `values`, weighted by each one's `images`.
+    """Average gradients, batch norm statistics and `values`, weighted by each process's `images`.
 
     One message carries all. Returns the averaged `values`.
     """

@@ -13,11 +13,11 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.files import InputError, first_few, write_atomically
+from datasets.files import InputError, first_few, remove_leftovers, write_atomically
 from datasets.images import write_png
 from datasets.sod import Sample, list_folder, read_pair_uint8
 from datasets.transform import network_input
-from SCFNet.training.distributed import any_process, quiet
+from SCFNet.training.distributed import largest_over_processes, quiet
 from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
@@ -31,10 +31,13 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
     Maps are 8-bit PNGs of the size of the teacher's input. Each process goes its own way through
     the photos and looks again before each: several may fill one folder, and one that is killed
     costs its last batches alone. Decoding and writing go on beside the network. Raises InputError
-    for a folder that another teacher, size or set has filled.
+    for a folder that another teacher, size or set has filled, and if the teacher's maps are of no
+    use: none of them is written.
     """
     size = teacher.size or CACHE_SIZE
-    claim(folder, {**teacher.made_by, "size": size, "photos": set_digest(samples)})
+    check_manifest(folder, {**teacher.made_by, "size": size, "photos": set_digest(samples)})
+    for parent in {map_path(folder, sample).parent for sample in samples}:
+        remove_leftovers(parent)
     todo = [sample for sample in samples if not map_path(folder, sample).exists()]
     random.Random().shuffle(todo)
     chunks = iter([todo[i : i + CACHE_BATCH] for i in range(0, len(todo), CACHE_BATCH)])
@@ -44,7 +47,7 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
                desc="teacher's maps")  # fmt: skip
     with ThreadPoolExecutor(CACHE_THREADS) as pool, bar:
         try:
-            for chunk in itertools.chain(chunks, [None] * CACHE_AHEAD):
+            for chunk in itertools.chain(chunks, [[]] * CACHE_AHEAD):
                 if chunk:
                     reading.append(pool.submit(decode, chunk, folder, size))
                 if reading and (len(reading) > CACHE_AHEAD or not chunk):
@@ -52,24 +55,24 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
                     if decoded.samples:
                         maps = teacher.run(paddle.to_tensor(decoded.batch)).numpy()[:, 0]
                         writing.append(pool.submit(write_maps, maps, decoded.samples, folder))
-                    bar.update(decoded.count)
+                    bar.update(decoded.looked_at)
                 while len(writing) > CACHE_AHEAD or (writing and writing[0].done()):
                     writing.popleft().result()
-            for future in writing:
-                future.result()
+            for written in writing:
+                written.result()
         finally:
-            for future in (*reading, *writing):
-                future.cancel()
-    any_process(False)  # waits for the others
+            for pending in (*reading, *writing):
+                pending.cancel()
+    largest_over_processes(0)  # waits for the others
     return labelled_from(samples, folder)
 
 
 class Decoded(NamedTuple):
-    """Photos ready for a teacher: those whose maps are missing, of `count` that were looked at."""
+    """Photos ready for a teacher: those whose maps are missing, of all that were looked at."""
 
     samples: List[Sample]
     batch: np.ndarray  # [n, 3, size, size]
-    count: int
+    looked_at: int
 
 
 def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
@@ -93,10 +96,10 @@ def map_path(folder: Path, sample: Sample) -> Path:
     return folder / f"{sample.stem}.png"
 
 
-def claim(folder: Path, made_by: Dict[str, object]) -> None:
+def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
     """Write into a new cache what makes it, or check that an old one was made alike."""
     path = folder / MANIFEST
-    # looked at before the manifest: where another process has maps by now, it wrote that first
+    # looked at before the manifest: if another process has maps by now, it wrote that first
     occupied = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
     if path.exists():
         try:

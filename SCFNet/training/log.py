@@ -1,28 +1,36 @@
-"""What a training run tells: a progress bar, lines, and VisualDL."""
+"""What a training run tells: a progress bar, lines, VisualDL, and what a dry run reports."""
 
-import json
 import sys
 import time
 from collections import deque
-from typing import Any, Deque, Dict, Sequence, Tuple
+from contextlib import suppress
+from pathlib import Path
+from typing import Deque, List, Sequence, Tuple
 
 import numpy as np
 import paddle
 from tqdm import tqdm
 
 from datasets.sod import Sample
+from SCFNet.device import peak_memory_mb
 from SCFNet.training.distributed import quiet
-from SCFNet.training.recipe import Recipe, sizes_at
-from SCFNet.training.state import Run
+from SCFNet.training.recipe import Recipe
+from SCFNet.training.schedules import epoch_areas
+from SCFNet.training.state import BEST, LAST, Run
 from SCFNet.training.validation import pictures
 
+UNSHOWN = ("epoch", "maps")  # of a record, in the line of an epoch
 RECENT = 50  # steps, over which the speed is averaged
 
 
 class Log:
-    """What a run tells: a progress bar, lines, and VisualDL; the first process alone tells."""
+    """What a run tells: a progress bar, lines, and VisualDL; the first process alone tells.
+
+    A terminal or a pipe that is closed does not stop the run.
+    """
 
     def __init__(self, recipe: Recipe, run: Run, images: int, steps: int) -> None:
+        """`images` and `steps` are those of an epoch."""
         self.recipe = recipe
         self.silent = paddle.distributed.get_rank() > 0
         self.writer = None
@@ -32,8 +40,7 @@ class Log:
             self.writer = LogWriter(recipe.log_dir)
         done = run.step // steps * images + run.step % steps * recipe.batch_size
         self.bar = tqdm(total=recipe.epochs * images, initial=done, unit="img", disable=quiet())
-        areas = [np.mean(np.square(sizes_at(epoch, recipe))) for epoch in range(recipe.epochs)]
-        self.work = np.repeat(areas, steps)  # of each step, which its time is in proportion to
+        self.work = np.repeat(epoch_areas(recipe), steps)  # a step's time is in proportion to it
         self.seen = 0
         self.recent: Deque[Tuple[float, int]] = deque([(time.time(), 0)], maxlen=RECENT + 1)
 
@@ -41,19 +48,32 @@ class Log:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        with suppress(OSError):
+            self.bar.close()
         if self.writer:
             self.writer.close()
 
     def write(self, line: str) -> None:
+        """Print a line above the bar."""
         if not self.silent:
-            tqdm.write(line)
-            sys.stdout.flush()
+            with suppress(OSError):
+                tqdm.write(line)
+                sys.stdout.flush()
 
-    def step(self, step: int, epoch: int, losses: np.ndarray, rate: float, images: int) -> None:
-        self.bar.set_description(f"epoch {epoch + 1}/{self.recipe.epochs}", refresh=False)
-        self.bar.set_postfix(loss=f"{losses[0]:.4f}", rate=f"{rate:.2g}", refresh=False)
-        self.bar.update(images)
+    def step(self, step: int, epoch: int, losses: np.ndarray, lr: float, images: int) -> None:
+        """Tell of a step.
+
+        Args:
+            step: counted from 1.
+            epoch: counted from 0.
+            losses: the total, then those of the maps.
+            lr: the learning rate.
+            images: of the batch, over all processes.
+        """
+        with suppress(OSError):
+            self.bar.set_description(f"epoch {epoch + 1}/{self.recipe.epochs}", refresh=False)
+            self.bar.set_postfix(loss=f"{losses[0]:.4f}", rate=f"{lr:.2g}", refresh=False)
+            self.bar.update(images)
         self.seen += images
         self.recent.append((time.time(), self.seen))
         (start, seen), (now, _) = self.recent[0], self.recent[-1]
@@ -62,17 +82,20 @@ class Log:
             maps = " ".join(f"{loss:.6f}" for loss in losses[1:])
             pace = (now - start) / (len(self.recent) - 1) / self.work[step - 1]
             left = tqdm.format_interval(self.work[step:].sum() * pace)
-            self.write(f"epoch {epoch + 1} step {step} rate {rate:.6f} loss {losses[0]:.6f} "
+            self.write(f"epoch {epoch + 1} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
                        f"maps {maps} {speed:.1f} images/s, {left} left")  # fmt: skip
         if self.writer:
-            self.writer.add_scalar("train/rate", rate, step)
+            self.writer.add_scalar("train/rate", lr, step)
             self.writer.add_scalar("train/total", losses[0], step)
             for level, loss in enumerate(losses[1:], 2):
                 self.writer.add_scalar(f"train/m{level}", loss, step)
             self.writer.add_scalar("train/images_per_second", speed, step)
 
-    def epoch(self, run: Run, record: Dict[str, Any], shown: Sequence[Sample]) -> None:
-        self.write(json.dumps(record))
+    def epoch(self, run: Run, shown: Sequence[Sample]) -> None:
+        """Tell of the epoch that was recorded last; `shown` are samples for pictures of maps."""
+        record = run.log[-1]
+        numbers = [f"{name} {value}" for name, value in record.items() if name not in UNSHOWN]
+        self.write(f"epoch {record['epoch']}/{self.recipe.epochs}: {', '.join(numbers)}")
         self.recent.clear()
         self.recent.append((time.time(), self.seen))  # scoring is not training
         if not self.writer:
@@ -82,3 +105,41 @@ class Log:
                 self.writer.add_scalar(f"val/{name}", record[name], run.step)
         for i, picture in enumerate(pictures(run.result, shown[:4])):
             self.writer.add_image(f"maps/{i}", picture, run.step)
+
+    def done(self, run: Run) -> None:
+        """Tell that all epochs are done, which was the best, and where the weights are."""
+        output = Path(self.recipe.output)
+        told = f"done: {output / LAST}, {len(run.log)} epochs"
+        name = next((key for record in run.log for key in record if key.endswith("MAE")), "")
+        scored = [record for record in run.log if name in record]
+        if scored:
+            f = name.replace("MAE", "Max-F")
+            best = max(scored, key=lambda record: record[f] - record[name])
+            told += f", best {name} {best[name]} and {f} {best[f]} in epoch {best['epoch']}"
+            told += f": {output / BEST}"
+        self.write(told)
+
+
+def rehearsal(
+    run: Run, recipe: Recipe, photos: int, scored: int, steps: int, seconds: float
+) -> List[str]:
+    """What a dry run reports, as lines.
+
+    Args:
+        run: after a few steps.
+        recipe: of the whole run.
+        photos: to train on.
+        scored: photos that are scored each epoch.
+        steps: of an epoch.
+        seconds: of a step at the largest size.
+    """
+    sides = sorted({*recipe.sizes, *recipe.late_sizes})
+    total = seconds * steps * sum(epoch_areas(recipe)) / sides[-1] ** 2
+    return [
+        f"{recipe.model}: {sum(p.size for p in run.net.parameters()):,} parameters",
+        f"{recipe.data}: {photos:,} photos to train on, {scored:,} to score",
+        f"a step of {recipe.batch_size} images of {sides[-1]} px on {paddle.get_device()}: "
+        f"{seconds:.2f} s, {peak_memory_mb() / 1024:.1f} GB of memory at most",
+        f"{recipe.epochs} epochs of {steps} steps, sizes {' '.join(map(str, sides))}: "
+        f"{total / 3600:.1f} hours without scoring; nothing was written",
+    ]

@@ -5,175 +5,202 @@ One dataclass is all three, so that a knob is written once. `tools/train.py` use
 """
 
 import argparse
+import math
 from dataclasses import dataclass, field, fields
-from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, TypeVar
 
-from datasets.files import InputError
-from datasets.transform import MEAN, STD
+from datasets.files import ArgumentError, InputError
+from datasets.transform import MEAN, STD, check_size
+from SCFNet.device import parse_device
 from SCFNet.zoo import NETWORKS, ZOO
 
-SCHEDULES = ("paper", "release")
+SCHEDULES = ("paper", "release")  # of PBSM's kernel size
 Kind = TypeVar("Kind", bound="Recipe")
 
 
 def knob(default: Any, text: str, *aliases: str, **options: Any) -> Any:
-    """A field with what argparse has to know: help `text`, the release's spellings, options."""
+    """A field with what argparse has to know.
+
+    Args:
+        default: None, "" or () is one that `text` puts into words.
+        text: the line of --help, which stands alone.
+        aliases: other spellings of the flag, the release's among them.
+        options: of argparse's add_argument.
+    """
     return field(default=default, metadata={"help": text, "aliases": aliases, **options})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults reproduce the paper. Raises InputError for impossible values."""
+    """How to train; the defaults reproduce the paper.
+
+    Raises ArgumentError for impossible values. The lines are those of --help.
+    """
 
     # the data
     data: str = knob(
         "data/DUTS-TR", "folder with image/ and mask/, or images/ and masks/", "--datapath"
     )
-    val: str = knob("", "a labelled folder that is scored each epoch (MAE and max F)")
-    val_fraction: float = knob(0.0, "without --val: the part of --data to hold back for scoring")
-    val_size: int = knob(0, "side of the network's input in scoring; 0 is the network's own")
+    val: str = knob(
+        "", "labelled folder that is scored each epoch, by MAE and Max-F; default: none"
+    )
+    val_fraction: float = knob(0.0, "without --val: part of --data to hold back for scoring")
+    val_size: Optional[int] = knob(
+        None, "side of the network's input in scoring; default: the network's own", type=int
+    )
     val_every: int = knob(1, "score every N epochs, and after the last")
     # the network
     model: str = knob(
         "M3_0.5",
-        "the network: SCFNet by the name of its backbone, or another one",
+        "network: SCFNet by the name of its backbone, or another one",
         "--backbone",
         "--model_type",
         choices=NETWORKS,
     )
     decoder: str = knob(
         "scfm",
-        "SCFNet's decoder; base is the baseline of the paper's ablation",
+        "decoder of SCFNet; base is the baseline of the paper's ablation",
         choices=("scfm", "base"),
     )
     pretrained: str = knob(
         "imagenet",
-        "what to start from: imagenet (fetched), none, or a "
-        "file of a backbone's or a whole network's weights",
+        "start: imagenet, none, or a file with the weights of a backbone or of a whole network",
         "--snapshot",
     )
     # the schedule
     epochs: int = knob(69, "passes over the data", "--epoch")
     batch_size: int = knob(128, "images a step, over all devices together", "--train_bs")
-    lr: float = knob(0.064, "the highest learning rate", "--Max_LR")
-    min_lr: float = knob(0.00064, "the first and the last learning rate", "--Min_LR")
-    warmup_epochs: float = knob(5.0, "epochs in which the rate rises", "--top_epoch")
-    optimizer: str = knob("momentum", "momentum is the paper's SGD; adamw gets further in few "
-                          "epochs from scratch (try --lr 0.006 --weight-decay 0.02)",
-                          choices=("momentum", "adamw"))  # fmt: skip
-    momentum: float = knob(0.9, "of SGD", "--momen")
-    weight_decay: float = knob(
-        5e-4, "L2, on all but the MobileNetV3 backbone's batch norms", "--decay"
+    lr: float = knob(0.064, "highest learning rate", "--Max_LR")
+    min_lr: float = knob(0.00064, "first and last learning rate", "--Min_LR")
+    warmup_epochs: float = knob(5.0, "epochs in which the learning rate rises", "--top_epoch")
+    optimizer: str = knob(
+        "momentum",
+        "momentum is the paper's SGD; adamw gets further in few epochs from scratch, with "
+        "--lr 0.006 --weight-decay 0.02",
+        choices=("momentum", "adamw"),
     )
-    backbone_lr_scale: float = knob(
-        -1.0,
-        "the backbone's learning rate is this times the rest's; "
-        "by default 1 from scratch, else 0.1",
+    momentum: float = knob(0.9, "momentum of SGD", "--momen")
+    weight_decay: float = knob(
+        5e-4, "L2 decay of all weights but the MobileNetV3 backbone's batch norms", "--decay"
+    )
+    backbone_lr_scale: Optional[float] = knob(
+        None,
+        "the backbone's learning rate, as a part of the others'; default: 0.1, from scratch 1",
+        type=float,
     )
     ema: float = knob(
         0.0,
-        "decay of the averaged weights, as 0.999, which are then what is scored "
-        "and written; 0 is off",
+        "decay of averaged weights, such as 0.999, which are then scored and written; 0 is off",
     )
     # the loss
-    loss: str = knob("sp", "of each map", choices=("sp", "dice", "bce", "bce+sp"))
-    boundary: str = knob(
+    loss: str = knob(
+        "sp", "loss of each of the four maps: sp, dice, bce, or a sum of them, such as bce+sp"
+    )
+    kernel_size: str = knob(
         "paper",
-        "thickness of SP's boundary: PBSM's staircase as in the "
-        "paper or in the release's code, or a fixed odd number",
+        "kernel size of SP's boundary: PBSM's staircase as in the paper or in the release's code, "
+        "or a fixed odd number",
+        "--boundary",
     )
     # the augmentation
     sizes: Tuple[int, ...] = knob(
-        (224, 256, 288, 320, 352), "sides; one is drawn for each batch", nargs="+", type=int
+        (224, 256, 288, 320, 352), "sides of the input, of which each batch draws one", nargs="+"
     )
     late_sizes: Tuple[int, ...] = knob(
-        (), "sides of the late epochs, by default --sizes", nargs="+", type=int
+        (), "sides of the input in the late epochs; default: --sizes", nargs="+", type=int
     )
-    late_from: float = knob(0.7, "the part of the epochs after which --late-sizes begin")
+    late_from: float = knob(0.7, "part of the epochs after which --late-sizes begin")
     augment: str = knob(
         "release",
-        "strong, for runs that overfit, adds scale, colour and more",
+        "augmentation; strong, for runs that overfit, adds scale, colour and more",
         choices=("release", "strong", "none"),
     )
-    copy_paste: float = knob(
-        -1.0,
-        "chance of pasting another photo's object onto a photo; by "
-        "default 0, and 0.3 with --augment strong",
+    copy_paste: Optional[float] = knob(
+        None,
+        "chance that another photo's object is pasted onto a photo; default: 0, with --augment "
+        "strong 0.3",
+        type=float,
     )
     zoom: float = knob(0.0, "chance of a crop so close that the frame cuts the object; needs masks")
     # the run
     workers: int = knob(4, "threads that load images, for each device; 0 is none")
-    amp: bool = knob(False, "mixed precision with a loss scaler (on a GPU; elsewhere float32)")
-    seed: int = knob(0, "of weights, order and augmentation")
-    device: str = knob("auto", "auto, cpu, gpu or gpu:N")
+    amp: bool = knob(False, "mixed precision with a loss scaler, on a GPU")
+    seed: int = knob(0, "seed of the weights, the order and the augmentation")
+    device: str = knob("auto", "device to train on: auto, cpu, gpu or gpu:N")
     output: str = knob(
         "output/train",
         "folder for last.pdparams, best.pdparams, the state and log.jsonl",
         "--savepath",
     )
     log_dir: str = knob(
-        "", "folder for VisualDL: rate, losses, scores, predicted maps", "--log_dir"
+        "",
+        "folder for VisualDL's curves and predicted maps; default: none",
+        "--log_dir",
     )
     log_every: int = knob(30, "print the losses every N steps; 0 is never", "--show_step")
     resume: str = knob(
         "",
-        "auto goes on from --output where there is something to go on from; or "
-        "a state file (last.state)",
+        "auto goes on with the run in --output, if there is one; a state file (last.state) with "
+        "that run; default: begin a new one",
     )
-    save_every: int = knob(0, "also save every N steps, not only after each epoch")
-    dry_run: bool = knob(False, "do one step, write nothing, stop")
+    save_every: int = knob(0, "save every N steps too; 0 is only after each epoch")
+    dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
     def __post_init__(self) -> None:
-        self.sizes, self.late_sizes = tuple(self.sizes), tuple(self.late_sizes)
-        positive = ("val_every", "epochs", "batch_size", "lr", "min_lr")
-        at_least_0 = (
-            "val_size",
-            "warmup_epochs",
-            "momentum",
-            "weight_decay",
-            "workers",
-            "seed",
-            "log_every",
-            "save_every",
-        )
-        parts = ("val_fraction", "ema", "late_from", "zoom")
-        self._check(positive, lambda value: value > 0, "more than 0")
-        self._check(at_least_0, lambda value: value >= 0, "0 or more")
-        self._check(parts, lambda value: 0 <= value <= 1, "from 0 to 1")
-        self._check(("val_fraction", "ema"), lambda value: value < 1, "less than 1")
-        self._check(("copy_paste",), lambda value: value <= 1, "at most 1")
         self._check(
-            ("sizes", "late_sizes"), lambda sides: all(s >= 32 for s in sides), "32 or more"
+            "more than 0", lambda v: v > 0, "val_every", "epochs", "batch_size", "lr", "min_lr"
         )
-        if self.boundary not in SCHEDULES and not (
-            self.boundary.isdigit() and int(self.boundary) % 2
-        ):
-            raise InputError(f"--boundary {self.boundary}: give paper, release or an odd number")
-
+        self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
+        self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
+        self._check("from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "zoom")
+        self._check("0 or more, and less than 1", lambda v: 0 <= v < 1, "val_fraction", "ema")
+        if self.copy_paste is not None:
+            self._check("from 0 to 1", lambda v: 0 <= v <= 1, "copy_paste")
+        if self.backbone_lr_scale is not None:
+            self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
+        if self.val_size is not None:
+            check_size("val_size", self.val_size)
+        for side in self.sizes:
+            check_size("sizes", side)
+        for side in self.late_sizes:
+            check_size("late_sizes", side)
+        odd = self.kernel_size.isdecimal() and int(self.kernel_size) % 2
+        if self.kernel_size not in SCHEDULES and not odd:
+            raise ArgumentError(
+                "kernel_size", f"must be paper, release or an odd number, not {self.kernel_size}"
+            )
         if self.decoder != "scfm" and self.model in ZOO:
-            raise InputError(f"--decoder {self.decoder}: {self.model} has a decoder of its own")
+            raise ArgumentError("decoder", f"{self.model} has a decoder of its own")
+        parse_device(self.device)
 
-    def _check(self, names: Sequence[str], holds: Any, wanted: str) -> None:
+    def _check(self, wanted: str, holds: Callable[[float], bool], *names: str) -> None:
         for name in names:
-            if not holds(getattr(self, name)):
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} {getattr(self, name)}: must be {wanted}")
+            value = getattr(self, name)
+            if not (math.isfinite(value) and holds(value)):
+                raise ArgumentError(name, f"must be {wanted}, not {value}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class DistillRecipe(Recipe):
     """How to distil: `Recipe`, and the teacher."""
 
-    data: str = knob(
-        "data/KD-SOD80K", "folder of photos, at any depth, without masks", "--datapath"
+    data: str = knob("data/KD-SOD80K", "folder of photos without masks, at any depth", "--datapath")
+    labelled: str = knob(
+        "",
+        "folder with image/ and mask/, whose photos learn from their masks in the same run; "
+        "default: none, as in the paper",
     )
     val: str = knob(
         "",
-        "a folder of photos on which student and teacher are compared each epoch; "
-        "if it has masks, the student is scored by them too",
+        "folder of photos on which student and teacher are compared each epoch; if it has masks, "
+        "the student is scored by them too; default: none",
     )
-    val_fraction: float = knob(0.0, "without --val: the part of --data to hold back for that")
-    loss: str = knob("dice", "of each map", choices=("sp", "dice", "bce", "bce+sp"))
+    val_fraction: float = knob(
+        0.0, "without --val: part of --data to hold back for the comparison with the teacher"
+    )
+    loss: str = knob(
+        "dice", "loss of each of the four maps: sp, dice, bce, or a sum of them, such as bce+dice"
+    )
     output: str = knob(
         "output/distill",
         "folder for last.pdparams, best.pdparams, the state and log.jsonl",
@@ -182,51 +209,58 @@ class DistillRecipe(Recipe):
     # the teacher
     teacher: str = knob(
         "",
-        "a .pdparams file of this repository's networks, an .onnx file, or a "
-        "folder of maps, one for each photo",
+        "teacher: a .pdparams file of this repository's networks, an .onnx file, or a folder of "
+        "maps, one for each photo",
     )
-    teacher_size: int = knob(
-        0, "side of the teacher's input; by default the batch's, or what the file demands"
+    teacher_size: Optional[int] = knob(
+        None,
+        "side of the teacher's input; default: what the file demands, or the batch's",
+        type=int,
     )
     teacher_mean: Tuple[float, ...] = knob(
-        tuple(MEAN.tolist()), ".onnx: subtracted from RGB in [0, 255]", nargs=3, type=float
-    )
+        tuple(MEAN.tolist()), "what an .onnx teacher wants subtracted from R, G, B in [0, 255]",
+        nargs=3,
+    )  # fmt: skip
     teacher_std: Tuple[float, ...] = knob(
-        tuple(STD.tolist()), ".onnx: divided by, then", nargs=3, type=float
+        tuple(STD.tolist()), "what an .onnx teacher wants R, G, B divided by then", nargs=3
     )
     teacher_output: str = knob(
-        "sigmoid", ".onnx: whether it gives probabilities or logits", choices=("sigmoid", "logits")
+        "sigmoid",
+        "what an .onnx teacher gives: probabilities (sigmoid) or logits",
+        choices=("sigmoid", "logits"),
     )
-    teacher_input_name: str = knob("", ".onnx: by default its only input of four dimensions")
-    teacher_output_name: str = knob("", ".onnx: by default its first output")
+    teacher_input_name: str = knob(
+        "", "name of an .onnx teacher's input; default: its only one of four dimensions"
+    )
+    teacher_output_name: str = knob("", "name of an .onnx teacher's output; default: its first")
     cache_labels: str = knob(
         "",
-        "folder for the teacher's maps, which is then run only once; "
-        "several processes and machines may fill one folder",
+        "folder for the teacher's maps, which is then run only once; several processes and "
+        "machines may fill one folder; default: none",
     )
     skip_unreadable: bool = knob(False, "leave out photos that cannot be read")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.teacher:
-            raise InputError("--teacher: name a .pdparams file, an .onnx file or a folder of maps")
-        self._check(("teacher_size",), lambda value: value >= 0, "0 or more")
-        self._check(("teacher_std",), lambda values: all(v > 0 for v in values), "more than 0")
-
-
-def sizes_at(epoch: int, recipe: Recipe) -> Sequence[int]:
-    """The sides that batches of `epoch` (from 0) may have."""
-    late = recipe.late_sizes and epoch >= recipe.late_from * recipe.epochs
-    return recipe.late_sizes if late else recipe.sizes
+            raise ArgumentError(
+                "teacher", "name a .pdparams file, an .onnx file or a folder of maps"
+            )
+        if self.teacher_size is not None:
+            self._check("more than 0", lambda v: v > 0, "teacher_size")
+        if not all(map(math.isfinite, self.teacher_mean)):
+            raise ArgumentError("teacher_mean", "must be three numbers")
+        if not all(math.isfinite(value) and value > 0 for value in self.teacher_std):
+            raise ArgumentError("teacher_std", "must be three numbers of more than 0")
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
 
 
 def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]] = None) -> Kind:
-    """The recipe of class `kind` that the command line `argv` (by default sys.argv) asks for.
+    """Read the recipe of class `kind` from the command line `argv`, by default sys.argv.
 
     `description` heads --help. Raises InputError for what is not understood.
     """
@@ -238,11 +272,14 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
     for knob_ in fields(kind):
         options, default = dict(knob_.metadata), knob_.default
         flags = ["--" + knob_.name.replace("_", "-"), *options.pop("aliases")]
+        values = default if isinstance(default, tuple) else (default,)
         if isinstance(default, bool):
             options["action"] = "store_true"
-        else:
-            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-            options["help"] += f" [{shown}]"
-            options.setdefault("type", type(default))
+        elif default not in (None, "", ()):
+            shown = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+            options["help"] += f"; default: {shown}"
+            options.setdefault("type", type(values[0]))
         parser.add_argument(*flags, dest=knob_.name, default=default, **options)
-    return kind(**vars(parser.parse_args(argv)))
+    given: Dict[str, Any] = vars(parser.parse_args(argv))
+    given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
+    return kind(**given)

@@ -1,49 +1,29 @@
-"""A training run's state: network, optimizer, averaged weights; starting, saving, going on."""
+"""A training run's state: network, optimizer, averaged weights; starting it and saving it."""
 
+import hashlib
 import json
 import math
 import subprocess
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import paddle
-from filelock import FileLock, Timeout
 from paddle import Tensor
 
-from datasets.files import InputError, write_atomically
-from SCFNet.checkpoint import (
-    CheckpointError,
-    StateDict,
-    assign_weights,
-    dump_plain,
-    load_plain,
-    save_weights,
-)
-from SCFNet.net import SaliencyNet
+from datasets.files import write_atomically
+from datasets.sod import Sample
+from SCFNet.checkpoint import StateDict, dump_plain, save_weights
+from SCFNet.net import BACKBONE_LR_SCALE, SaliencyNet
 from SCFNet.training.pretrained import load_pretrained
 from SCFNet.training.recipe import Recipe
 from SCFNet.zoo import build_network
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
-LOCK = ".lock"
 GRADIENT_NORM = 5.0  # AdamW's clip
-KEPT = {  # what `restore` needs of a state file
-    "weights",
-    "average",
-    "optimizer",
-    "scaler",
-    "step",
-    "steps_per_epoch",
-    "best",
-    "sums",
-    "log",
-    "recipe",
-}
 
 
 class NotFiniteError(ArithmeticError):
@@ -75,25 +55,6 @@ class Run:
         return self.average or self.net
 
 
-@contextmanager
-def claimed(recipe: Recipe) -> Iterator[None]:
-    """`--output` for this run alone, until it ends in whatever way. Raises InputError where another
-    run writes there, or the folder cannot be locked."""
-    if paddle.distributed.get_rank() or recipe.dry_run:
-        yield
-        return
-    try:
-        lock = FileLock(Path(recipe.output, LOCK)).acquire(blocking=False)
-    except Timeout as error:
-        raise InputError(
-            f"{recipe.output}: another run is writing here: stop it, or give another --output"
-        ) from error
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise InputError(f"{recipe.output}: {error}; give another --output") from error
-    with lock:
-        yield
-
-
 def new_run(recipe: Recipe) -> Run:
     """A network with its starting weights, and its optimizer. The weights depend on the seed."""
     paddle.seed(recipe.seed)
@@ -116,13 +77,11 @@ def new_run(recipe: Recipe) -> Run:
 
 
 def build_optimizer(net: SaliencyNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
-    """Momentum SGD with L2 decay, or AdamW; the backbone's rate is scaled by `optimize_attr`."""
+    """Momentum SGD with L2 decay, or AdamW; the backbone's learning rate is scaled."""
     scale = recipe.backbone_lr_scale
-    if scale < 0:
-        scale = 1.0 if recipe.pretrained == "none" else 0.1
-    for name, parameter in net.named_parameters():
-        if name.startswith("bkbone."):
-            parameter.optimize_attr["learning_rate"] = scale
+    if scale is None:
+        scale = 1.0 if recipe.pretrained == "none" else BACKBONE_LR_SCALE
+    net.scale_backbone_lr(scale)
     if recipe.optimizer == "adamw":
         undecayed = {p.name for p in net.parameters() if p.regularizer is not None}
         return paddle.optimizer.AdamW(
@@ -148,11 +107,19 @@ def update_average(average: SaliencyNet, net: SaliencyNet, decay: float) -> None
             slow.lerp_(fast, 1 - decay)
 
 
-def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
+def save(run: Run, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None:
     """Write the state, which alone is enough to go on from, then the readable copy of the weights.
 
-    The first process writes, atomically each. Raises InputError where that fails, and
-    NotFiniteError where weights are infinite or not numbers: the file is left as it was.
+    The first process writes, each file atomically.
+
+    Args:
+        run: what is saved.
+        recipe: what the run was told; it says where to.
+        steps_per_epoch: of this data and batch size.
+        data: the digest of the samples, see `samples_digest`.
+
+    Raises InputError if a file cannot be written, and NotFiniteError if weights are infinite or
+    not numbers: the files are left as they were.
     """
     weights = arrays(run.net.state_dict())
     bad = [key for key, value in weights.items() if not np.isfinite(value).all()]
@@ -170,6 +137,7 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
         },
         "step": run.step,
         "steps_per_epoch": steps_per_epoch,
+        "data": data,
         "best": run.best,
         "sums": run.sums,
         "log": run.log,
@@ -178,10 +146,37 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int) -> None:
         "commit": git_commit(),
         "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
     }
+    state["sha256"] = state_digest(state)
     output = Path(recipe.output)
     write_atomically(output / STATE, dump_plain(state))
     save_weights(run.result, output / LAST)
     write_atomically(output / LOG, "".join(json.dumps(r) + "\n" for r in run.log).encode())
+
+
+def state_digest(state: Dict[str, Any]) -> str:
+    """The SHA-256 of all that a state holds but its own digest, in hex.
+
+    Raises TypeError or ValueError for what no state holds.
+    """
+
+    def describe(array: Any) -> str:
+        array = np.ascontiguousarray(array)
+        return f"{array.dtype.str} {array.shape} {hashlib.sha256(array).hexdigest()}"
+
+    content = {key: value for key, value in state.items() if key != "sha256"}
+    return hashlib.sha256(
+        json.dumps(content, default=describe, sort_keys=True).encode()
+    ).hexdigest()
+
+
+def samples_digest(samples: Sequence[Sample]) -> str:
+    """Tell one list of samples from another: by names, order, and the sizes of photos and masks."""
+    total = hashlib.sha256()
+    for sample in samples:
+        mask = None if sample.is_map else sample.mask  # a teacher's map may be made again
+        sizes = [path.stat().st_size for path in (sample.image, mask) if path]
+        total.update(f"{sample.stem} {sizes}\n".encode("utf-8", "surrogateescape"))
+    return f"{len(samples)} {total.hexdigest()}"
 
 
 def optimizer_state(run: Run) -> Dict[str, StateDict]:
@@ -214,47 +209,3 @@ def git_commit() -> str:
     except OSError:
         return ""
     return done.stdout.strip()
-
-
-def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Make `run` what `save` has written to `path`, and say which flags have changed since.
-
-    Raises CheckpointError for any other file, or one whose network or data was another.
-    """
-    state = load_plain(path)
-    if not isinstance(state, dict) or not state.keys() >= KEPT:
-        raise CheckpointError(f"{path}: not a training state; --resume wants a {STATE}")
-    was = state["recipe"]
-    was.setdefault("model", was.get("backbone"))  # states had this name at first
-    for name in ("model", "decoder", "optimizer"):
-        if was[name] != getattr(recipe, name):
-            raise CheckpointError(
-                f"{path}: is of --{name} {was[name]}, not {getattr(recipe, name)}"
-            )
-    if state["steps_per_epoch"] != steps_per_epoch:
-        raise CheckpointError(
-            f"{path}: an epoch had {state['steps_per_epoch']} steps, now it has {steps_per_epoch}: "
-            "go on with the same data and --batch-size"
-        )
-    if bool(state["average"]) != bool(run.average):
-        raise CheckpointError(f"{path}: --ema was {was['ema']}, now it is {recipe.ema}")
-    assign_weights(run.net, state["weights"], str(path))
-    if run.average:
-        assign_weights(run.average, state["average"], str(path))
-    parameters = dict(run.net.named_parameters())
-    run.optimizer.set_state_dict(
-        {
-            parameters[key].name + name: paddle.to_tensor(array)
-            for key, kept in state["optimizer"].items()
-            for name, array in kept.items()
-        }
-    )
-    if state["scaler"]:
-        run.scaler.load_state_dict(state["scaler"])
-    run.step, run.best = state["step"], state["best"]
-    run.sums, run.log = state["sums"], state["log"]
-    run.began -= 60 * state.get("minutes", 0.0)  # states had none at first
-    if not paddle.distributed.get_rank():
-        now = asdict(recipe)
-        changed = [f"--{k} {was.get(k)} -> {now[k]}" for k in now if now[k] != was.get(k)]
-        print(f"going on from {path}, step {run.step}", *changed, sep="\n  ")

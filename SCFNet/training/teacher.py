@@ -1,6 +1,7 @@
 """Teachers: a frozen network that gives the maps which a student learns from."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict
@@ -10,19 +11,24 @@ from paddle import Tensor
 
 from backbones import BACKBONES
 from datasets.files import InputError
-from datasets.transform import Normalisation, renormalised
+from datasets.transform import Normalisation, check_size, renormalised
 from SCFNet.checkpoint import digest, load_checkpoint, load_net
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
 from SCFNet.loss import soft_target
 from SCFNet.training.recipe import DistillRecipe
 
+TOLERANCE = 0.01  # by which probabilities may lie outside of [0, 1]
 
-@dataclass
+
+@dataclass(frozen=True)
 class Teacher:
-    """A frozen network. `run` maps images as the student gets them, normalised [N, 3, S, S], to
-    probabilities [N, 1, S, S] without gradient. `size` is the side of the teacher's own input, 0
-    where that is S. `made_by` tells this teacher from all others.
+    """A frozen network.
+
+    `run` maps images as the student gets them, normalised [N, 3, S, S], to probabilities
+    [N, 1, S, S] without gradient; it raises InputError if they are not one map a photo, or not
+    numbers. `size` is the side of the teacher's own input, 0 if that is S. `made_by` tells this
+    teacher from all others.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -33,27 +39,34 @@ class Teacher:
 def open_teacher(recipe: DistillRecipe) -> Teacher:
     """The teacher of a `.pdparams` file of this repository's networks, or of an `.onnx` file.
 
-    Raises InputError where it cannot be read, or is nothing that maps a photo to one map.
+    Raises InputError if it cannot be read, or is nothing that maps a photo to one map.
     """
     path = Path(recipe.teacher)
-    return (onnx_teacher if path.suffix == ".onnx" else paddle_teacher)(path, recipe)
+    if path.suffix == ".onnx":
+        return onnx_teacher(path, recipe)
+    return paddle_teacher(path, recipe)
 
 
 def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of this repository, in eval mode. It gets photos of its own size, but for SCFNet,
-    which is trained at many: it gets the student's, unless its backbone is Swin."""
+    """A teacher of this repository, in eval mode.
+
+    It gets photos of its own size. SCFNet, which is trained at many, gets the student's, unless its
+    backbone is Swin.
+    """
     net = load_net(path)
     any_size = net.model_type in BACKBONES and net.model_type != "ST"
     size = recipe.teacher_size or (0 if any_size else net.input_size)
+    if size:
+        check_size("teacher_size", size)
 
     @paddle.no_grad()
     def run(images: Tensor) -> Tensor:
         side = images.shape[-1]
         batch = renormalised(resized(images, size or side), net.normalisation)
-        maps = resized(soft_target(net(batch)[0]), side)
-        if not paddle.isfinite(maps).all():
+        preds = resized(soft_target(net(batch)[0]), side)
+        if not paddle.isfinite(preds).all():
             raise InputError(f"{path}: gives values that are infinite or not a number")
-        return maps
+        return preds
 
     return Teacher(run, size, {"weights": digest(load_checkpoint(path))})
 
@@ -72,7 +85,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
             f"{path}: has no output {output}, but {printable(', '.join(outputs), 200)}"
         )
     fixed = shape[2] if isinstance(shape[2], int) else 0
-    if fixed and recipe.teacher_size not in (0, fixed):
+    if fixed and recipe.teacher_size not in (None, fixed):
         raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
     size = recipe.teacher_size or fixed
     normalisation = Normalisation(recipe.teacher_mean, recipe.teacher_std)
@@ -81,10 +94,16 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
         batch = resized(images, size or images.shape[-1]).numpy()
         batch = renormalised(batch, normalisation).astype("float32")
         maps = run_session(path, session, batch, output)
-        found = paddle.to_tensor(maps[:, None])
+        preds = paddle.to_tensor(maps[:, None])
         if recipe.teacher_output == "logits":
-            found = paddle.nn.functional.sigmoid(found)
-        return resized(found.clip(0, 1), images.shape[-1])
+            preds = paddle.nn.functional.sigmoid(preds)
+        elif maps.min() < -TOLERANCE or maps.max() > 1 + TOLERANCE:
+            warnings.warn(
+                f"{path}: gives {maps.min():.3g} to {maps.max():.3g}, clipped to [0, 1]; if these "
+                "are logits, give --teacher-output logits",
+                stacklevel=2,
+            )
+        return resized(preds.clip(0, 1), images.shape[-1])
 
     made_by: Dict[str, object] = {
         "weights": hashlib.sha256(path.read_bytes()).hexdigest(),

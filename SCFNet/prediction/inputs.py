@@ -1,0 +1,129 @@
+"""What to predict: the files that a person's inputs name, and what is left out of them."""
+
+import glob
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Counter as CounterType
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from datasets.decoding import IMAGE_SUFFIXES
+from datasets.files import first_few
+from SCFNet.prediction.marks import is_result
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".ogv"),
+    *(".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
+)
+RESULTS, VIDEOS = "results of earlier runs", "videos"  # kinds of what is left out
+URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+class Found(NamedTuple):
+    """An input, and its path below the folder or pattern that was named (its name, if none was).
+
+    `fault` is the error, in one line, if it is known before the input is read.
+    """
+
+    source: Path
+    relative: Path
+    fault: str = ""
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name is a video's."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is an image's."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], CounterType[str]]:
+    """The files that `inputs` name, each once, and how many files were left out, by kind.
+
+    An input is an image or video file, a folder or a glob pattern. A folder is searched for images
+    at any depth, also through links, but not in hidden folders and not in `output`. Results of
+    earlier runs count if they are named, not if a folder or a pattern has them. What is not there,
+    a URL, and a folder without photos are among the files, with a fault.
+    """
+    left_out: CounterType[str] = Counter()
+    found: Dict[str, Found] = {}
+    for text in inputs:
+        for each in _find(text, output, left_out):
+            found.setdefault(_entry(each.source), each)
+    return list(found.values()), left_out
+
+
+def describe(left_out: CounterType[str]) -> str:
+    """What was left out, in words: 'videos (3), .txt (1)'."""
+    return first_few([f"{kind} ({count})" for kind, count in left_out.most_common()])
+
+
+def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found]:
+    path = Path(text)
+    if URL.match(text):
+        yield Found(path, Path(path.name), f"{text}: is a URL; download it and name the file")
+    elif path.is_dir():
+        yield from _walk(path, output, left_out)
+    elif path.exists() or not glob.has_magic(text):
+        yield Found(path, Path(path.name))
+    else:
+        yield from _match(text, left_out)
+
+
+def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
+    """The files that match a pattern, or the pattern with a fault if none does."""
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob has no absolute patterns
+    files = [Path(match) for match in matches if Path(match).is_file()]
+    photos = [path for path in files if not is_result(path)]
+    left_out.update([RESULTS] * (len(files) - len(photos)))
+    for path in photos:
+        yield Found(path, path.relative_to(Path(*parts[:fixed])))
+    if not files:
+        yield Found(Path(pattern), Path(parts[-1]), f"{pattern}: no file has such a name")
+
+
+def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Found]:
+    """The images below `folder`, sorted by path; the folder with a fault if there is none, and
+    each folder that cannot be listed.
+    """
+    unlisted: List[OSError] = []
+    visited = {os.path.realpath(folder), os.path.realpath(output)}
+    here: CounterType[str] = Counter()
+    photos = 0
+    for place, folders, names in os.walk(folder, onerror=unlisted.append, followlinks=True):
+        real = {n: os.path.realpath(Path(place, n)) for n in folders if not n.startswith(".")}
+        folders[:] = sorted(name for name in real if real[name] not in visited)
+        visited.update(real.values())
+        for name in sorted(names):
+            source = Path(place, name)
+            if name.startswith("."):
+                continue
+            if not is_image(source):
+                here[VIDEOS if is_video(source) else source.suffix.lower() or "others"] += 1
+            elif is_result(source):
+                here[RESULTS] += 1
+            else:
+                photos += 1
+                yield Found(source, source.relative_to(folder))
+    for error in unlisted:
+        closed = Path(os.fsdecode(error.filename))
+        yield Found(closed, Path(closed.name), f"{closed}: cannot be listed: {error.strerror}")
+    if photos or unlisted or here[RESULTS]:
+        left_out.update(here)
+    else:
+        fault = f"{folder}: no photos found"
+        fault += f", only {describe(here)}" if here else ", it is empty"
+        if here[VIDEOS]:
+            fault += f"; name videos one by one, or by a pattern: '{folder}/*.mp4'"
+        yield Found(folder, Path(folder.name), fault)
+
+
+def _entry(path: Path) -> str:
+    """Where a file lies, whatever links lead there; a link to a file is a file of its own."""
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118

@@ -1,0 +1,196 @@
+"""Reading video files by PyAV: upright frames, the times at which they are shown, and damage."""
+
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Tuple
+
+import numpy as np
+
+from datasets.files import InputError, check_is_file
+
+if TYPE_CHECKING:
+    import av
+
+# What may be tried on a file. Not among them: playlists, which would open other files.
+DEMUXERS = "mov,matroska,avi,asf,mpegts,mpeg,mpegvideo,flv,ogg,gif,dv,mxf"
+MICROSECOND = Fraction(1, 1_000_000)  # the unit of a container's times
+USUAL_RATE = Fraction(25)  # for files that do not say theirs
+MAX_PIXELS = 8192 * 8192  # of a frame; H.264 ends at half of it
+WHOLE = 0.9  # the share of its promised duration that a whole file reaches
+
+RGB, UNMARKED, WIDE = 0, 2, (1, 9, 10)  # colour spaces by FFmpeg's numbers: BT.709 and BT.2020
+
+
+class Frame(NamedTuple):
+    """A frame, RGB uint8 [H, W, 3], and when it is shown, in units of the reader's `time_base`."""
+
+    time: int
+    image: np.ndarray
+
+
+class Colors(NamedTuple):
+    """How the numbers of a video mean colours: FFmpeg's, and the name of the matrix for YUV."""
+
+    space: int
+    primaries: int
+    transfer: int
+    matrix: str
+
+
+class VideoReader:
+    """The frames of a video file.
+
+    `shape` is (H, W); `time_base`, in seconds, the unit of the frames' times, which count from the
+    file's first picture or sound, `start` by its own clock; `rate` is in frames a second;
+    `pixel_shape` a pixel's width over its height; `count` the number of frames if it is known.
+    Raises InputError for a file that is missing or no video, and where PyAV is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.end = 0  # of the last frame that was read, in units of `time_base`
+        self._damaged = 0  # packets that could not be decoded
+        self._reached = Fraction(0)  # the end of the last packet of any stream, in seconds
+        self._durations: Dict[int, int] = {}  # of packets that wait to be decoded, by their times
+        self._stack = ExitStack()
+        try:
+            self._container = open_container(path, self._stack)
+            if not self._container.streams.video:
+                raise InputError(f"{path}: has no pictures")
+            self._stream = self._container.streams.video[0]
+            self._stream.thread_type = "AUTO"
+            self._decoded = self._decode()
+            self._first = next(self._decoded, None)
+            if self._first is None:
+                raise InputError(f"{path}: cannot be read as a video")
+            self._describe(self._first)
+        except BaseException:
+            self.close()
+            raise
+
+    def _describe(self, frame: "av.VideoFrame") -> None:
+        rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
+        self.rate = rate if 0 < rate < 1000 else USUAL_RATE
+        self.time_base = self._stream.time_base or 1 / self.rate
+        self.start = (self._container.start_time or 0) * MICROSECOND
+        self.count = self._stream.frames or None
+        self._turn = display_matrix(frame)
+        sideways = self._turn[0] == 0
+        ratio = self._stream.sample_aspect_ratio or Fraction(1)
+        self.pixel_shape = 1 / ratio if sideways else ratio
+        self._size = frame.width, frame.height
+        self.shape = self._size if sideways else self._size[::-1]
+        codec = self._stream.codec_context
+        space = UNMARKED if frame.colorspace == RGB else int(frame.colorspace)
+        wide = space in WIDE or (space == UNMARKED and frame.height >= 720)  # as players take it
+        matrix = "ITU709" if wide else "ITU601"
+        self.colors = Colors(space, codec.color_primaries, codec.color_trc, matrix)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, once; all have the size of the first."""
+        frame, time = self._first, -1
+        start = round(self.start / self.time_base)
+        usual = max(1, round(1 / self.rate / self.time_base))
+        while frame is not None:
+            time = max(time + 1, self.end if frame.pts is None else frame.pts - start)
+            self.end = time + (self._durations.pop(frame.pts, 0) or usual)
+            yield Frame(time, self._upright(frame))
+            frame = next(self._decoded, None)
+
+    def check_complete(self) -> None:
+        """Raise InputError if, after the last frame, the file has turned out damaged or cut off."""
+        promised = (self._container.duration or 0) * MICROSECOND
+        reached = self._reached - self.start
+        if reached < WHOLE * promised:
+            raise InputError(
+                f"{self.path}: breaks off after {float(reached):.1f} of {float(promised):.1f} s"
+            )
+        if self._damaged:
+            raise InputError(f"{self.path}: is damaged, {self._damaged} frames were left out")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    def _decode(self) -> Iterator["av.VideoFrame"]:
+        import av
+
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:  # `check_complete` tells how far the file went
+                packet = None
+            if packet is None:
+                return
+            if packet.pts is not None and packet.time_base:
+                duration = packet.duration or 0
+                self._reached = max(self._reached, (packet.pts + duration) * packet.time_base)
+                if packet.stream is self._stream:
+                    self._durations[packet.pts] = duration
+            if packet.stream is self._stream:
+                yield from self._decode_packet(packet)
+
+    def _decode_packet(self, packet: "av.Packet") -> Iterator["av.VideoFrame"]:
+        import av
+
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            self._damaged += 1
+            return
+        for frame in frames:
+            if frame.width * frame.height > MAX_PIXELS:
+                size = f"{frame.width} x {frame.height}"
+                raise InputError(f"{self.path}: frames of {size} pixels are too large")
+            yield frame
+
+    def _upright(self, frame: "av.VideoFrame") -> np.ndarray:
+        try:
+            rgb = frame.reformat(
+                *self._size, "rgb24", self.colors.matrix, src_color_range=frame.color_range
+            )
+        except Exception as error:  # a format of pixels that FFmpeg cannot convert, or no memory
+            raise InputError(
+                f"{self.path}: frames of {frame.format.name} cannot be read"
+            ) from error
+        return turned(rgb.to_ndarray(), self._turn)
+
+
+def open_container(path: Path, stack: ExitStack) -> "av.container.InputContainer":
+    """The video file `path`, which `stack` closes.
+
+    Raises InputError if it is missing or no video, and if PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"{path}: videos need PyAV: pip install av") from error
+
+    check_is_file(path)
+    try:
+        # opened here, as FFmpeg takes no names but those in UTF-8
+        file = stack.enter_context(path.open("rb"))
+        options = {"format_whitelist": DEMUXERS}
+        return stack.enter_context(av.open(file, options=options, metadata_errors="replace"))
+    except Exception as error:  # PyAV raises nearly every type
+        raise InputError(f"{path}: cannot be read as a video") from error
+
+
+def display_matrix(frame: "av.VideoFrame") -> Tuple[int, int, int, int]:
+    """(a, b, c, d), each 0, 1 or -1: a frame's point (x, y) is shown at (ax + cy, bx + dy)."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = np.sign(np.frombuffer(bytes(data), "=i4", 5)).tolist()
+            if abs(a * d - b * c) == 1:  # by quarter turns, or mirrored
+                return a, b, c, d
+    return 1, 0, 0, 1
+
+
+def turned(image: np.ndarray, matrix: Tuple[int, int, int, int]) -> np.ndarray:
+    """`image` [H, W, 3] as the display matrix wants it shown."""
+    a, b, c, d = matrix
+    if a == 0:
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

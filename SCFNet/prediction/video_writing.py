@@ -1,0 +1,236 @@
+"""Writing video files by PyAV: H.264 in MP4, with the times, colours and sound of the source."""
+
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Dict, Iterable, Iterator, List, Optional
+
+import numpy as np
+
+from SCFNet.prediction.video_reading import MICROSECOND, VideoReader, open_container
+
+if TYPE_CHECKING:
+    import av
+
+NO_TAG = "\0\0\0\0"
+COPIED_SOUND = (
+    "aac",
+    "mp3",
+    "mp3float",
+    "ac3",
+    "eac3",
+    "opus",
+    "flac",
+    "alac",
+)  # what MP4 players know
+AAC_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)  # samples a second
+PRIMING = Fraction(-1, 10)  # seconds before the first sound that decoders may need
+LIMITED_RANGE = 1  # FFmpeg's number for luma from 16 to 235
+
+
+class VideoWriter:
+    """An MP4 file with the size, the times, the colours and the sound of `reader`'s file.
+
+    It is written to the open file `stream`, and has `comment` in its metadata.
+    """
+
+    def __init__(self, stream: BinaryIO, reader: VideoReader, comment: str) -> None:
+        import av
+
+        self._file, self._reader, self._stack = stream, reader, ExitStack()
+        self._container = av.open(stream, "w", format="mp4")
+        self._container.metadata["comment"] = comment
+        self._stream = _add_video(self._container, reader)
+        self._sound = SoundCopy(reader, self._container, self._stack)
+        self._last: Optional[av.Packet] = None  # it waits: the very last has a duration of its own
+        self._written = 0
+
+    def write(self, time: int, picture: np.ndarray) -> None:
+        """Write a frame, uint8 RGB [H, W, 3] or grey [H, W], to be shown at `time`, in units of
+        the reader's `time_base`.
+        """
+        import av
+
+        frame = av.VideoFrame.from_ndarray(picture, "gray" if picture.ndim == 2 else "rgb24")
+        frame = frame.reformat(
+            format=self._stream.pix_fmt,
+            dst_colorspace=self._reader.colors.matrix,
+            dst_color_range=LIMITED_RANGE,
+        )
+        frame.pts, frame.time_base = self._ticks(time), self._stream.codec_context.time_base
+        self._mux(self._stream.encode(frame))
+        self._sound.copy(time * self._reader.time_base)
+        self._written += 1
+
+    def finish(self) -> None:
+        """Complete the file and look whether all frames are in it. Raises OSError if not."""
+        self._mux(self._stream.encode())
+        if self._last:
+            self._last.duration = max(1, self._ticks(self._reader.end) - self._last.pts)
+            self._container.mux(self._last)
+        self._sound.finish()
+        self._container.close()
+        self._file.flush()
+        with ExitStack() as stack:
+            again = open_container(Path(self._file.name), stack)
+            found = sum(packet.size > 0 for packet in again.demux(video=0))
+        if found != self._written:
+            raise OSError(f"{found} of {self._written} frames are in it")
+
+    def close(self) -> None:
+        """Let go of all files, finished or not."""
+        with suppress(Exception):  # one that is not finished need not close well
+            self._container.close()
+        self._stack.close()
+
+    @property
+    def lost_sound(self) -> List[str]:
+        """The codings of sound in the source that cannot be read."""
+        return self._sound.unknown
+
+    def _ticks(self, time: int) -> int:
+        return round(time * self._reader.time_base / self._stream.codec_context.time_base)
+
+    def _mux(self, packets: Iterable["av.Packet"]) -> None:
+        for packet in packets:
+            if self._last:
+                self._container.mux(self._last)
+            self._last = packet
+
+
+def _add_video(container: "av.container.OutputContainer", reader: VideoReader) -> "av.VideoStream":
+    stream = container.add_stream("h264", rate=reader.rate)
+    stream.height, stream.width = reader.shape
+    # 4:2:0, which all players know, has no odd sizes
+    stream.pix_fmt = "yuv444p" if stream.height % 2 or stream.width % 2 else "yuv420p"
+    stream.options = {"crf": "20", "preset": "veryfast"}
+    codec = stream.codec_context
+    codec.max_b_frames = 0  # without them the times of MP4 are exact
+    codec.time_base = max(reader.time_base, MICROSECOND)
+    codec.sample_aspect_ratio = reader.pixel_shape
+    codec.colorspace, codec.color_range = reader.colors.space, LIMITED_RANGE
+    codec.color_primaries, codec.color_trc = reader.colors.primaries, reader.colors.transfer
+    return stream
+
+
+@contextmanager
+def ffmpeg_errors_as_os_errors() -> Iterator[None]:
+    """Turn what FFmpeg raises in writing into OSError, as of any file."""
+    import av
+
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
+
+
+class SoundCopy:
+    """The sound of `reader`'s file on its way to the container `target`.
+
+    `unknown` are the codings that cannot be read.
+    """
+
+    def __init__(
+        self, reader: VideoReader, target: "av.container.OutputContainer", stack: ExitStack
+    ) -> None:
+        self.unknown: List[str] = []
+        self._start, self._target = reader.start, target
+        self._tracks: Dict[int, _Track] = {}
+        source = open_container(reader.path, stack)
+        for stream in source.streams.audio:
+            if stream.codec_context and stream.rate and stream.codec_context.layout.channels:
+                self._tracks[stream.index] = _Track(stream, target)
+            else:
+                self.unknown.append(stream.name if stream.codec_context else "unknown")
+        heard = [source.streams[index] for index in self._tracks]
+        self._packets = source.demux(*heard) if heard else iter(())
+        self._next = self._read()
+
+    def copy(self, until: Optional[Fraction] = None) -> None:
+        """Copy what begins before `until`, in seconds; all that is left if it is None."""
+        while self._next:
+            if until is not None and self._time(self._next) >= until:
+                break
+            for packet in self._tracks[self._next.stream.index].convert(self._next, self._start):
+                self._target.mux(packet)
+            self._next = self._read()
+
+    def finish(self) -> None:
+        """Copy all that is left."""
+        self.copy()
+        for track in self._tracks.values():
+            for packet in track.flush():
+                self._target.mux(packet)
+
+    def _time(self, packet: "av.Packet") -> Fraction:
+        return packet.dts * packet.time_base - self._start
+
+    def _read(self) -> Optional["av.Packet"]:
+        """The next packet that is to be heard."""
+        import av
+
+        with suppress(av.error.FFmpegError):  # where the file breaks off, as the reader says
+            for packet in self._packets:
+                if packet.dts is None or packet.is_corrupt:
+                    continue
+                # what an edit list leaves out is not wanted, but for what a decoder starts with
+                if not packet.is_discard or PRIMING <= self._time(packet) <= 0:
+                    return packet
+        return None
+
+
+class _Track:
+    """A stream of sound and its copy in `target`: as it is if MP4 players know its coding, else
+    as AAC.
+    """
+
+    def __init__(self, source: "av.AudioStream", target: "av.container.OutputContainer") -> None:
+        import av
+
+        self._newest: Optional[int] = None  # the time of the last packet, which the next must pass
+        self._resampler: Optional[av.AudioResampler] = None
+        self._samples: Optional[int] = None  # that were encoded, and those that are silent before
+        if source.codec_context.name in COPIED_SOUND:
+            if hasattr(target, "add_stream_from_template"):
+                self._stream = target.add_stream_from_template(source)
+            else:  # PyAV 12, the last for Python 3.8
+                self._stream = target.add_stream(template=source)
+            self._stream.codec_context.codec_tag = NO_TAG  # MP4 has tags of its own
+            return
+        rate = min(AAC_RATES, key=lambda known: abs(known - source.rate))
+        layout = "mono" if len(source.codec_context.layout.channels) == 1 else "stereo"
+        self._stream = target.add_stream("aac", rate=rate, layout=layout)
+        self._resampler = av.AudioResampler("fltp", layout, rate, frame_size=1024)
+
+    def convert(self, packet: "av.Packet", start: Fraction) -> Iterator["av.Packet"]:
+        """What is to be written for a packet of the source, whose clock begins at `start`."""
+        import av
+
+        offset = round(start / packet.time_base)
+        if self._resampler:
+            with suppress(av.error.FFmpegError):
+                for frame in packet.decode():
+                    if frame.pts is not None:
+                        frame.pts -= offset
+                    yield from self._encode(self._resampler.resample(frame))
+        elif self._newest is None or packet.dts > self._newest:
+            self._newest = packet.dts
+            packet.pts = (packet.dts if packet.pts is None else packet.pts) - offset
+            packet.dts -= offset
+            packet.stream = self._stream
+            yield packet
+
+    def flush(self) -> Iterator["av.Packet"]:
+        """What is left to be written when the source has ended."""
+        if self._resampler:
+            yield from self._encode(self._resampler.resample(None))
+            yield from self._stream.encode()
+
+    def _encode(self, frames: Iterable["av.AudioFrame"]) -> Iterator["av.Packet"]:
+        for frame in frames:
+            if self._samples is None:
+                self._samples = round((frame.pts or 0) * frame.time_base * frame.sample_rate)
+            # counted, as the clocks of some files are coarser than a packet
+            frame.pts, frame.time_base = self._samples, Fraction(1, frame.sample_rate)
+            self._samples += frame.samples
+            yield from self._stream.encode(frame)

@@ -1,0 +1,61 @@
+"""What changes in the course of a run: learning rate, kernel size of the boundary, input sizes."""
+
+import math
+from typing import List, Sequence
+
+import numpy as np
+
+from SCFNet.loss import pbsm_kernel
+from SCFNet.training.recipe import Recipe
+
+COSINE_DELAY_STEPS = 2  # the release's cosine starts that late
+
+
+def lr_at(
+    step: int,
+    steps_per_epoch: int,
+    epochs: int,
+    lr: float = 0.064,
+    min_lr: float = 0.00064,
+    warmup_epochs: float = 5,
+) -> float:
+    """The learning rate of a step: linear from `min_lr` up to `lr`, then a cosine back to `min_lr`,
+    which the last step has (paper section 4.1).
+
+    As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up.
+
+    Args:
+        step: counted from 0.
+        steps_per_epoch: batches of an epoch.
+        epochs: of the whole run.
+        lr: the highest learning rate.
+        min_lr: the first and the last.
+        warmup_epochs: in which it rises.
+    """
+    total = epochs * steps_per_epoch
+    warmup = min(warmup_epochs, epochs) * steps_per_epoch
+    if step >= total - 1:
+        return min_lr
+    if step < warmup:
+        return min_lr + (lr - min_lr) * step / warmup
+    progress = max(0, step - warmup - COSINE_DELAY_STEPS) / (total - warmup)
+    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def kernel_at(epoch: int, recipe: Recipe) -> int:
+    """The kernel size of the SP loss's boundary in `epoch` (from 0)."""
+    if recipe.kernel_size.isdecimal():
+        return int(recipe.kernel_size)
+    return pbsm_kernel(epoch, recipe.epochs, recipe.kernel_size)
+
+
+def sizes_at(epoch: int, recipe: Recipe) -> Sequence[int]:
+    """The sides that batches of `epoch` (from 0) may have."""
+    late = recipe.late_sizes and epoch >= recipe.late_from * recipe.epochs
+    return recipe.late_sizes if late else recipe.sizes
+
+
+def epoch_areas(recipe: Recipe) -> List[float]:
+    """The mean area of the inputs of each epoch, in pixels."""
+    epochs = range(recipe.epochs)
+    return [float(np.mean(np.square(sizes_at(epoch, recipe)))) for epoch in epochs]

@@ -1,0 +1,243 @@
+"""Which files are predicted, and what results are called: nothing is lost or forgotten."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.files import write_atomically
+from datasets.images import encode_image, write_png
+from SCFNet.prediction.inputs import describe, find_inputs
+from SCFNet.prediction.jobs import has_results, plan_jobs
+from SCFNet.prediction.marks import add_mark, is_result, mark_of, read_mark
+from SCFNet.prediction.rendering import ENDINGS
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photos that would overwrite each other's results, in a tree."""
+    folder = tmp_path / "photos"
+    for i, name in enumerate(("a.jpg", "a.png", "b.png", "day/a.png", "day/x.jpg", "x-cutout.png")):
+        save_photo(folder / name, 20 + i)
+    (folder / "notes.txt").write_text("not a photo")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def save_photo(path, width=20):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, 16), (80, 120, 5 * width)).save(path)
+    return path
+
+
+def targets(inputs, output, kinds=("mask",), keep=()):
+    jobs = plan_jobs([str(i) for i in inputs], output, [ENDINGS[kind] for kind in kinds], keep)
+    return {str(job.source): [str(t.relative_to(output)) for t in job.targets] for job in jobs}
+
+
+def write_results(inputs, output, *kinds):
+    """What a run does: write each result that is not there, with its mark; how many inputs."""
+    endings = [ENDINGS[kind] for kind in kinds]
+    jobs = [j for j in plan_jobs(list(map(str, inputs)), output, endings) if not has_results(j)]
+    for job in jobs:
+        for target in job.targets:
+            encoded = encode_image(target, np.zeros((4, 4), "uint8"))
+            write_atomically(target, add_mark(encoded, mark_of(job.source)))
+    return len(jobs)
+
+
+def test_a_folder_keeps_its_tree_and_no_result_is_taken_twice(photos, tmp_path):
+    planned = targets([photos], tmp_path / "out", ["mask", "cutout"])
+    assert planned == {
+        f"{photos}/a.jpg": ["a.jpg.png", "a.jpg-cutout.png"],
+        f"{photos}/a.png": ["a.png.png", "a.png-cutout.png"],
+        f"{photos}/b.png": ["b.png", "b-cutout.png"],
+        f"{photos}/day/a.png": ["day/a.png", "day/a-cutout.png"],
+        f"{photos}/day/x.jpg": ["day/x.png", "day/x-cutout.png"],
+        f"{photos}/x-cutout.png": ["x-cutout.png", "x-cutout-cutout.png"],
+    }
+
+
+def test_a_name_does_not_depend_on_what_else_is_predicted(photos, tmp_path):
+    every = targets([photos], tmp_path / "out")
+    for source, names in every.items():
+        if Path(source).parent == photos:
+            assert targets([source], tmp_path / "out") == {source: names}
+
+
+def test_a_stem_that_is_anothers_cutout(tmp_path):
+    planned = targets(["x.jpg", "x-cutout.jpg"], tmp_path, ["mask", "cutout"])
+    assert planned["x.jpg"] == ["x.jpg.png", "x.jpg-cutout.png"]
+    assert planned["x-cutout.jpg"] == ["x-cutout.jpg.png", "x-cutout.jpg-cutout.png"]
+
+
+def test_the_same_stem_from_different_folders(photos, tmp_path):
+    save_photo(tmp_path / "other" / "x.jpg")
+    planned = targets([photos / "day/x.jpg", tmp_path / "other/x.jpg"], tmp_path / "out")
+    assert sorted(t for ts in planned.values() for t in ts) == ["day/x.jpg.png", "other/x.jpg.png"]
+
+
+def test_names_that_differ_in_case_alone(tmp_path):
+    for name in ("A.png", "a.png", "a.PNG"):
+        save_photo(tmp_path / "in" / name)
+    names = [
+        t.casefold() for ts in targets([tmp_path / "in"], tmp_path / "out").values() for t in ts
+    ]
+    assert len(set(names)) == len(list((tmp_path / "in").iterdir()))
+
+
+def test_the_same_file_twice_is_one_job(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    inputs = [photos / "b.png", photos / "day" / ".." / "b.png", photos / "b*"]
+    assert len(targets([*inputs, tmp_path / "link" / "b.png"], tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        (["real/b.png"], "real"),
+        (["real"], "real"),
+        (["link/b.png"], "real"),
+        (["link"], "real"),
+        (["real/b.png"], "link"),
+        (["real/*.png"], "link"),
+        (["one"], "real"),  # a link to the photo
+        (["hard"], "real"),
+        (["real/b.png"], "one"),
+        (["real/b.png"], "hard"),
+        (["tree"], "tree"),  # a folder of the tree is a link to the photo's
+    ],
+)
+def test_an_input_is_never_overwritten(tmp_path, monkeypatch, inputs, output):
+    monkeypatch.chdir(tmp_path)
+    photo = save_photo(Path("real/b.png"))
+    Path("link").symlink_to("real")
+    for name in ("one", "hard", "tree"):
+        Path(name).mkdir()
+    Path("one/b.png").symlink_to("../real/b.png")
+    os.link(photo, "hard/b.png")
+    Path("tree/day").symlink_to("../real")
+    before = {p: p.read_bytes() for p in Path().glob("*/**/b.png")}
+    assert write_results(inputs, Path(output), "mask") == 1
+    assert {p: p.read_bytes() for p in before} == before
+    assert Path("one/b.png").is_symlink() and photo.samefile("hard/b.png")
+    assert write_results(inputs, Path(output), "mask") == 0
+
+
+def test_a_picture_beside_the_input_is_not_overwritten(tmp_path):
+    for name in ("a.jpg", "a.png", "x.jpg", "x-cutout.png"):
+        save_photo(tmp_path / name)
+    planned = targets([tmp_path / "a.jpg", tmp_path / "x.jpg"], tmp_path, ["cutout"])
+    assert planned[f"{tmp_path}/x.jpg"] == ["x.jpg-cutout.png"]
+    assert targets([tmp_path / "a.jpg"], tmp_path) == {f"{tmp_path}/a.jpg": ["a.jpg.png"]}
+
+
+def test_a_background_is_not_overwritten(photos, tmp_path):
+    back = save_photo(tmp_path / "out" / "b.png")
+    planned = targets([photos / "b.png"], tmp_path / "out", keep=[back])
+    assert planned == {f"{photos}/b.png": ["b.png.png"]}
+
+
+@pytest.mark.parametrize("names", [("a.jpg", "b.jpg"), ("a.png", "b.png"), ("a.jpg", "a.png")])
+def test_results_beside_the_photos_are_no_photos(tmp_path, names):
+    folder = tmp_path / "same"
+    for name in names:
+        save_photo(folder / name)
+    (tmp_path / "link").symlink_to(folder)
+    done = [write_results([folder], folder, "mask", "overlay") for _ in range(3)]
+    assert done == [2, 0, 0]
+    assert write_results([tmp_path / "link"], folder, "mask") == 0
+    assert write_results([folder], tmp_path / "link", "mask") == 0
+    assert write_results([folder / "*.*"], folder, "mask") == 0
+    assert write_results([folder], folder, "cutout") == 2
+    assert write_results([folder], tmp_path / "elsewhere", "mask") == 2
+    found, left_out = find_inputs([str(folder)], tmp_path)
+    assert len(found) == 2 and left_out == {"results of earlier runs": 6}
+
+
+def test_results_in_a_folder_of_the_photos(photos):
+    photos.joinpath("x-cutout.png").unlink()
+    assert write_results([photos], photos / "first", "mask") == 5
+    assert write_results([photos], photos / "first", "mask") == 0
+    assert write_results([photos], photos / "second", "mask") == 5
+
+
+def test_the_result_of_another_photo_is_none(tmp_path):
+    save_photo(tmp_path / "x" / "a.jpg", 20)
+    save_photo(tmp_path / "y" / "a.jpg", 300)
+    output = tmp_path / "out"
+    assert write_results([tmp_path / "x/a.jpg"], output, "mask") == 1
+    assert write_results([tmp_path / "y/a.jpg"], output, "mask") == 1
+    assert write_results([tmp_path / "y/a.jpg"], output, "mask") == 0
+    write_png(output / "a.png", np.zeros((2, 2), "uint8"))  # from elsewhere: it counts
+    assert write_results([tmp_path / "y/a.jpg"], output, "mask") == 0
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_marks_are_read_and_cost_no_pixel(tmp_path, suffix):
+    source = save_photo(tmp_path / "photo.jpg")
+    image = np.full((8, 9, 3), 77, "uint8")
+    result = tmp_path / f"result{suffix}"
+    encoded = encode_image(result, image)
+    result.write_bytes(add_mark(encoded, mark_of(source)))
+    assert read_mark(result) == mark_of(source) and is_result(result)
+    with Image.open(result) as opened:
+        opened.load()
+        np.testing.assert_array_equal(np.asarray(opened), image)
+    assert not is_result(source) and not is_result(tmp_path / "gone.png")
+
+
+def test_globs(photos, tmp_path):
+    planned = targets([f"{photos}/**/a.*"], tmp_path / "out")
+    assert planned == {
+        f"{photos}/a.jpg": ["a.jpg.png"],
+        f"{photos}/a.png": ["a.png.png"],
+        f"{photos}/day/a.png": ["day/a.png"],
+    }
+    bracket = photos / "c[1].png"
+    shutil.copy(photos / "b.png", bracket)
+    assert set(targets([bracket], tmp_path / "out")) == {str(bracket)}
+
+
+def test_links_to_folders_are_followed_once(photos, tmp_path):
+    album = tmp_path / "album"
+    save_photo(tmp_path / "elsewhere" / "c.png")
+    album.mkdir()
+    (album / "linked").symlink_to(tmp_path / "elsewhere")
+    (album / "loop").symlink_to(album)
+    (album / "up").symlink_to(tmp_path)
+    sources = targets([album], tmp_path / "out")
+    assert f"{album}/linked/c.png" in sources
+    assert len([source for source in sources if source.endswith("c.png")]) == 1
+
+
+def test_what_is_left_out_is_counted_by_kind(photos, tmp_path):
+    (photos / "clip.MP4").write_bytes(b"")
+    found, left_out = find_inputs([str(photos)], tmp_path / "out")
+    assert len(found) == 6 and left_out == {"videos": 1, ".txt": 1}
+    assert describe(left_out) in ("videos (1), .txt (1)", ".txt (1), videos (1)")
+
+
+def faults(inputs, output):
+    return [job.fault for job in plan_jobs(list(map(str, inputs)), output, [".png"])]
+
+
+def test_a_folder_without_photos_is_an_error(tmp_path):
+    empty, videos = tmp_path / "empty", tmp_path / "videos"
+    empty.mkdir()
+    videos.mkdir()
+    for name in ("a.mp4", "b.mkv", "c.txt"):
+        (videos / name).write_bytes(b"x")
+    assert faults([empty], tmp_path) == [f"{empty}: no photos found, it is empty"]
+    assert faults([videos], tmp_path) == [
+        f"{videos}: no photos found, only videos (2), .txt (1);"
+        f" name videos one by one, or by a pattern: '{videos}/*.mp4'"
+    ]
+    assert faults([tmp_path / "*.png"], tmp_path) == [f"{tmp_path}/*.png: no file has such a name"]
+    assert faults(["https://example.org/a.jpg"], tmp_path) == [
+        "https://example.org/a.jpg: is a URL; download it and name the file"
+    ]
+    assert faults([tmp_path / "gone.png"], tmp_path) == [""]  # reading it fails
