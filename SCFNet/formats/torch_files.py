@@ -100,7 +100,8 @@ def _read_archive(stream: BinaryIO) -> Any:
             storage.fill(archive.read(name), big)
 
         storages = _Storages(unpacked, read)
-        return unpickle(io.BytesIO(archive.read(pickles[0])), TORCH_NAMES, storages.find)
+        data = io.BytesIO(archive.read(pickles[0]))
+        return unpickle(data, TORCH_NAMES, storages.find, unpacked)
 
 
 def _read_legacy(stream: BinaryIO) -> Any:

@@ -47,17 +47,22 @@ def printable(value: Any, limit: int = 80) -> str:
 
 
 def unpickle(
-    stream: BinaryIO, names: Names, persistent: Optional[Callable[[Any], Any]] = None
+    stream: BinaryIO,
+    names: Names,
+    persistent: Optional[Callable[[Any], Any]] = None,
+    outside: int = 0,
 ) -> Any:
     """The value of the pickle at the stream's position; the stream is left behind it.
 
     The value is made of None, bool, int, float, str, bytes, bytearray, list, tuple, dict, and of
     what the functions in `names` return; it is a tree of at most `MAX_STEPS` values, at most
-    `MAX_DEPTH` deep, so that any code may walk it. `persistent` maps a persistent id to its value.
+    `MAX_DEPTH` deep, so that any code may walk it. `persistent` maps a persistent id to its value,
+    which may be made of `outside` bytes beyond the stream.
 
     Raises Refused for what is not admitted, and any other exception for a damaged pickle.
     """
     machine = _Machine(stream, names, persistent)
+    machine.budget += COPIES * outside
     for _ in range(MAX_STEPS):
         opcode = stream.read(1)
         if opcode == b".":
