@@ -10,20 +10,12 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.files import InputError, PathLike
+from datasets.files import InputError
 from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
 from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
-
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-# The shipped checkpoints by the names that stand for them, and the one if none is named.
-SHIPPED = {
-    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
-    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
-}
-DEFAULT_WEIGHTS = WEIGHTS / "SCFNet-DUTS.pdparams"
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -43,13 +35,6 @@ class Engine(NamedTuple):
     normalisation: Normalisation
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
-
-
-def find_weights(name: PathLike) -> Path:
-    """The file that a name of `SHIPPED` stands for ('./small' is a file of that name); else the
-    file `name` itself.
-    """
-    return SHIPPED.get(str(name), Path(name))
 
 
 def open_engine(
@@ -123,8 +108,8 @@ def open_onnx(file: Path, threads: int = 1) -> Engine:
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
         lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
         raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
-    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]) or int(meta["size"]) % 32:
-        raise InputError(f"{file}: says size {printable(meta['size'])}, no multiple of 32")
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]):
+        raise InputError(f"{file}: says size {printable(meta['size'])}, no number of pixels")
     size = int(meta["size"])
     sides = photo_shape(file, session, INPUT)[2:]
     if any(isinstance(side, int) and side != size for side in sides):

@@ -32,6 +32,14 @@ STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's 
 MAX_KEY = 300  # letters
 MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+# The shipped checkpoints by the names that stand for them, and the one if none is named.
+SHIPPED = {
+    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
+    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
+}
+DEFAULT_WEIGHTS = WEIGHTS / "SCFNet-DUTS.pdparams"
+
 
 class CheckpointError(InputError):
     """A checkpoint that cannot be read, is refused, or does not fit the network."""
@@ -61,6 +69,13 @@ def load_plain(path: PathLike) -> Any:
     much more memory than its size, or names anything else than these (which is then not run).
     """
     return _read(Path(path), lambda stream: unpickle(stream, ARRAY_NAMES))
+
+
+def find_weights(name: PathLike) -> Path:
+    """The file that a name of `SHIPPED` stands for ('./small' is a file of that name); else the
+    file `name` itself.
+    """
+    return SHIPPED.get(str(name), Path(name))
 
 
 def check_weights(path: PathLike) -> None:
@@ -148,11 +163,17 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
     for key, value in arrays.items():
         if len(key) > MAX_KEY or not key.isprintable():
             raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
-        with np.errstate(over="ignore"):
-            as_used = value.astype("float32", copy=False)
-        if not np.isfinite(as_used).all():
+        if not np.isfinite(_as_float32(value)).all():
             raise CheckpointError(f"{path}: {key} is infinite or not a number in places")
     return arrays
+
+
+def _as_float32(value: np.ndarray) -> np.ndarray:
+    """`value` as a network holds it; what is too large for that becomes infinite."""
+    if value.dtype == np.float32:
+        return value
+    with np.errstate(over="ignore"):
+        return value.astype("float32")
 
 
 def _named_by_paddle(state: StateDict) -> StateDict:

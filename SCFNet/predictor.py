@@ -10,7 +10,8 @@ import numpy as np
 from datasets.files import InputError, PathLike
 from datasets.images import read_image
 from datasets.transform import check_size, network_input
-from SCFNet.backends import DEFAULT_WEIGHTS, find_weights, open_engine
+from SCFNet.backends import open_engine
+from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 
 
 class Predictor:

@@ -7,12 +7,13 @@ import contextlib
 import threading
 import warnings
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 import numpy as np
 from PIL import Image, features
 
 from datasets import jpeg, tiff
+from datasets.damage import check_png, check_zeros
 from datasets.files import InputError, PathLike, check_is_file
 
 IMAGE_SUFFIXES = (
@@ -50,8 +51,7 @@ def open_image(path: PathLike) -> Iterator[Image.Image]:
         with tiff.open_unusual(path, MOST_PIXELS) or Image.open(path, "r", _formats(path)) as image:
             check_pixels(path, *image.size)
             with in_turn(image.width * image.height):
-                if image.format in ("JPEG", "MPO"):
-                    _check_jpeg(Path(path).read_bytes())
+                _check_whole(path, image.format)
                 yield image
     except InputError:
         raise
@@ -133,17 +133,27 @@ def _brand(path: PathLike) -> bytes:
 
 def _unknown(path: PathLike) -> str:
     """What to say of a file that none of the formats fits."""
-    brand = _brand(path)
-    if brand in HEIC_BRANDS:
+    brand, readable = _brand(path), _formats(path)
+    if brand in HEIC_BRANDS and "HEIF" not in readable:
         return "is a HEIC photo, which needs another package: pip install pillow-heif"
-    if brand in AVIF_BRANDS:
+    if brand in AVIF_BRANDS and "AVIF" not in readable:
         return "is an AVIF photo, which needs a newer Pillow: pip install --upgrade Pillow"
+    if brand:
+        return "cannot be read as an image: damaged, or of a kind that its package does not know"
     return f"is not an image ({', '.join(FORMATS)}, AVIF and HEIC can be read)"
 
 
-def _check_jpeg(data: bytes) -> None:
-    """Raise jpeg.Damaged if a file that Pillow is about to decode is not whole."""
-    header = jpeg.read_header(data)
-    if header:
-        jpeg.check_size(data, header)
-        jpeg.check_whole(data, header)
+def _check_whole(path: PathLike, image_format: Optional[str]) -> None:
+    """Raise Damaged for a file that Pillow would decode, though it is not whole."""
+    if image_format not in ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"):
+        return
+    data = Path(path).read_bytes()
+    if image_format == "PNG":
+        check_png(data)
+    elif image_format in ("WEBP", "AVIF", "HEIF"):
+        check_zeros(data, image_format)
+    else:
+        header = jpeg.read_header(data)
+        if header:
+            jpeg.check_size(data, header)
+            jpeg.check_whole(data, header)

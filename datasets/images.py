@@ -10,6 +10,7 @@ from PIL import Image
 
 from datasets import jpeg
 from datasets.colour import pixels_to_srgb, to_srgb
+from datasets.damage import Damaged
 from datasets.decoding import MOST_BYTES, check_pixels, in_turn, open_image, orientation_of, upright
 from datasets.depth import check_numbers, to_8_bits, white_of
 from datasets.files import InputError, PathLike, write_atomically
@@ -109,7 +110,7 @@ def _read_jpeg(path: PathLike) -> Optional[np.ndarray]:
     with in_turn(header.width * header.height):
         try:
             pixels = jpeg.decode(data, header)
-        except jpeg.Damaged as error:
+        except Damaged as error:
             raise InputError(f"{path}: cannot be read as an image: {error}") from error
         if pixels is None:
             return None

@@ -7,14 +7,14 @@ decoding again with other bytes in the doubtful place.
 """
 
 import contextlib
-import io
 import re
-import zlib
 from typing import Dict, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from datasets.damage import JUNK, ZEROS, Damaged, fingerprint
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 ORIENTATION = 0x0112  # EXIF's tag
@@ -27,10 +27,9 @@ SEGMENTS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, comments and 
 MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 NO_RESTART = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 
+UNSEEN = 8  # bytes: the last blocks may lie outside of the picture
 MOST_SCANS = 100  # common are 1 and 10; each costs a pass over the whole picture
-ZEROS = bytes(64)  # a run that only an even area gives, or a lost sector
 LUMA = np.array([0.299, 0.587, 0.114])
-JUNK = bytes(range(1, 255, 4))  # no 0xff in it: it cannot be taken for a marker
 
 
 class Header(NamedTuple):
@@ -56,10 +55,6 @@ class Header(NamedTuple):
             tags.load(self.exif)
             return tags.get(ORIENTATION, 1)
         return 1
-
-
-class Damaged(Exception):
-    """The file is not whole; the message says what is wrong."""
 
 
 def read_header(data: bytes) -> Optional[Header]:
@@ -140,21 +135,15 @@ def check_whole(data: bytes, header: Header) -> None:
     end = data.find(END, header.scan)
     if end < 0:
         end, data = len(data), data + END
-    picture = _fingerprint(data)
+    picture = fingerprint(data, "JPEG")
     if picture is None:  # the fault is for the decoder to tell
         return
     end = _end_of_data(data, data.rfind(SCAN, header.scan, end) + 4, NO_RESTART)
     if _wants_more(data, end, picture):
         raise Damaged("truncated: the end of the picture is missing")
-    zeros = data.find(ZEROS, header.scan)
-    if zeros < 0:
-        return
-    end = _end_of_data(data, zeros, MARKER)
-    filled = data[:zeros] + JUNK + data[zeros + len(ZEROS) :]
-    last = data[: end - 4] + b"\xa5" * 4 + data[end:]
-    if _matters(filled, picture) and (
-        _wants_more(data, end, picture) or not _matters(last, picture)
-    ):
+    first, last = data.find(ZEROS, header.scan), data.rfind(ZEROS, header.scan)
+    ends = {_end_of_data(data, at, MARKER): at for at in (last, first) if at >= 0}
+    if any(_lost_zeros(data, zeros, end, picture) for end, zeros in ends.items()):
         raise Damaged("damaged: a part of the picture is zeros")
 
 
@@ -204,26 +193,35 @@ def _end_of_data(data: bytes, start: int, marker: "re.Pattern[bytes]") -> int:
     return found.start() if found else len(data)
 
 
+def _lost_zeros(data: bytes, zeros: int, end: int, picture: int) -> bool:
+    """Whether the zeros that begin at `zeros` stand for other bytes of the data before `end`.
+
+    Then the picture is finished too late or too early: the decoder would read on, or it leaves many
+    bytes unread. Some encoders leave a few, or fill up with zeros, behind a last byte that is none.
+    """
+    if not _is_read(data, zeros, zeros + len(ZEROS), picture):
+        return False
+    if _wants_more(data, end, picture):
+        return True
+    if _is_read(data, end - UNSEEN, end, picture):
+        return False
+    low, high = zeros, end
+    while low < high:
+        middle = (low + high) // 2
+        if _is_read(data, middle, high, picture):
+            low = middle + 1
+        else:
+            high = middle
+    last, left = data[low - UNSEEN : low + UNSEEN], data[low + UNSEEN : end]
+    return len(left) > len(ZEROS) if any(left) else bool(left) and not any(last)
+
+
+def _is_read(data: bytes, start: int, end: int, picture: int) -> bool:
+    """Whether other bytes between `start` and `end` give another picture."""
+    changed = data[:start] + b"\xa5" * (end - start) + data[end:]
+    return fingerprint(changed, "JPEG") != picture
+
+
 def _wants_more(data: bytes, end: int, picture: int) -> bool:
     """Whether the decoder would go on reading where the data before a marker at `end` are over."""
-    return _matters(data[:end] + JUNK + data[end:], picture)
-
-
-def _matters(changed: bytes, picture: int) -> bool:
-    """Whether the file with these changed bytes is another picture, by its `_fingerprint`."""
-    return _fingerprint(changed) != picture
-
-
-def _fingerprint(data: bytes) -> Optional[int]:
-    """A checksum of the pixels, None if they cannot be decoded. By Pillow, because OpenCV prints
-    what it thinks of the file.
-    """
-    checksum = 0
-    try:
-        with Image.open(io.BytesIO(data), "r", ["JPEG"]) as image:
-            for top in range(0, image.height, 512):
-                strip = image.crop((0, top, image.width, min(top + 512, image.height)))
-                checksum = zlib.crc32(strip.tobytes(), checksum)
-    except Exception:
-        return None
-    return checksum
+    return fingerprint(data[:end] + JUNK + data[end:], "JPEG") != picture

@@ -196,6 +196,10 @@ MEGABYTE = name("builtins", "bytearray") + binary(bytes(1 << 20)) + b"\x85R"
         (opcodes(array_of(MEGABYTE, 1 << 18), b"q\0}(", b"".join(
                  text(b"%d" % i) + b"h\0" for i in range(100)), b"u"),
          "104857600 bytes of weights in a smaller file"),
+        # what is begun and not finished
+        (opcodes(b"}", text(b"w"), name("numpy", "ndarray"), b"s"), "damaged"),
+        (opcodes(b"}", text(b"w"), name("numpy.core.multiarray", "_reconstruct"), b")Rs"),
+         "damaged"),
         # names that would forge a line, or cannot be printed
         (opcodes(b"}", text(b"\x1b[31mred\nerror: fake"), array_of(MEGABYTE, 1 << 18), b"s"),
          r"a weight is called \\x1b\[31mred\\nerror: fake$"),

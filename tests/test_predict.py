@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datasets.images import read_image
-from datasets.masks import read_mask
+from datasets.masks import read_grey, read_mask
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
@@ -156,7 +156,7 @@ def test_standard_input_and_output():
         (["a.png", "--threshold", "nan"], "--threshold"),
         (["a.png", "--save", "video"], "--save video: choose from mask, cutout, overlay"),
         (["--save", "mask", "a.png"], "inputs go before it: predict.py photo.jpg --save mask"),
-        (["a.png", "--size", "100"], "error: --size: 100 must be a multiple of 32"),
+        (["a.png", "--size", "100"], "error: --size: must be a multiple of 32"),
         (["a.png", "--weights", "none.pdparams"], "error: none.pdparams: cannot be read"),
         (["a.png", "--weights", "tests"], "error: tests: is a folder"),
         (["a.png", "--background", "white"], "are for cut-outs: add --save cutout"),
@@ -238,3 +238,41 @@ def test_one_ctrl_c_is_enough(many, tmp_path):
     assert code == 130 and "interrupted" in stderr and "Traceback" not in stderr
     assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".png"}
     assert len(list((tmp_path / "out").iterdir())) < 150
+
+
+def test_what_is_transparent_stays_so(predictor, tmp_path):
+    """A cut-out is cut out again: its hole stays one, and its soft rim keeps its own colours."""
+    image = read_image(DATA / "chelsea.png")
+    own = np.full(image.shape[:2], 255, "uint8")
+    own[100:150, 150:200] = 0
+    own[150:200, 150:200] = 128
+    Image.fromarray(np.dstack([image, own])).save(tmp_path / "cut.png")
+    kinds = ("mask", "cutout", "overlay")
+    jobs = plan_jobs([str(tmp_path / "cut.png")], tmp_path / "out", [ENDINGS[k] for k in kinds])
+    assert predict_jobs(predictor, jobs, RenderOptions(kinds)) == []
+    with Image.open(jobs[0].targets[1]) as opened:
+        cutout = np.asarray(opened)
+    assert (cutout[..., 3] <= own).all() and cutout[..., 3].max() > 100
+    np.testing.assert_array_equal(cutout[own > 0, :3], image[own > 0])
+    assert (read_grey(jobs[0].targets[0]) <= own).all()
+    shown = read_image(jobs[0].targets[2])[105:145, 155:195]
+    assert shown.min() > 240  # the hole lies over white in the overlay
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_photo_of_extreme_sides_does_not_cost_the_rest(predictor, photos, tmp_path, batch_size):
+    Image.new("1", (1, 1_100_000)).save(photos / "line.bmp")
+    kinds = ("mask", "overlay")
+    jobs = plan_jobs([str(photos)], tmp_path / "out", [ENDINGS[kind] for kind in kinds])
+    (error,) = predict_jobs(predictor, jobs, RenderOptions(kinds), batch_size)
+    assert "line-overlay.jpg: 1 x 1100000 pixels are too many for a JPEG file" in error
+    assert read_mask(tmp_path / "out" / "line.png").shape == (1_100_000, 1)
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 6
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path):
+    frames = [Image.new("RGB", (40, 30), (90 * i, 60, 0)) for i in range(3)]
+    frames[0].save(tmp_path / "cat.gif", save_all=True, append_images=frames[1:])
+    done = predict(tmp_path / "cat.gif", "--output", tmp_path / "out")
+    assert done.returncode == 0
+    assert f"{tmp_path}/cat.gif: of 3 pictures the first is taken" in done.stderr

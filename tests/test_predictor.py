@@ -11,8 +11,8 @@ import SCFNet.predictor
 from datasets.files import InputError
 from datasets.images import read_image
 from datasets.transform import MEAN, STD
-from SCFNet.backends import WEIGHTS as WEIGHTS_FOLDER
-from SCFNet.backends import find_weights
+from SCFNet.checkpoint import WEIGHTS as WEIGHTS_FOLDER
+from SCFNet.checkpoint import find_weights
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 
 DATA = Path(__file__).parent / "data"

@@ -22,12 +22,12 @@ from SCFNet.cli import run
 
 
 def main() -> int:
-    from SCFNet.checkpoint import check_weights
+    from SCFNet.checkpoint import check_weights, find_weights
     from SCFNet.training.recipe import DistillRecipe, parse
 
     recipe = parse(DistillRecipe, __doc__)
     if not Path(recipe.teacher).is_dir():  # which would hold maps
-        check_weights(recipe.teacher)
+        check_weights(find_weights(recipe.teacher))
     from SCFNet.distill import distill  # after --help and a wrong name: it loads Paddle
 
     return distill(recipe)

@@ -54,7 +54,11 @@ def parse_arguments() -> argparse.Namespace:
         "--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="a folder of maps per method"
     )
     what.add_argument(
-        "--weights", nargs="+", default=[], metavar="[NAME=]FILE", help="checkpoints that predict"
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="checkpoints that predict, or small, accurate",
     )
     what.add_argument("--device", default="auto", help="for --weights: auto, cpu, gpu or gpu:N")
     what.add_argument(

@@ -23,19 +23,20 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--weights", required=True, type=Path, metavar="FILE", help="checkpoint (.pdparams, .pth)")
+    add("--weights", required=True, metavar="NAME|FILE", help="small, accurate or a checkpoint")
     add("--format", choices=["onnx", "paddle", "pdparams"], default="onnx", help="default: onnx")
     add("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
     add("--size", type=int, help="height and width of the input; default: the network's")
     add("--dynamic-batch", action="store_true", help="any number of images a run; default: one")
     args = parser.parse_args()
 
-    from SCFNet.checkpoint import check_weights
+    from SCFNet.checkpoint import check_weights, find_weights
 
-    check_weights(args.weights)
+    weights = find_weights(args.weights)
+    check_weights(weights)
     from SCFNet.export import export  # after --help and a wrong name: it loads Paddle
 
-    for file in export(args.weights, args.format, args.output, args.size, args.dynamic_batch):
+    for file in export(weights, args.format, args.output, args.size, args.dynamic_batch):
         print(file)
     return 0
 

@@ -50,7 +50,7 @@ def main() -> int:
 
 def predict(args: argparse.Namespace, output: Path) -> int:
     """Write the results to `output` and say what was done; the exit status."""
-    from SCFNet.prediction.inputs import describe, find_inputs, is_video
+    from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, name_results
     from SCFNet.prediction.pipeline import predict_jobs
     from SCFNet.prediction.rendering import ENDINGS, RenderOptions, parse_background
@@ -77,6 +77,11 @@ def predict(args: argparse.Namespace, output: Path) -> int:
         return 0
     if args.output == "-" and len(jobs) > 1:
         raise ArgumentError("output", f"- takes one picture, not those of {len(jobs)} inputs")
+
+    for job in jobs:
+        pictures = count_pictures(job.source)
+        if pictures > 1:
+            say(f"{job.source}: of {pictures} pictures the first is taken")
 
     # one photo alone has all cores; of several each has one, beside the others
     threads = 0 if len(jobs) == 1 and not is_video(jobs[0].source) else 1

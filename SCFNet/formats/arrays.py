@@ -1,6 +1,7 @@
 """The names by which pickles hold numpy's arrays and Paddle's tensors, and what they stand for."""
 
 import re
+from functools import lru_cache
 from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
@@ -33,6 +34,7 @@ class _Array(Deferred):
         return _from_buffer(data, dtype, shape, "F" if fortran else "C")
 
 
+@lru_cache(maxsize=64)
 def _number_type(code: str) -> np.dtype:
     if not NUMBERS.fullmatch(code):
         raise ValueError(f"an array of {code!r}")

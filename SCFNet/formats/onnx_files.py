@@ -71,7 +71,12 @@ def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            data,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would print
+        )
         for one in (*session.get_inputs(), *session.get_outputs()):
             str(one)  # decodes its name, here where text that is not UTF-8 is caught
         str(session.get_modelmeta().custom_metadata_map)

@@ -7,7 +7,6 @@ storages), then each storage: its length, its bytes, little-endian on any machin
 """
 
 import io
-import zipfile
 from typing import Any, BinaryIO, Callable, Dict, Tuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from SCFNet.formats.unpickle import COPIES, SLACK, Refused, unpickle
 
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 ZIP_START = b"PK\x03\x04"
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+PACKINGS = (0, 8)  # of an archive's members: stored, deflated
 MAX_MEMBERS = 50_000  # of an archive: every tensor is one
 MEMBER_START = b"PK\x01\x02"  # of an entry in an archive's list
 
@@ -75,6 +74,8 @@ def read_torch(stream: BinaryIO) -> Any:
 
 
 def _read_archive(stream: BinaryIO) -> Any:
+    import zipfile  # few files need it
+
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     members = sum(chunk.count(MEMBER_START) for chunk in iter(lambda: stream.read(1 << 20), b""))

@@ -77,6 +77,8 @@ def _check_tree(value: Any) -> None:
     """Refuse a value that is too deep, or that holds itself, or grows when it is walked."""
     total, level = 0, [value]
     for _ in range(MAX_DEPTH):
+        if any(isinstance(item, Deferred) or callable(item) for item in level):
+            raise ValueError("a name that was not called, or an array without its data")
         level = [item for item in level if isinstance(item, (list, tuple, dict))]
         total += sum(map(len, level))
         if total > MAX_STEPS:
@@ -122,6 +124,10 @@ class _Machine:
             raise EOFError("cut short")
         return data
 
+    def byte(self) -> int:
+        """The next byte, as a number."""
+        return self.stream.read(1)[0]
+
     def number(self, code: str) -> Any:
         """The next number, of a struct `code`."""
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
@@ -142,10 +148,10 @@ class _Machine:
         return items
 
     def pop_last(self, count: int) -> List[Any]:
-        if len(self.stack) < count:
+        items = self.stack[-count:]
+        if len(items) < count:
             raise IndexError("an empty stack")
-        items = self.stack[len(self.stack) - count :]
-        del self.stack[len(self.stack) - count :]
+        del self.stack[-count:]
         return items
 
     def spend(self, value: Any) -> Any:
@@ -167,7 +173,7 @@ class _Machine:
         function, arguments = self.pop_last(2)
         if type(arguments) is not tuple:
             raise TypeError("arguments that are no tuple")
-        self.push(self.spend(function(*arguments)))
+        self.stack.append(self.spend(function(*arguments)))
 
     def build(self) -> None:
         target, state = self.pop_last(2)
@@ -189,12 +195,15 @@ class _Machine:
             raise TypeError("items for what is no list")
         self.stack[-1].extend(items)
 
+    def memoize(self) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
     def remember(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
     def recall(self, index: int) -> None:
         value = self.memo[index]
-        self.push(value.value if isinstance(value, Deferred) else value)
+        self.stack.append(value.value if isinstance(value, Deferred) else value)
 
     def push_integer(self, size: int) -> None:
         if not 0 <= size <= MAX_INTEGER:
@@ -234,30 +243,30 @@ OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
-    b"K": lambda m: m.push(m.number("<B")),
+    b"K": lambda m: m.push(m.byte()),
     b"M": lambda m: m.push(m.number("<H")),
     b"J": lambda m: m.push(m.number("<i")),
     b"G": lambda m: m.push(m.number(">d")),
-    b"\x8a": lambda m: m.push_integer(m.number("<B")),
+    b"\x8a": lambda m: m.push_integer(m.byte()),
     b"\x8b": lambda m: m.push_integer(m.number("<i")),
-    b"\x8c": lambda m: m.push_text(m.number("<B")),
+    b"\x8c": lambda m: m.push_text(m.byte()),
     b"X": lambda m: m.push_text(m.number("<I")),
     b"\x8d": lambda m: m.push_text(m.number("<Q")),
-    b"U": lambda m: m.push(m.take(m.number("<B")).decode("latin1")),  # Python 2's str
+    b"U": lambda m: m.push(m.take(m.byte()).decode("latin1")),  # Python 2's str
     b"T": lambda m: m.push(m.take(m.number("<I")).decode("latin1")),
-    b"C": lambda m: m.push(m.take(m.number("<B"))),
+    b"C": lambda m: m.push(m.take(m.byte())),
     b"B": lambda m: m.push(m.take(m.number("<I"))),
     b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),
     b"\x96": lambda m: m.push(bytearray(m.take(m.number("<Q")))),
     # the stack and the memo
     b"(": lambda m: m.marks.append(len(m.stack)),
     b"0": lambda m: m.stack.pop(),
-    b"1": lambda m: m.pop_to_mark(),
+    b"1": _Machine.pop_to_mark,
     b"2": lambda m: m.push(m.stack[-1]),
-    b"q": lambda m: m.remember(m.number("<B")),
+    b"q": lambda m: m.remember(m.byte()),
     b"r": lambda m: m.remember(m.number("<I")),
-    b"\x94": lambda m: m.remember(len(m.memo)),
-    b"h": lambda m: m.recall(m.number("<B")),
+    b"\x94": _Machine.memoize,
+    b"h": lambda m: m.recall(m.byte()),
     b"j": lambda m: m.recall(m.number("<I")),
     # containers
     b")": lambda m: m.push(()),
@@ -276,8 +285,8 @@ OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
     # names
     b"c": lambda m: m.push_name(m.line(), m.line()),
     b"\x93": lambda m: m.push_name(*m.pop_last(2)),
-    b"R": lambda m: m.call(),
-    b"\x81": lambda m: m.call(),  # NEWOBJ
-    b"b": lambda m: m.build(),
-    b"Q": lambda m: m.push_persistent(),
+    b"R": _Machine.call,
+    b"\x81": _Machine.call,  # NEWOBJ
+    b"b": _Machine.build,
+    b"Q": _Machine.push_persistent,
 }

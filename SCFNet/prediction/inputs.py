@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Counter as CounterType
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from PIL import Image
+
 from datasets.decoding import IMAGE_SUFFIXES
 from datasets.files import first_few
 from SCFNet.prediction.marks import is_result
@@ -16,6 +18,7 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".ogv"),
     *(".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
 )
+ANIMATED_SUFFIXES = (".gif", ".webp", ".avif", ".tif", ".tiff")
 RESULTS, VIDEOS = "results of earlier runs", "videos"  # kinds of what is left out
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -39,6 +42,17 @@ def is_video(path: Path) -> bool:
 def is_image(path: Path) -> bool:
     """Whether the name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def count_pictures(path: Path) -> int:
+    """How many pictures are in an image file; 1 of a kind that holds one, or that is broken."""
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return 1
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1)
+    except Exception:  # the fault is for the reader to tell
+        return 1
 
 
 def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], CounterType[str]]:

@@ -50,7 +50,7 @@ class VideoReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end = 0  # of the last frame that was read, in units of `time_base`
-        self._damaged = 0  # packets that could not be decoded
+        self.damaged = 0  # packets that could not be read, and frames that are not whole
         self._reached = Fraction(0)  # the end of the last packet of any stream, in seconds
         self._durations: Dict[int, int] = {}  # of packets that wait to be decoded, by their times
         self._stack = ExitStack()
@@ -106,8 +106,8 @@ class VideoReader:
             raise InputError(
                 f"{self.path}: breaks off after {float(reached):.1f} of {float(promised):.1f} s"
             )
-        if self._damaged:
-            raise InputError(f"{self.path}: is damaged, {self._damaged} frames were left out")
+        if self.damaged:
+            raise InputError(f"{self.path}: is damaged in {self.damaged} places")
 
     def close(self) -> None:
         """Close the file."""
@@ -138,12 +138,13 @@ class VideoReader:
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            self._damaged += 1
+            self.damaged += 1
             return
         for frame in frames:
             if frame.width * frame.height > MAX_PIXELS:
                 size = f"{frame.width} x {frame.height}"
                 raise InputError(f"{self.path}: frames of {size} pixels are too large")
+            self.damaged += int(frame.is_corrupt)
             yield frame
 
     def _upright(self, frame: "av.VideoFrame") -> np.ndarray:

@@ -134,7 +134,7 @@ class SoundCopy:
         self, reader: VideoReader, target: "av.container.OutputContainer", stack: ExitStack
     ) -> None:
         self.unknown: List[str] = []
-        self._start, self._target = reader.start, target
+        self._reader, self._target = reader, target
         self._tracks: Dict[int, _Track] = {}
         source = open_container(reader.path, stack)
         for stream in source.streams.audio:
@@ -151,8 +151,7 @@ class SoundCopy:
         while self._next:
             if until is not None and self._time(self._next) >= until:
                 break
-            for packet in self._tracks[self._next.stream.index].convert(self._next, self._start):
-                self._target.mux(packet)
+            self._pass_on(self._next)
             self._next = self._read()
 
     def finish(self) -> None:
@@ -162,8 +161,17 @@ class SoundCopy:
             for packet in track.flush():
                 self._target.mux(packet)
 
+    def _pass_on(self, packet: "av.Packet") -> None:
+        import av
+
+        try:
+            for copy in self._tracks[packet.stream.index].convert(packet, self._reader.start):
+                self._target.mux(copy)
+        except av.error.InvalidDataError:
+            self._reader.damaged += 1
+
     def _time(self, packet: "av.Packet") -> Fraction:
-        return packet.dts * packet.time_base - self._start
+        return packet.dts * packet.time_base - self._reader.start
 
     def _read(self) -> Optional["av.Packet"]:
         """The next packet that is to be heard."""
@@ -204,15 +212,12 @@ class _Track:
 
     def convert(self, packet: "av.Packet", start: Fraction) -> Iterator["av.Packet"]:
         """What is to be written for a packet of the source, whose clock begins at `start`."""
-        import av
-
         offset = round(start / packet.time_base)
         if self._resampler:
-            with suppress(av.error.FFmpegError):
-                for frame in packet.decode():
-                    if frame.pts is not None:
-                        frame.pts -= offset
-                    yield from self._encode(self._resampler.resample(frame))
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    frame.pts -= offset
+                yield from self._encode(self._resampler.resample(frame))
         elif self._newest is None or packet.dts > self._newest:
             self._newest = packet.dts
             packet.pts = (packet.dts if packet.pts is None else packet.pts) - offset

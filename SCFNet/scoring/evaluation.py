@@ -7,6 +7,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, 
 from datasets.files import InputError
 from datasets.layout import MASKS
 from datasets.sod import list_folder, list_masks, list_pairs
+from SCFNet.checkpoint import find_weights
 from SCFNet.scoring.cost import Cost, cost_of
 from SCFNet.scoring.tasks import PerImage, Result, pair_maps, score_tasks
 
@@ -46,7 +47,8 @@ def evaluate(
     """
     sets = find_sets(sources.masks, sources.data)
     methods = by_name(map(named_path, sources.maps))
-    checkpoints = by_name(map(named_path, sources.weights))
+    named = map(named_path, sources.weights)
+    checkpoints = by_name((name, find_weights(path)) for name, path in named)
     costs = {}
     with tempfile.TemporaryDirectory() as temporary:
         for name, file in checkpoints.items():

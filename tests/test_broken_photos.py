@@ -1,0 +1,299 @@
+"""Files that are not what they say: damaged, cut, forged; each gives one line that names it."""
+
+import io
+import os
+import random
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import decoding
+from datasets.files import InputError
+from datasets.images import read_image
+from datasets.masks import read_grey, read_mask, read_mask_uint8
+
+CAT = Path(__file__).parent / "data" / "chelsea.png"
+END = b"\xff\xd9"  # of a JPEG file
+
+
+@pytest.fixture(scope="module")
+def cat():
+    """RGB [100, 150, 3]."""
+    return Image.open(CAT).convert("RGB").resize((150, 100))
+
+
+def encoded(image, image_format="JPEG", **options):
+    stream = io.BytesIO()
+    image.save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+def with_sides(data, height, width):
+    """A JPEG file whose header names other sides."""
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def broken_files(folder):
+    """(path, what its error says) for one broken file of each kind."""
+    data = CAT.read_bytes()
+    jpeg = io.BytesIO()
+    Image.open(CAT).convert("RGB").save(jpeg, "JPEG")
+    (folder / "text.jpg").write_text("no picture\n")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes(data[: len(data) // 2])
+    (folder / "cut.jpg").write_bytes(jpeg.getvalue()[:5000])
+    (folder / "folder.png").mkdir()
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    chunk = (
+        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    (folder / "bomb.png").write_bytes(data[:8] + chunk + data[33:])
+    (folder / "bomb.jpg").write_bytes(with_sides(jpeg.getvalue(), 30000, 30000))
+    (folder / "forged.jpg").write_bytes(with_sides(jpeg.getvalue(), 16000, 16000))
+    (folder / "script.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    return [
+        ("text.jpg", "is not an image"),
+        ("empty.png", "is empty"),
+        ("cut.png", "cannot be read as an image: .*truncated"),
+        ("cut.jpg", "cannot be read as an image: .*truncated"),
+        ("folder.png", "is a folder"),
+        ("missing.png", "does not exist"),
+        ("bomb.png", "exceeds limit"),
+        ("bomb.jpg", "exceeds limit"),
+        ("forged.jpg", "truncated: 16000 x 16000 pixels are not in it"),
+        ("script.eps", "is not an image"),
+        ("nul\0.png", "null|does not exist"),
+    ]
+
+
+def test_broken_files_give_one_line_that_names_them(tmp_path, recwarn):
+    for name, fault in broken_files(tmp_path):
+        for read in (read_image, read_mask):
+            with pytest.raises(InputError, match=fault) as caught:
+                read(tmp_path / name)
+            assert str(tmp_path / name) in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_image(tmp_path / "pipe.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_an_unreadable_file(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(CAT.read_bytes())
+    path.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        read_image(path)
+
+
+# --- damage that decoders pass over
+
+JPEGS = {
+    "baseline": {},
+    "best tables": {"optimize": True},
+    "progressive": {"progressive": True},
+    "full colour": {"subsampling": 0},
+    "restarts": {"restart_marker_rows": 1},
+}
+
+
+def read(data, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(data)
+    return read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(tmp_path, cat, kind, mode, part):
+    data = encoded(cat.convert(mode), quality=90, **JPEGS[kind])
+    begin = data.index(b"\xff\xda") + 14
+    at = begin + int(part * (len(data) - begin))
+    rest = len(data) - at
+    damaged = {
+        "cut": data[:at],
+        "cut, with an end": data[:at] + END,
+        "zeros": data[:at] + bytes(rest),
+        "zeros, with an end": data[:at] + bytes(rest - 2) + END,
+        "more zeros": data[:at] + bytes(20 * rest) + END,
+        "erased": data[:at] + b"\xff" * (rest - 2) + END,
+    }
+    for name, bad in damaged.items():
+        with pytest.raises(InputError, match="cannot be read as an image") as caught:
+            read(bad, tmp_path)
+            pytest.fail(name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("content", ["photo", "half white", "half grey", "grey"])
+def test_a_whole_jpeg_is_never_refused(tmp_path, cat, kind, content):
+    image = cat.copy()
+    if content != "photo":
+        colour = (255,) * 3 if content == "half white" else (128,) * 3
+        image.paste(colour, (0, 0 if content == "grey" else 20, 150, 100))
+    image = image.resize((450, 290), Image.Resampling.NEAREST)
+    data = encoded(image, **JPEGS[kind])
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    for name, whole in {
+        "plain": data,
+        "no end": data[:-2],
+        "more behind it": data + b"a camera's own data" + bytes(5000) + data,
+        "zeros before the end": data[:-2] + b"\x5a" + bytes(500) + END,
+        "a byte before the end": data[:-2] + b"\x5a" + END,
+        "fill bytes in the header": data[:2] + b"\xff" * 5 + data[2:],
+    }.items():
+        np.testing.assert_array_equal(read(whole, tmp_path), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "avif", "gif", "tiff"])
+def test_other_formats_with_lost_data_are_refused(tmp_path, cat, suffix):
+    options = {"compression": "tiff_lzw"} if suffix == "tiff" else {}
+    data = encoded(cat, suffix.upper(), **options)
+    path = tmp_path / f"a.{suffix}"
+    for part in (0.4, 0.8):
+        at = int(part * len(data))
+        for bad in (data[:at], data[:at] + bytes(len(data) - at)):
+            path.write_bytes(bad)
+            with pytest.raises(InputError, match=r"cannot be read as an image|is not an image"):
+                read_image(path)
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path, cat):
+    data = bytearray(encoded(cat, "PNG"))
+    at = data.index(b"IDAT") + 4 + 2000
+    data[at] ^= 4
+    (tmp_path / "a.png").write_bytes(data)
+    for read_file in (read_image, read_mask):
+        with pytest.raises(InputError, match="cannot be read as an image"):
+            read_file(tmp_path / "a.png")
+
+
+# --- bombs
+
+
+def test_a_header_that_hides_the_real_size_is_refused(tmp_path, cat):
+    """TEM has no length: what follows looks like a small frame to those who think it has one."""
+    data = with_sides(encoded(cat), 32000, 32000)
+    at = data.index(b"\xff\xc0")
+    frame = b"\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01"
+    comment = b"\xff\xfe" + struct.pack(">H", len(frame) + 2) + frame
+    for name, hidden in {
+        "TEM": data[:at] + b"\xff\x01" + comment + data[at:],
+        "reserved": data[:at] + b"\xff\x02" + comment + data[at:],
+        "two frames": data[:at] + frame + data[at:],
+        "garbage": data[:at] + b"\0\0" + data[at:],
+    }.items():
+        with pytest.raises(InputError):
+            read(hidden, tmp_path)
+            pytest.fail(name)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused(tmp_path, cat):
+    data = encoded(cat, progressive=True)
+    at = data.rindex(b"\xff\xda")
+    with pytest.raises(InputError, match="more than 100 scans"):
+        read(data[:at] + (data[at:-2]) * 120 + END, tmp_path)
+
+
+def test_masks_and_maps_have_the_photos_limit(tmp_path):
+    header = struct.pack(">IIBBBBB", 16001, 16001, 8, 0, 0, 0, 0)
+    body = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(16002) * 16, 1)), (b"IEND", b"")]
+    chunks = (
+        struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in body
+    )
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    for read_file in (read_mask, read_mask_uint8, read_grey, read_image):
+        with pytest.raises(InputError, match="exceeds limit of 256 million pixels"):
+            read_file(tmp_path / "a.png")
+
+
+def test_large_photos_are_worked_on_one_at_a_time(tmp_path, cat, monkeypatch):
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 100 * 150 - 1)
+    (tmp_path / "large.jpg").write_bytes(encoded(cat))
+    (tmp_path / "small.png").write_bytes(encoded(cat.resize((9, 9)), "PNG"))
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    done = []
+
+    def work(name):
+        with decoding.large_photo(tmp_path / name):
+            done.append(name)
+
+    with decoding.large_photo(tmp_path / "large.jpg"):
+        read_image(tmp_path / "large.jpg")  # the thread that has the turn may read
+        waiting = threading.Thread(target=work, args=["large.jpg"])
+        waiting.start()
+        for name in ("small.png", "broken.jpg", "missing.jpg"):
+            other = threading.Thread(target=work, args=[name])
+            other.start()
+            other.join()
+        assert done == ["small.png", "broken.jpg", "missing.jpg"]
+    waiting.join()
+    assert done[-1] == "large.jpg"
+
+
+# --- any bytes
+
+
+def seeds_for_mutation(image):
+    """Valid small files of every format and mode, as bytes."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for file_format, mode, options in (
+        ("JPEG", "RGB", {"exif": exif}),
+        ("JPEG", "CMYK", {"progressive": True}),
+        ("PNG", "RGB", {"exif": exif}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "P", {"transparency": 3}),
+        ("PNG", "I;16", {}),
+        ("BMP", "RGB", {}),
+        ("GIF", "RGB", {"save_all": True, "append_images": [image.rotate(90)]}),
+        ("WEBP", "RGBA", {}),
+        ("AVIF", "RGB", {}),
+        ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+        ("TIFF", "F", {}),
+        ("TIFF", "RGB", {"compression": "jpeg"}),
+    ):
+        stream = io.BytesIO()
+        converted = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+        converted.save(stream, file_format, **options)
+        yield stream.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")  # as datasets.images does; pytest resets the filters
+def test_mutated_files_give_an_image_or_an_input_error(tmp_path, cat):
+    dice = random.Random(0)
+    outcomes = {True: 0, False: 0}
+    path = tmp_path / "mutant"
+    for seed in seeds_for_mutation(cat.resize((45, 30))):
+        for _ in range(50):
+            data = bytearray(seed)
+            for _ in range(dice.choice((1, 3, 20))):
+                data[dice.randrange(len(data))] = dice.choice((0, 1, 127, 255, dice.randrange(256)))
+            if dice.random() < 0.3:
+                del data[dice.randrange(len(data)) :]
+            if dice.random() < 0.2:
+                at = dice.randrange(len(data) + 1)
+                data[at:at] = bytes(dice.randrange(256) for _ in range(8))
+            path.write_bytes(data)
+            try:
+                image = read_image(path)
+                assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+                outcomes[True] += 1
+                mask = read_mask(path)
+                assert 0 <= mask.min() <= mask.max() <= 1
+            except InputError as error:
+                assert "\n" not in str(error)
+                outcomes[False] += 1
+    assert min(outcomes.values()) > 100

@@ -1,0 +1,325 @@
+"""Reading photos, of every format, depth, colour space and orientation, and writing pictures."""
+
+import io
+import struct
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from datasets.files import InputError
+from datasets.images import over_white, read_image, read_photo, write_image, write_png
+
+DATA = Path(__file__).parent / "data"
+WIDE = (DATA / "wide.icc").read_bytes()  # a profile with the primaries of Display P3
+
+
+@pytest.fixture
+def photo():
+    """RGB uint8 [30, 45, 3], smooth, so that JPEG keeps it nearly."""
+    return np.asarray(Image.open(DATA / "chelsea.png").convert("RGB").resize((45, 30)))
+
+
+def save(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, photo, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = {
+        1: photo,
+        2: photo[:, ::-1],
+        3: photo[::-1, ::-1],
+        4: photo[::-1],
+        5: photo.transpose(1, 0, 2),
+        6: np.rot90(photo, 1),
+        7: photo[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(photo, -1),
+    }[orientation]
+    path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
+    np.testing.assert_array_equal(read_image(path), photo)
+    for name in ("a.jpg", "a.tiff", "a.webp", "a.avif"):
+        path = save(tmp_path / name, np.ascontiguousarray(stored), exif=exif, quality=95)
+        assert np.abs(read_image(path).astype(int) - photo).mean() < 4
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4])  # SHORT and LONG
+def test_exif_orientation_in_any_byte_order_and_type(tmp_path, photo, order, kind):
+    value = struct.pack(order + ("H2x" if kind == 3 else "I"), 6)
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    tag = struct.pack(order + "HHHI", 1, 0x0112, kind, 1) + value + bytes(4)
+    path = save(tmp_path / "a.jpg", photo, exif=b"Exif\0\0" + start + tag)
+    assert read_image(path).shape == (45, 30, 3)
+
+
+def test_jpeg_pixels_are_pillows(tmp_path, photo):
+    for mode in ("RGB", "L"):
+        path = tmp_path / f"{mode}.jpg"
+        Image.fromarray(photo).convert(mode).save(path)
+        expected = np.asarray(Image.open(path).convert("RGB"))
+        np.testing.assert_array_equal(read_image(path), expected)
+        path.write_bytes(path.read_bytes() + b"a camera's own data")
+        np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".gif", ".webp", ".jpg"])
+def test_formats(tmp_path, photo, suffix):
+    path = save(tmp_path / f"a{suffix}", photo)
+    image = read_image(path)
+    assert image.shape == photo.shape and image.dtype == np.uint8 and image.flags.writeable
+    lossless = suffix in (".png", ".bmp", ".tiff")
+    difference = np.abs(image.astype(int) - photo)
+    assert difference.max() == 0 if lossless else difference.mean() < 12
+
+
+def test_grey_and_one_bit_and_cmyk(tmp_path, photo):
+    grey = np.asarray(Image.fromarray(photo).convert("L"))
+    np.testing.assert_array_equal(read_image(save(tmp_path / "g.png", grey)), np.dstack([grey] * 3))
+    bits = grey > 100
+    np.testing.assert_array_equal(
+        read_image(save(tmp_path / "b.png", bits))[..., 0], bits * np.uint8(255)
+    )
+    path = tmp_path / "c.jpg"
+    Image.fromarray(photo).convert("CMYK").save(path, quality=95)
+    assert np.abs(read_image(path).astype(int) - photo).mean() < 6
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    rgba = np.zeros((2, 3, 4), "uint8")
+    rgba[..., 0] = 200
+    rgba[:, 1, 3] = 128
+    rgba[:, 2, 3] = 255
+    image = read_image(save(tmp_path / "a.png", rgba))
+    np.testing.assert_array_equal(image[0], [[255] * 3, [227, 127, 127], [200, 0, 0]])
+
+    grey_alpha = np.zeros((2, 2, 2), "uint8")
+    grey_alpha[:, 1, 1] = 255
+    path = tmp_path / "la.png"
+    Image.fromarray(grey_alpha).save(path)
+    np.testing.assert_array_equal(read_image(path)[0], [[255] * 3, [0] * 3])
+
+
+@pytest.mark.parametrize("transparency", [0, b"\x00\xff"])
+def test_palette_with_and_without_transparency(tmp_path, transparency):
+    palette = Image.fromarray(np.array([[0, 1]], "uint8"), "P")
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png")[0], [[10, 20, 30], [40, 50, 60]])
+    palette.save(tmp_path / "t.png", transparency=transparency)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "t.png")[0], [[255, 255, 255], [40, 50, 60]]
+    )
+
+
+def test_deep_images_are_scaled_not_clipped(tmp_path):
+    deep = np.array([[0, 257 * 100, 65535]], "uint16")
+    expected = [0, 100, 255]
+    for name in ("a.png", "a.tiff"):
+        path = save(tmp_path / name, deep)
+        np.testing.assert_array_equal(read_image(path)[0], np.array([expected] * 3).T)
+    dark = save(tmp_path / "dark.png", np.array([[0, 255]], "uint16"))
+    assert read_image(dark).max() == 1
+    for scale in (1, 255):
+        path = save(tmp_path / "f.tiff", np.array([[0, 0.4, 1]], "float32") * scale)
+        np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 102, 255])
+
+
+def test_16_bit_colour(tmp_path):
+
+    deep = np.full((2, 2, 3), [257 * 10, 257 * 20, 257 * 30], "uint16")
+    cv2.imwrite(str(tmp_path / "a.png"), deep)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0, 0], [30, 20, 10])
+
+
+def test_animated_gif_gives_the_first_frame(tmp_path):
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.gif")[0, 0], [255, 0, 0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1)])
+def test_thin_images_and_non_ascii_paths(tmp_path, shape):
+    folder = tmp_path / "фото 写真 ü"
+    folder.mkdir()
+    array = np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")
+    write_png(folder / "猫.png", array)
+    np.testing.assert_array_equal(read_image(folder / "猫.png"), array)
+
+
+def test_strips_equal_the_whole(tmp_path, photo, monkeypatch):
+    path = save(tmp_path / "a.png", np.dstack([photo, photo[..., :1]]))
+    whole = read_image(path)
+    monkeypatch.setattr("datasets.images.STRIP_PIXELS", 100)
+    np.testing.assert_array_equal(read_image(path), whole)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_write_png_round_trip(tmp_path, channels):
+    array = np.random.default_rng(1).integers(0, 256, (5, 7, channels), "uint8")
+    array = array[..., 0] if channels == 1 else array
+    write_png(tmp_path / "new" / "a.png", array)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), array)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_a_side_may_have_more_than_a_million_pixels(tmp_path):
+    array = np.random.default_rng(1).integers(0, 256, (1, 1_100_000), "uint8")
+    write_png(tmp_path / "a.png", array)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], array)
+
+
+def test_write_failures_name_the_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.png"):
+        write_png(tmp_path / "file" / "a.png", np.zeros((2, 2), "uint8"))
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        write_png(tmp_path / ("n" * 300 + ".png"), np.zeros((2, 2), "uint8"))
+    with pytest.raises(InputError, match="70000 x 1 pixels are too many"):
+        write_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), "uint8"))
+
+
+# --- colour
+
+
+def in_srgb(image, mode="RGB"):
+    """The colours of `image` in WIDE, as littleCMS converts them."""
+    screen = ImageCms.createProfile("sRGB")
+    wide = ImageCms.getOpenProfile(io.BytesIO(WIDE))
+    return np.asarray(ImageCms.profileToProfile(image, wide, screen, outputMode="RGB"))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
+def test_a_photo_in_another_colour_space_becomes_srgb(tmp_path, photo, suffix):
+    path = save(tmp_path / f"a.{suffix}", photo, icc_profile=WIDE, quality=95)
+    stored = Image.open(path).convert("RGB")
+    assert np.abs(in_srgb(stored).astype(int) - np.asarray(stored)).max() > 10
+    np.testing.assert_array_equal(read_image(path), in_srgb(stored))
+
+
+def test_transparent_and_palette_photos_become_srgb(tmp_path, photo):
+    alpha = np.full((30, 45, 1), 100, "uint8")
+    path = save(tmp_path / "a.png", np.dstack([photo, alpha]), icc_profile=WIDE)
+    found = read_photo(path)
+    np.testing.assert_array_equal(found.image, in_srgb(Image.fromarray(photo)))
+    assert (found.alpha == 100).all()
+    palette = Image.fromarray(photo).quantize(16)
+    palette.save(tmp_path / "p.png", icc_profile=WIDE)
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png"), in_srgb(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_srgb_and_broken_profiles_and_those_of_other_spaces_change_nothing(tmp_path, photo, suffix):
+    plain = read_image(save(tmp_path / f"plain.{suffix}", photo))
+    screen = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for profile in (screen, lab, WIDE[:200], b"no profile", bytes(600)):
+        path = save(tmp_path / f"a.{suffix}", photo, icc_profile=profile)
+        np.testing.assert_array_equal(read_image(path), plain)
+    grey = save(tmp_path / f"g.{suffix}", photo[..., 0], icc_profile=WIDE)
+    np.testing.assert_array_equal(read_image(grey), np.asarray(Image.open(grey).convert("RGB")))
+
+
+def test_a_profile_in_two_parts_is_put_together(tmp_path, photo):
+    plain = save(tmp_path / "a.jpg", photo, quality=95).read_bytes()
+    parts = b""
+    for number, part in ((2, WIDE[200:]), (1, WIDE[:200])):
+        body = b"ICC_PROFILE\0" + bytes([number, 2]) + part
+        parts += b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+    (tmp_path / "b.jpg").write_bytes(plain[:2] + parts + plain[2:])
+    expected = in_srgb(Image.open(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(read_image(tmp_path / "b.jpg"), expected)
+
+
+# --- transparency
+
+
+def test_a_photo_keeps_its_colours_beside_its_alpha(tmp_path):
+    rgba = np.zeros((2, 3, 4), "uint8")
+    rgba[..., 0], rgba[:, 1:, 3] = 200, (128, 255)
+    found = read_photo(save(tmp_path / "a.png", rgba))
+    np.testing.assert_array_equal(found.image, rgba[..., :3])
+    np.testing.assert_array_equal(found.alpha, rgba[..., 3])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), over_white(*found))
+    rgba[..., 3] = 255
+    assert read_photo(save(tmp_path / "a.png", rgba)).alpha is None
+    assert read_photo(save(tmp_path / "a.jpg", rgba[..., :3].copy())).alpha is None
+
+
+def test_alpha_is_turned_with_its_photo(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgba = np.zeros((2, 3, 4), "uint8")
+    rgba[0, 0, 3] = 255
+    found = read_photo(save(tmp_path / "a.png", rgba, exif=exif))
+    assert found.image.shape == (3, 2, 3)
+    assert np.argwhere(found.alpha).tolist() == [[0, 1]]
+
+
+# --- TIFF
+
+
+def as_tiff(path, array, photometric="rgb", planes=False, **options):
+    """Write [H, W] or [H, W, C] uncompressed."""
+    planar = ("separate" if planes else "contig") if array.ndim == 3 else None
+    array = np.moveaxis(array, -1, 0) if planes else array
+    tifffile.imwrite(path, array, photometric=photometric, planarconfig=planar, **options)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64"])
+def test_tiff_colours_are_right_or_refused_by_name(tmp_path, photo, kind, planes, order):
+    white = {"uint8": 1, "uint16": 257}.get(kind, 1 / 255)
+    deep = (photo.astype(float) * white).astype(kind)
+    path = as_tiff(tmp_path / "a.tif", deep, planes=planes, byteorder=order)
+    if planes and kind.startswith("float"):
+        with pytest.raises(InputError, match=r"is a TIFF of 3 x .*-bit float samples in planes"):
+            read_image(path)
+    else:
+        np.testing.assert_array_equal(read_image(path), photo)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_tiff_with_white_as_zero_is_inverted(tmp_path, photo, kind):
+    grey = photo[..., 0]
+    deep = grey if kind == "uint8" else grey.astype("uint16") * 257
+    path = as_tiff(tmp_path / "a.tif", deep, "miniswhite")
+    np.testing.assert_array_equal(read_image(path)[..., 0], 255 - grey)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(tmp_path, bad):
+    path = as_tiff(tmp_path / "a.tif", np.array([[0, 0.5, bad]], "float32"), "minisblack")
+    with pytest.raises(InputError, match="its pixels are not all numbers"):
+        read_image(path)
+
+
+# --- formats that need a package
+
+
+def test_jfif_and_jpe_are_jpeg_by_content_as_is_any_name(tmp_path, photo):
+    expected = read_image(save(tmp_path / "a.jpg", photo))
+    for name in ("a.jfif", "a.JPE", "a.png", "a"):
+        (tmp_path / name).write_bytes((tmp_path / "a.jpg").read_bytes())
+        np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+
+
+def test_heic_is_read_with_its_package_and_named_without(tmp_path, photo, monkeypatch):
+    path = tmp_path / "IMG.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    with pytest.raises(InputError, match=r"is a HEIC photo, .*: pip install pillow-heif"):
+        read_image(path)
+    monkeypatch.undo()
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_bytes("RGB", (45, 30), photo.tobytes()).save(path, quality=95)
+    assert np.abs(read_image(path).astype(int) - photo).mean() < 6
