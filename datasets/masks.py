@@ -12,7 +12,7 @@ from PIL import Image
 
 from datasets.decoding import MOST_PIXELS, open_image, orientation_of, upright
 from datasets.depth import check_numbers, to_8_bits, white_of
-from datasets.files import PathLike
+from datasets.files import InputError, PathLike
 from datasets.images import is_deep, read_if
 
 LABELS = 32  # grey levels below this, and no others but VOID, are the numbers of labels
@@ -29,6 +29,10 @@ TWO_CLASSES = np.array([0, 1], "float32")
 NOT_ZERO = (np.arange(256) > 0).astype("float32")
 
 WAY_OUT = "save it as grey, 0 for the background and 255 for the object"
+
+
+class UnclearError(InputError):
+    """Which pixels are the object cannot be told; the message has no file's name yet."""
 
 
 class Coded(NamedTuple):
@@ -48,8 +52,8 @@ def read_mask(path: PathLike) -> np.ndarray:
     - Only levels below 32: labels, of which 0 is the background and all others are objects. So is
       a palette of colours, by index, and a picture of at most 256 colours, by black.
     - Shades of one colour on black: as grey, also as JPEG stores them.
-    - Alpha: the mask, if it varies and the colour of what is opaque does not, or is a photo's. If
-      alpha does not vary, the colours are the mask.
+    - Alpha: the mask, if it varies and what is opaque has one colour, or is a picture in colour.
+      If alpha does not vary, the colours are the mask.
 
     Raises InputError as `read_photo` does, and for what cannot be told: a void of 255 beside
     labels, which neither losses nor measures here leave out; a photo; grey and alpha that both
@@ -91,12 +95,15 @@ def read_map_uint8(path: PathLike) -> np.ndarray:
 
 
 def _read(path: PathLike) -> Coded:
-    grey = _read_plain_png(path)
-    if grey is not None:
-        return _code_grey(grey, lossy=False)
-    with open_image(path) as image:
-        codes, values = _code(image)
-        return Coded(upright(codes, orientation_of(image)), values)
+    try:
+        grey = _read_plain_png(path)
+        if grey is not None:
+            return _code_grey(grey, lossy=False)
+        with open_image(path) as image:
+            codes, values = _code(image)
+            return Coded(upright(codes, orientation_of(image)), values)
+    except UnclearError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
@@ -118,7 +125,7 @@ def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
 
 
 def _code(image: Image.Image) -> Coded:
-    """Code a mask by its mode. Raises ValueError if that cannot be told."""
+    """Code a mask by its mode. Raises UnclearError if that cannot be told."""
     lossy = image.format in LOSSY
     if is_deep(image):
         return _code_grey(np.asarray(image), lossy)
@@ -151,7 +158,7 @@ def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:
     """What the grey levels of a mask stand for. `levels` are those that occur, ascending."""
     brightest = levels[-1]
     if lossy and 1 < brightest < DARKEST:
-        raise ValueError(f"is too dark for a mask: its brightest level is {brightest}; {WAY_OUT}")
+        raise UnclearError(f"is too dark for a mask: its brightest level is {brightest}; {WAY_OUT}")
     if len(levels) == 1:
         return (levels / white_of(brightest)).astype("float32")
     if len(levels) == 2:
@@ -182,10 +189,11 @@ def _code_palette(image: Image.Image) -> Optional[Coded]:
 
 
 def _code_alpha(colours: np.ndarray, alpha: np.ndarray) -> Coded:
-    opaque = colours[alpha > min(127, alpha.max() - 1)]
-    if (opaque == opaque[0]).all() or len(_distinct(opaque)) > MOST_COLOURS:
+    opaque = _distinct(colours[alpha > min(127, alpha.max() - 1)])
+    coloured = np.ptp(opaque.astype(int), axis=1).any()
+    if len(opaque) == 1 or (coloured and len(opaque) > 2):
         return _code_grey(np.ascontiguousarray(alpha), lossy=False)
-    raise ValueError(f"its colours and its alpha both vary; {WAY_OUT}")
+    raise UnclearError(f"its colours and its alpha both vary; {WAY_OUT}")
 
 
 def _code_colours(colours: np.ndarray, lossy: bool) -> Coded:
@@ -204,7 +212,7 @@ def _code_colours(colours: np.ndarray, lossy: bool) -> Coded:
         return _code_grey(stretched, lossy)
     black = (distinct == 0).all(axis=1)
     if len(distinct) > MOST_COLOURS or not black.any() or lossy:
-        raise ValueError(f"is a colour picture, not a mask; {WAY_OUT}")
+        raise UnclearError(f"is a colour picture, not a mask; {WAY_OUT}")
     _refuse_void((distinct == VOID_COLOUR).all(axis=1).any())
     return Coded(shade, NOT_ZERO)
 
@@ -219,7 +227,7 @@ def _distinct(colours: np.ndarray) -> np.ndarray:
 
 def _refuse_void(found: bool) -> None:
     if found:
-        raise ValueError(
+        raise UnclearError(
             "has a void (255) beside its labels, which neither losses nor measures leave out;"
             " make it 0 (background) or a label"
         )

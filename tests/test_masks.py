@@ -1,0 +1,204 @@
+"""Masks in every coding mean the same pixels; what cannot be told is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from datasets.files import InputError
+from datasets.images import read_image
+from datasets.masks import read_grey, read_map_uint8, read_mask, read_mask_uint8
+from datasets.sod import Sample, check_files, read_pair
+from tests.conftest import HEIGHT, WIDTH, disc, photo
+
+OBJECT = disc() > 0
+VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]  # the first colours of PASCAL VOC
+
+
+def grey(m):
+    return Image.fromarray(np.rint(m * 255).astype("uint8"))
+
+
+def palette(indices, colours):
+    image = Image.fromarray(np.asarray(indices, "uint8"), "P")
+    image.putpalette(colours)
+    return image
+
+
+def save(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+# --- two classes
+
+HARD = {
+    "0 and 255": lambda m: grey(m),
+    "0 and 1": lambda m: Image.fromarray(m.astype("uint8")),
+    "0 and 128": lambda m: Image.fromarray(m.astype("uint8") * 128),
+    "100 and 200": lambda m: Image.fromarray(100 + m.astype("uint8") * 100),
+    "1 bit": lambda m: Image.fromarray(m),
+    "16 bits": lambda m: Image.fromarray(m.astype("uint16") * 65535),
+    "0 and 1 in 16 bits": lambda m: Image.fromarray(m.astype("uint16")),
+    "0 and 255 in 16 bits": lambda m: Image.fromarray(m.astype("uint16") * 255),
+    "grey as RGB": lambda m: grey(m).convert("RGB"),
+    "dark red": lambda m: Image.fromarray(m[..., None] * np.array([128, 0, 0], "uint8")),
+    "yellow on blue": lambda m: Image.fromarray(
+        np.where(m[..., None], [255, 255, 0], [0, 0, 255]).astype("uint8")
+    ),
+    "PASCAL VOC": lambda m: palette(m, VOC),
+    "VOC's second label": lambda m: palette(m * 2, VOC),
+    "palette of black and white": lambda m: palette(m, [0, 0, 0, 255, 255, 255]),
+    "palette of white and black": lambda m: palette(~m, [255, 255, 255, 0, 0, 0]),
+    "palette of red and black": lambda m: palette(~m, [200, 0, 0, 0, 0, 0]),
+    "opaque alpha": lambda m: grey(m).convert("RGBA"),
+    "alpha of white": lambda m: Image.merge("RGBA", [grey(m | True)] * 3 + [grey(m)]),
+    "alpha of black": lambda m: Image.merge("LA", [grey(m & False), grey(m)]),
+    "alpha of white on transparent black": lambda m: Image.merge("RGBA", [grey(m)] * 4),
+    "alpha of a photo": lambda m: Image.merge("RGBA", [*Image.fromarray(photo()).split(), grey(m)]),
+}
+
+
+@pytest.mark.parametrize("coding", HARD)
+def test_two_values_are_two_classes(tmp_path, coding):
+    path = save(tmp_path / "m.png", HARD[coding](OBJECT))
+    np.testing.assert_array_equal(read_mask(path), OBJECT.astype("float32"))
+    np.testing.assert_array_equal(read_mask_uint8(path), OBJECT * np.uint8(255))
+    assert read_mask(path).dtype == np.float32
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff", "gif", "webp"])
+def test_other_formats_of_masks(tmp_path, suffix):
+    path = save(tmp_path / f"m.{suffix}", grey(OBJECT), lossless=True)
+    np.testing.assert_array_equal(read_mask_uint8(path), OBJECT * np.uint8(255))
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (128, 0, 0), (128, 128, 128)])
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_the_noise_of_jpeg_does_not_matter(tmp_path, colour, quality):
+    large = OBJECT.repeat(8, 0).repeat(8, 1)
+    picture = large[..., None] * np.array(colour, "uint8")
+    path = save(tmp_path / "m.jpg", Image.fromarray(picture), quality=quality)
+    assert np.mean((read_mask(path) >= 0.5) == large) > 0.995
+    assert read_mask(path)[large].mean() > 0.75
+
+
+# --- soft masks and labels
+
+CODINGS = {
+    "8 bits": grey,
+    "16 bits": lambda m: Image.fromarray(np.rint(m * 65535).astype("uint16")),
+    "floats": lambda m: Image.fromarray(m.astype("float32")),
+    "RGB": lambda m: grey(m).convert("RGB"),
+    "palette": lambda m: grey(m).convert("P"),
+    "grey and alpha": lambda m: grey(m).convert("LA"),
+    "alpha": lambda m: Image.merge("LA", [grey(m * 0), grey(m)]),
+    "red": lambda m: Image.merge("RGB", [grey(m), grey(m * 0), grey(m * 0)]),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(coding=st.sampled_from(sorted(CODINGS)), seed=st.integers(0, 2**32 - 1))
+def test_soft_masks_read_the_same_in_any_coding(tmp_path_factory, coding, seed):
+    root = tmp_path_factory.mktemp("mask")
+    mask = np.random.default_rng(seed).random((5, 7))
+    mask[0, 0] = 1
+    Image.fromarray(photo(0, 5, 7)).save(root / "a.jpg")
+    CODINGS[coding](mask).save(root / "a.tiff" if coding == "floats" else root / "a.png")
+    read = read_pair(Sample("a", root / "a.jpg", next(root.glob("a.[pt]*"))))[1]
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read, mask, atol=0.5 / 255 + 1e-6)
+
+
+def test_soft_edges_of_a_dim_object_are_the_objects(tmp_path):
+    soft = np.array([[0, 32, 64, 128]], "uint8")
+    found = read_mask(save(tmp_path / "m.png", Image.fromarray(soft)))
+    np.testing.assert_allclose(found, soft / 128, atol=1e-6)
+    kept = np.array([[0, 51, 200]], "uint8")
+    found = read_mask(save(tmp_path / "m.png", Image.fromarray(kept)))
+    np.testing.assert_allclose(found, kept / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(("value", "meaning"), [(0, 0), (1, 1), (255, 1), (128, 128 / 255)])
+def test_masks_of_one_value(tmp_path, value, meaning):
+    path = save(tmp_path / "a.png", Image.fromarray(np.full((HEIGHT, WIDTH), value, "uint8")))
+    assert np.unique(read_mask(path)).tolist() == [pytest.approx(meaning)]
+
+
+@pytest.mark.parametrize("coding", ["grey", "16 bits", "palette", "colours"])
+def test_labels_are_objects_but_for_the_first(tmp_path, coding):
+    labels = np.array([[0, 1, 2, 3], [0, 0, 3, 1]], "uint8")
+    colours = np.reshape(VOC, (-1, 3)).astype("uint8")
+    image = {
+        "grey": Image.fromarray(labels),
+        "16 bits": Image.fromarray(labels.astype("uint16")),
+        "palette": palette(labels, VOC),
+        "colours": Image.fromarray(colours[labels]),
+    }[coding]
+    found = read_mask(save(tmp_path / "m.png", image))
+    np.testing.assert_array_equal(found, (labels > 0).astype("float32"))
+
+
+# --- what cannot be told
+
+
+@pytest.mark.parametrize("coding", ["0, 1, 255", "labels", "palette", "colours"])
+def test_a_void_beside_labels_is_refused_with_the_way_out(tmp_path, coding):
+    labels = np.array([[0, 1, 255], [0, 1, 1]], "uint8")
+    image = {
+        "0, 1, 255": Image.fromarray(labels),
+        "labels": Image.fromarray(np.hstack([labels, labels * 2 % 254])),
+        "palette": palette(labels, VOC + [0] * 756),
+        "colours": Image.fromarray(
+            np.array([[0, 0, 0], [128, 0, 0], [224, 224, 192]], "uint8")[np.minimum(labels, 2)]
+        ),
+    }[coding]
+    save(tmp_path / "m.png", image)
+    with pytest.raises(InputError, match=r"m\.png: .*void \(255\).* make it 0 \(background\)"):
+        read_mask(tmp_path / "m.png")
+    Image.fromarray(photo(0, *labels.shape)).resize(image.size).save(tmp_path / "m.jpg")
+    with pytest.raises(InputError, match=r"1 faults.*void"):  # before a run, not in its midst
+        check_files([Sample("m", tmp_path / "m.jpg", tmp_path / "m.png")])
+
+
+def test_photos_and_masks_of_two_kinds_at_once_are_refused(tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), "uint8"))
+    with pytest.raises(InputError, match="is a colour picture, not a mask"):
+        read_mask(save(tmp_path / "m.png", picture))
+    left = np.broadcast_to(np.arange(WIDTH) < WIDTH // 2, OBJECT.shape)
+    both = Image.merge("LA", [grey(OBJECT), grey(left)])
+    with pytest.raises(InputError, match="its colours and its alpha both vary"):
+        read_mask(save(tmp_path / "m.png", both))
+
+
+def test_a_lossy_mask_of_ones_is_refused(tmp_path):
+    dark = Image.fromarray(OBJECT.astype("uint8") * 20)
+    with pytest.raises(InputError, match="is too dark for a mask: its brightest level is"):
+        read_mask(save(tmp_path / "m.jpg", dark, quality=95))
+
+
+# --- all the rest
+
+
+def test_exif_orientation_counts_for_masks_and_maps(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.rot90(OBJECT)
+    path = save(tmp_path / "m.png", grey(np.ascontiguousarray(stored)), exif=exif)
+    for read in (read_mask, read_mask_uint8, read_grey):
+        np.testing.assert_array_equal(read(path) > 0, OBJECT)
+
+
+def test_maps_keep_what_a_mask_would_not(tmp_path):
+    """A teacher's map of two dim levels, or of small numbers, is no label image."""
+    dim = np.array([[0, 1, 1], [2, 3, 255]], "uint8")
+    path = save(tmp_path / "m.png", Image.fromarray(dim))
+    np.testing.assert_array_equal(read_map_uint8(path), dim)
+    np.testing.assert_array_equal(read_grey(path), dim)
+    path = save(tmp_path / "m.png", Image.fromarray(dim.astype("uint16") * 257))
+    np.testing.assert_array_equal(read_map_uint8(path), dim)
+    Image.fromarray(photo(0, 9, 9)).save(tmp_path / "a.jpg")
+    sample = Sample("a", tmp_path / "a.jpg", path, is_map=True)
+    np.testing.assert_allclose(read_pair(sample)[1], dim / 255, atol=1e-6)
+    assert read_image(tmp_path / "a.jpg").shape == (9, 9, 3)
