@@ -21,8 +21,7 @@ from tests.test_backends import needs_converter
 from tests.test_torch_files import write as write_torch
 
 MAPS = {"U2Net": 7, "U2Netp": 7, "SAMNet": 5, "GCPANet": 4, "CTDNet18": 5, "CTDNet50": 5}
-SMALL = ("U2Netp", "SAMNet", "CTDNet18")
-EVERY = [pytest.param(name, marks=[] if name in SMALL else pytest.mark.slow) for name in ZOO]
+EVERY = [pytest.param(name, marks=[] if name == "SAMNet" else pytest.mark.slow) for name in ZOO]
 
 
 @pytest.fixture(scope="module")
