@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 import numpy as np
 
 from datasets.files import InputError, PathLike, write_atomically
-from SCFNet.formats.arrays import ARRAY_NAMES
+from SCFNet.formats.arrays import ARRAY_NAMES, from_bfloat16
 from SCFNet.formats.torch_files import is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
 from SCFNet.zoo import build_network, detect_network
@@ -161,6 +161,8 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
     except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(f"{path}: damaged, a parameter lacks a slice") from error
     for key, value in arrays.items():
+        if value.dtype == np.uint16:  # how Paddle writes bfloat16
+            arrays[key] = value = from_bfloat16(value)
         if len(key) > MAX_KEY or not key.isprintable():
             raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
         if not np.isfinite(_as_float32(value)).all():

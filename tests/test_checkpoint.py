@@ -267,6 +267,12 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
             load(path)
 
 
+def test_bfloat16_as_paddle_writes_it_becomes_float32(tmp_path):
+    path = str(tmp_path / "w.pdparams")
+    paddle.save({"w": paddle.to_tensor([0.5, -3.0]).astype("bfloat16")}, path)
+    same(load_checkpoint(path), {"w": np.array([0.5, -3], "float32")})
+
+
 def test_arrays_that_are_named_twice_load(tmp_path):
     shared = np.arange(3.0)
     found = load_checkpoint(write(tmp_path / "w.pdparams", {"a": shared, "b": shared}))

@@ -87,6 +87,9 @@ def test_an_exported_network_runs(tmp_path):
         ({"meta": {**META, "size": "-32"}}, "says size -32"),
         ({"meta": {**META, "size": "3\x1b[2"}}, r"says size 3\\x1b\[2"),
         ({"meta": {**META, "size": "9" * 5000}}, r"says size 9+\.\.\."),
+        *[({"meta": {**META, "mean": mean}}, "a mean and std that are not three numbers each")
+          for mean in ("[1, 2]", "[1, 2, NaN]", "[1, 2, 1e999]", "{}", "7", "", "[" * 10**5)],
+        ({"meta": {**META, "std": "[1, 0, 1]"}}, "a mean and std that are not three numbers each"),
         ({"meta": {"size": "32"}}, r"not made by tools/export\.py"),
     ],
 )  # fmt: skip
@@ -149,6 +152,17 @@ def test_loops_are_refused_in_branches_too(tmp_path):
     choice = helper.make_node("If", ["b"], ["factor"], then_branch=branch, else_branch=branch)
     write(path, multiplied(choice), constants)
     assert fault_of(path).endswith("refused, it has a Loop")
+
+
+def test_a_network_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("SCFNet.formats.onnx_files.PATIENCE", 0.1)
+    nodes = [MEAN] + [
+        helper.make_node("Conv", [f"x{i}" if i else "grey", "w"], [f"x{i + 1}"], pads=[50] * 4)
+        for i in range(300)
+    ]
+    nodes.append(helper.make_node("Sigmoid", ["x300"], ["saliency"]))
+    path = write(tmp_path / "net.onnx", nodes, [floats("w", np.ones((1, 1, 101, 101)))])
+    assert re.search(r"takes more than 0\.1 s for a photo$", fault_of(path, photos=1))
 
 
 def test_functions_that_double_are_refused(tmp_path):

@@ -92,7 +92,7 @@ def test_what_is_left_out_is_said():
         "\\* b on S: averaged over 1 of 3 images; 2 missing (0002, 0005), 1 without mask (other)."
     ) in table
     assert "8 unreadable (s, t, u, v, w, and 3 more)" in table
-    assert "1 masks of S are all black" in paper_table([real_result()], "paper", {})
+    assert "All-black masks in S: 1; F is 0 there." in paper_table([real_result()], "paper", {})
 
 
 def test_latex_has_the_cells_of_the_markdown_table():

@@ -1,5 +1,7 @@
 """Data sets on the disk: folders and lists as they are downloaded, and files that are not whole."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from PIL import Image
 from datasets.files import InputError
 from datasets.images import read_image
 from datasets.loader import Epoch, batches
-from datasets.sod import Sample, check_files, list_pairs, read_pair
+from datasets.sod import Sample, check_files, has_masks, list_masks, list_pairs, read_pair
 from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
 
 
@@ -26,6 +28,56 @@ def test_folder_names_and_suffixes(tmp_path, folders, suffix):
         Sample(s, tmp_path / folders[0] / (s + suffix), tmp_path / folders[1] / f"{s}.png")
         for s in ("a.1", "b")
     ]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("DUTS-TR-Image", "DUTS-TR-Mask"),
+        ("imgs", "gt"),
+        ("Imgs", "GT"),
+        ("im_aug", "gt_aug"),
+        ("Image", "Mask"),
+        ("IMAGES", "ground_truth"),
+        ("img", "GroundTruth"),
+    ],
+)
+def test_folders_as_sets_are_downloaded(tmp_path, folders):
+    make_set(tmp_path, ["a"], folders)
+    expected = (tmp_path / folders[0] / "a.jpg", tmp_path / folders[1] / "a.png")
+    assert [sample[1:3] for sample in list_pairs(tmp_path)] == [expected]
+    assert [sample.image for sample in list_pairs(tmp_path, labelled=False)] == [expected[0]]
+    assert list_masks(tmp_path) == {"a": expected[1]}
+    assert has_masks(tmp_path) and not has_masks(tmp_path / folders[0])
+
+
+def test_of_several_folders_the_plainest_counts_and_equals_are_refused(tmp_path):
+    make_set(tmp_path, ["a"], ("imgs", "gt"))
+    make_set(tmp_path, ["b"], ("im_aug", "gt_aug"))
+    assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
+    make_set(tmp_path, ["c"], ("image", "mask"))
+    assert [s.stem for s in list_pairs(tmp_path)] == ["c"]
+    for split in ("TR", "TE"):
+        make_set(tmp_path / "DUTS", ["a"], (f"DUTS-{split}-Image", f"DUTS-{split}-Mask"))
+    with pytest.raises(InputError, match="has DUTS-TE-Image and DUTS-TR-Image"):
+        list_pairs(tmp_path / "DUTS")
+
+
+def test_albums_with_images_in_their_name_are_not_all_of_a_set_of_photos(tmp_path):
+    make_set(tmp_path, ["a"], ("wedding-images",))
+    make_set(tmp_path, ["b"], ("holidays",))
+    stems = [s.stem for s in list_pairs(tmp_path, labelled=False)]
+    assert stems == ["holidays/b", "wedding-images/a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_links_are_followed_but_not_round_in_circles(tmp_path):
+    make_set(tmp_path / "x", ["a"])
+    (tmp_path / "y").mkdir()
+    for kind in ("image", "mask"):
+        (tmp_path / "y" / kind).symlink_to(tmp_path / "x" / kind)
+        (tmp_path / "x" / kind / "again").symlink_to(tmp_path / "x")
+    assert [s.stem for s in list_pairs(tmp_path / "y")] == ["a"]
 
 
 def test_the_list_decides_what_belongs_and_in_which_order(tmp_path):
@@ -64,6 +116,48 @@ def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
     else:
         with pytest.raises(InputError, match=r"train\.txt.*names no images"):
             list_pairs(root)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "image/{}.jpg",
+        "{}.jpg mask/{}.png",
+        "image/{}.jpg\tmask/{}.png",
+        "{}.jpg,{}.png",
+        "\\image\\{}.jpg mask\\{}.png",
+        "./data/SET/image/{}.jpg",
+        "{} 1",
+        '"{}.jpg"',
+    ],
+)
+def test_lists_of_other_sets(tmp_path, line, encoding):
+    make_set(tmp_path, ["b", "a", "n/c"])
+    lines = [line.replace("{}", stem) for stem in ("b", "n/c")]
+    (tmp_path / "train.txt").write_bytes("\r\n".join(lines).encode(encoding))
+    assert [s.stem for s in list_pairs(tmp_path)] == ["b", "n/c"]
+
+
+def test_a_second_column_names_the_mask(tmp_path):
+    make_set(tmp_path, ["a", "b"], listed="a.jpg a_gt.png\nb.jpg b_gt.png\n")
+    for stem in ("a", "b"):
+        (tmp_path / "mask" / f"{stem}.png").rename(tmp_path / "mask" / f"{stem}_gt.png")
+    assert [(s.stem, s.mask.name) for s in list_pairs(tmp_path)] == [
+        ("a", "a_gt.png"),
+        ("b", "b_gt.png"),
+    ]
+
+
+def test_names_with_spaces_and_commas_are_names(tmp_path):
+    make_set(tmp_path, ["my dog", "a, b"], listed="my dog\na, b.jpg\n")
+    assert [s.stem for s in list_pairs(tmp_path)] == ["my dog", "a, b"]
+
+
+def test_a_photo_in_a_folder_is_not_another_of_its_name(tmp_path):
+    make_set(tmp_path, ["a"], listed="cats/a\n")
+    with pytest.raises(InputError, match="cats/a has no image"):
+        list_pairs(tmp_path)
 
 
 def test_unlabelled_photos_at_any_depth_with_and_without_image_folder(tmp_path):

@@ -127,6 +127,13 @@ def test_types_and_shapes_survive(tmp_path, kind, dtype):
 
 
 @both
+def test_weights_of_some_megabytes_load(tmp_path, kind):
+    arrays = {f"{i}.weight": np.full((1 << 20,), i, "float32") for i in range(3)}
+    found = load_checkpoint(write(tmp_path / "net.pth", arrays, kind))
+    assert [int(found[key][-1]) for key in arrays] == [0, 1, 2]
+
+
+@both
 def test_half_precision_becomes_float32(tmp_path, kind):
     found = load_checkpoint(write(tmp_path / "net.pth", {"w": W.astype("float16")}, kind))
     assert found["w"].dtype == np.float32

@@ -25,15 +25,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.files import write_atomically
 from SCFNet.cli import run
-from SCFNet.scoring.plots import plot_figure3
-from SCFNet.scoring.report import read_f, read_rows
-from SCFNet.scoring.tables import measurements
-from SCFNet.zoo import NETWORKS
 
 
 def main() -> int:
+    from datasets.files import write_atomically
+    from SCFNet.scoring.plots import plot_figure3
+    from SCFNet.scoring.report import read_f, read_rows
+    from SCFNet.scoring.tables import measurements
+    from SCFNet.zoo import NETWORKS
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -34,13 +34,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from SCFNet.cli import run
-from SCFNet.metrics import PROTOCOLS
-from SCFNet.prediction.parallel import cores
-from SCFNet.scoring import plots, report
-from SCFNet.scoring.evaluation import Sources, evaluate
 
 
 def parse_arguments() -> argparse.Namespace:
+    from SCFNet.metrics import PROTOCOLS
+    from SCFNet.prediction.parallel import cores
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -101,6 +100,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    from SCFNet.scoring import plots, report
+    from SCFNet.scoring.evaluation import Sources, evaluate
+
     costs = report.read_costs(args.costs) if args.costs else {}
     if args.plot:
         plots.check_matplotlib()

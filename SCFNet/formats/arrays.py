@@ -57,6 +57,11 @@ def _ndarray(shape: Tuple[int, ...], code: str, data: bytearray) -> np.ndarray:
     return _from_buffer(data, _number_type(code), shape, "C")
 
 
+def from_bfloat16(raw: np.ndarray) -> np.ndarray:
+    """The float32 values of bfloat16 ones, which numpy lacks and which are held as uint16."""
+    return (raw.astype("u4") << 16).view("f4")
+
+
 def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
     return _from_buffer(data, dtype, (1,), "C")[0]
 

@@ -6,6 +6,7 @@ field needs loops, local functions, sparse or external data: a file that has the
 
 import os
 import re
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MAX_SIZE = (2 << 30) - 1  # bytes of a file; protocol buffers end there
 MEMORY, MEMORY_PER_CORE = 1 << 30, 1 << 29  # bytes for what lies between a network's layers
 FORBIDDEN = (b"Loop", b"Scan", b"SequenceMap")
+PATIENCE = 60  # seconds for a photo
 REASON = 120  # letters of ONNX Runtime's message
 RANGE = (-0.001, 1.001)  # of saliency, with what a resize may add
 
@@ -40,6 +42,10 @@ MESSAGES: Dict[str, Dict[int, str]] = {
     "tensor": {13: "data in another file", 14: "data location"},
 }
 FIXED = {1: 8, 5: 4}  # bytes of a number, by its type in a protocol buffer
+
+
+class FailedRun(Exception):
+    """ONNX Runtime could not run a batch; the message says why."""
 
 
 class NotAProtobuf(Exception):
@@ -117,19 +123,35 @@ def run_session(
     """The maps [N, h, w] of photos [N, 3, S, S]: `output`, which has one channel or none.
 
     A batch is split if the file takes one photo, or fails on more. Raises InputError if it fails on
-    one too, and unless it gives one map of finite numbers for each photo.
+    one too, takes longer than `PATIENCE`, or gives anything but a map of finite numbers for each.
     """
-    source = session.get_inputs()[0]
-    if source.shape[0] == 1 and len(batch) > 1:
-        parts = [run_session(file, session, photo[None], output) for photo in batch]
-        return np.concatenate(parts)
+    takes_one = session.get_inputs()[0].shape[0] == 1
     try:
-        maps = session.run([output], {source.name: batch})[0]
+        parts = np.split(batch, len(batch)) if takes_one else [batch]
+        found = [_run(file, session, part, output) for part in parts]
+    except FailedRun as error:
+        if takes_one or len(batch) == 1:
+            raise InputError(f"{file}: ONNX Runtime cannot run it ({error})") from error
+        found = [run_session(file, session, photo[None], output) for photo in batch]
+    return np.concatenate(found)
+
+
+def _run(
+    file: Path, session: "onnxruntime.InferenceSession", batch: np.ndarray, output: str
+) -> np.ndarray:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    timer = threading.Timer(PATIENCE * len(batch), setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        maps = session.run([output], {session.get_inputs()[0].name: batch}, options)[0]
     except Exception as error:
-        if len(batch) > 1:
-            parts = [run_session(file, session, photo[None], output) for photo in batch]
-            return np.concatenate(parts)
-        raise InputError(f"{file}: ONNX Runtime cannot run it ({_reason(error)})") from error
+        if options.terminate:
+            raise InputError(f"{file}: takes more than {PATIENCE} s for a photo") from error
+        raise FailedRun(_reason(error)) from error
+    finally:
+        timer.cancel()
     shape = list(np.shape(maps))
     if len(shape) == 4 and 1 in (shape[1], shape[3]):
         maps = maps[:, 0] if shape[1] == 1 else maps[..., 0]

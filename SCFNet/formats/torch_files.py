@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Callable, Dict, Tuple
 
 import numpy as np
 
-from SCFNet.formats.arrays import ARRAY_NAMES, dict_of, tuple_of
+from SCFNet.formats.arrays import ARRAY_NAMES, dict_of, from_bfloat16, tuple_of
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, unpickle
 
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
@@ -50,9 +50,7 @@ class Storage:
     def fill(self, data: bytes, big_endian: bool = False) -> None:
         """Take the values from `data`."""
         raw = np.frombuffer(data, self.raw.newbyteorder(">" if big_endian else "<"))
-        if self.code == "bfloat16":
-            raw = (raw.astype("u4") << 16).view("f4")
-        self.values[:] = raw
+        self.values[:] = from_bfloat16(raw) if self.code == "bfloat16" else raw
 
 
 def is_torch_file(stream: BinaryIO) -> bool:
@@ -102,7 +100,7 @@ def _read_archive(stream: BinaryIO) -> Any:
 
         storages = _Storages(unpacked, read)
         data = io.BytesIO(archive.read(pickles[0]))
-        return unpickle(data, TORCH_NAMES, storages.find, unpacked)
+        return unpickle(data, TORCH_NAMES, storages.find, beside=unpacked)
 
 
 def _read_legacy(stream: BinaryIO) -> Any:
@@ -188,10 +186,11 @@ def _torch_names() -> Dict[Tuple[str, str], Any]:
     for dtype in DTYPES:
         names["torch", dtype] = None
     for name, code in STORAGES.items():
-        names["torch", name] = code
+        names["torch", name] = names["torch.cuda", name] = code
     names["torch._utils", "_rebuild_tensor"] = _rebuild_tensor
     names["torch._utils", "_rebuild_tensor_v2"] = _rebuild_tensor
     names["torch._utils", "_rebuild_parameter"] = lambda data, *_: data
+    names["torch._utils", "_rebuild_parameter_with_state"] = lambda data, *_: data
     return names
 
 

@@ -50,19 +50,24 @@ def unpickle(
     stream: BinaryIO,
     names: Names,
     persistent: Optional[Callable[[Any], Any]] = None,
-    outside: int = 0,
+    beside: int = 0,
 ) -> Any:
     """The value of the pickle at the stream's position; the stream is left behind it.
 
     The value is made of None, bool, int, float, str, bytes, bytearray, list, tuple, dict, and of
     what the functions in `names` return; it is a tree of at most `MAX_STEPS` values, at most
-    `MAX_DEPTH` deep, so that any code may walk it. `persistent` maps a persistent id to its value,
-    which may be made of `outside` bytes beyond the stream.
+    `MAX_DEPTH` deep, so that any code may walk it.
+
+    Args:
+        stream: a file in bytes, which can seek.
+        names: the values and functions that the pickle may name.
+        persistent: maps a persistent id to its value.
+        beside: bytes of data that the persistent values hold outside of the stream.
 
     Raises Refused for what is not admitted, and any other exception for a damaged pickle.
     """
     machine = _Machine(stream, names, persistent)
-    machine.budget += COPIES * outside
+    machine.budget += COPIES * beside
     for _ in range(MAX_STEPS):
         opcode = stream.read(1)
         if opcode == b".":

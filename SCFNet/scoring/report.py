@@ -69,7 +69,7 @@ def paper_cells(
     for data in sets:
         empty = max(result.score.empty for result in results if result.data == data)
         if empty:
-            notes.append(f"{empty} masks of {data} are all black: F is 0 there.")
+            notes.append(f"All-black masks in {data}: {empty}; F is 0 there.")
     return PaperTable(sets, [list(row) for row in zip(names, *columns)], notes)
 
 
