@@ -52,10 +52,11 @@ class Recipe:
     # the network
     model: str = knob(
         "M3_0.5",
-        "network: SCFNet by the name of its backbone, or another one",
+        f"network, SCFNet by the name of its backbone: {', '.join(NETWORKS)}",
         "--backbone",
         "--model_type",
         choices=NETWORKS,
+        metavar="NAME",
     )
     decoder: str = knob(
         "scfm",
