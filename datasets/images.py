@@ -1,6 +1,7 @@
 """Reading photos from any image file, and writing pictures."""
 
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -126,11 +127,12 @@ def read_if(path: PathLike, start: bytes) -> Optional[bytes]:
         with Path(path).open("rb") as stream:
             if stream.read(len(start)) != start:
                 return None
+            if os.fstat(stream.fileno()).st_size > MOST_BYTES:
+                return None
             stream.seek(0)
-            data = stream.read(MOST_BYTES + 1)
+            return stream.read()
     except OSError:
         return None
-    return data if len(data) <= MOST_BYTES else None
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

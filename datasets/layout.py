@@ -12,6 +12,7 @@ IMAGES = ("image", "images", "img", "imgs", "im")
 MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")
 LISTS = ("train.txt", "test.txt")
 LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
+PHOTOS_LAYOUT = "a set without masks is a folder of photos, at any depth"
 
 
 def is_called(folder: Path, kind: Sequence[str]) -> bool:

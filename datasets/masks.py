@@ -26,6 +26,7 @@ LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 PLAIN_GREY = (b"\x08\0\0\0\0", b"\x01\0\0\0\0")  # PNG's 8 bits or 1 bit, grey, not interlaced
 TWO_CLASSES = np.array([0, 1], "float32")
+AS_THEY_ARE = np.arange(256, dtype="float32") / 255
 NOT_ZERO = (np.arange(256) > 0).astype("float32")
 
 WAY_OUT = "save it as grey, 0 for the background and 255 for the object"
@@ -66,9 +67,9 @@ def read_mask(path: PathLike) -> np.ndarray:
 def read_mask_uint8(path: PathLike) -> np.ndarray:
     """`read_mask` as uint8 [H, W], 0 to 255: faster for the usual PNG."""
     codes, values = _read(path)
-    levels = to_8_bits(values, 1)
-    if np.array_equal(levels, np.arange(256)):
+    if values is AS_THEY_ARE:
         return codes
+    levels = to_8_bits(values, 1)
     return cv2.LUT(codes, levels) if len(levels) == 256 else levels[codes]
 
 
@@ -145,13 +146,27 @@ def _code(image: Image.Image) -> Coded:
 
 def _code_grey(grey: np.ndarray, lossy: bool) -> Coded:
     if grey.dtype == np.uint8:
+        if _is_usual(grey):
+            return Coded(grey, AS_THEY_ARE)
         levels = np.flatnonzero(cv2.calcHist([grey], [0], None, [256], [0, 256]))
-        values = np.arange(256, dtype="float32") / 255
+        values = np.zeros(256, "float32")
         values[levels] = _values(levels, lossy)
         return Coded(grey, values)
     check_numbers(grey)
     levels, codes = np.unique(np.maximum(grey, 0), return_inverse=True)
     return Coded(codes.reshape(grey.shape), _values(levels, lossy))
+
+
+def _is_usual(grey: np.ndarray) -> bool:
+    """Whether uint8 [H, W] holds 0 and 255, and others only if some are those of soft edges: what
+    `_values` leaves as it is, found without a histogram.
+    """
+    low, high = cv2.minMaxLoc(grey)[:2]
+    if low != 0 or high != 255:
+        return False
+    if cv2.countNonZero(cv2.inRange(grey, LABELS, 254)):
+        return True
+    return cv2.countNonZero(cv2.inRange(grey, 1, 254)) == 0
 
 
 def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:

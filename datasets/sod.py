@@ -12,7 +12,16 @@ from datasets import jpeg
 from datasets.decoding import FORMATS
 from datasets.files import InputError, PathLike, first_few
 from datasets.images import read_image
-from datasets.layout import IMAGES, LAYOUT, MASKS, files_by_stem, find_folder, find_list, read_list
+from datasets.layout import (
+    IMAGES,
+    LAYOUT,
+    MASKS,
+    PHOTOS_LAYOUT,
+    files_by_stem,
+    find_folder,
+    find_list,
+    read_list,
+)
 from datasets.masks import PNG_END, read_map_uint8, read_mask_uint8
 
 
@@ -42,6 +51,9 @@ def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> L
     stem. No file is opened: see `check_files`.
     """
     root = Path(root)
+    layout = LAYOUT if labelled else PHOTOS_LAYOUT
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; {layout}")
     images, faults = files_by_stem(_folder(root, IMAGES) if labelled else _photos(root))
     masks: Dict[str, Path] = {}
     if labelled:
@@ -54,7 +66,7 @@ def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> L
         stems = {stem: stem for stem in sorted(images)}
         faults += [f"{masks[stem]} has no image" for stem in sorted(masks.keys() - images.keys())]
     if not stems:
-        raise InputError(f"{listing or root}: names no images; {LAYOUT}")
+        raise InputError(f"{listing or root}: names no images; {layout}")
     for stem, mask in stems.items():
         if stem not in images:
             faults.append(f"{stem} has no image")

@@ -122,17 +122,27 @@ def reference_batch():
     return [paddle.to_tensor(array) for array in (images, masks, teacher)]
 
 
-def save_onnx_teacher(path, shape=("n", 3, 64, 64)):
-    """An .onnx teacher: the mean of the three channels, as [N, 1, H, W]."""
+def save_onnx_teacher(path, shape=("n", 3, 64, 64), operator=None):
+    """An .onnx teacher: the mean of the three channels, as [N, 1, H, W].
+
+    `operator` comes after it: "Log" gives NaN for most pixels, "first" the first photo's map alone.
+    """
     import onnx
     from onnx import TensorProto, helper
 
-    node = helper.make_node("ReduceMean", ["photo"], ["map"], axes=[1], keepdims=1)
+    nodes = [helper.make_node("ReduceMean", ["photo"], ["mean"], axes=[1], keepdims=1)]
+    constants = []
+    if operator == "first":
+        constants = [helper.make_tensor("zero", TensorProto.INT64, [1], [0])]
+        nodes.append(helper.make_node("Gather", ["mean", "zero"], ["map"], axis=0))
+    else:
+        nodes.append(helper.make_node(operator or "Identity", ["mean"], ["map"]))
     graph = helper.make_graph(
-        [node],
+        nodes,
         "teacher",
         [helper.make_tensor_value_info("photo", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("map", TensorProto.FLOAT, None)],
+        constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8

@@ -6,12 +6,16 @@ import signal
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 
 from datasets.files import InputError
+from datasets.loader import Epoch, load_batch
+from datasets.sod import list_pairs
 from SCFNet import distill, engine
 from SCFNet.benchmarks import distill as bench_distill
 from SCFNet.training import label_cache, state
+from SCFNet.training.teacher import open_teacher
 from tests.conftest import (
     STEP,
     as_flags,
@@ -63,6 +67,35 @@ def test_a_folder_of_maps_teaches(pairs, tmp_path, capsys):
     distilled = capsys.readouterr().out
     assert engine.train(recipe(**knobs, output=tmp_path / "b", loss="dice")) == 0
     np.testing.assert_array_equal(losses_in(distilled), losses_in(capsys.readouterr().out))
+
+
+def test_masks_teach_beside_a_teacher(pairs, teacher_file, tmp_path):
+    """A batch's target is the teacher's map for photos, and the mask for labelled ones."""
+    photos = [sample._replace(mask=None) for sample in list_pairs(pairs)[:5]]
+    samples = photos + list_pairs(pairs)[5:]
+    opened = open_teacher(distill_recipe(teacher=teacher_file))
+    images, masks = map(paddle.to_tensor, load_batch(Epoch(samples, [64], 10), range(10), 64))
+    target = distill.taught_by(opened)(images, masks)
+    np.testing.assert_array_equal(target[:5].numpy(), opened.run(images)[:5].numpy())
+    np.testing.assert_array_equal(target[5:].numpy(), masks[5:].numpy())
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_folder_without_photos_is_not_asked_for_masks(teacher_file, tmp_path, kind):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=f"{kind}: .*a folder of photos") as error:
+        distill.distill(distill_recipe(data=tmp_path / kind, teacher=teacher_file))
+    assert "mask/" not in str(error.value)
+
+
+@pytest.mark.parametrize("way", ["online", "maps"])
+def test_a_run_of_photos_and_labelled_pairs(pairs, teacher_file, tmp_path, way):
+    knobs = {"data": pairs / "image", "labelled": write_pairs(tmp_path / "more", 3), "epochs": 1}
+    knobs.update(output=tmp_path / "out", copy_paste=1.0, loss="bce+dice")
+    knobs["teacher"] = teacher_file if way == "online" else pairs / "mask"
+    assert distill.distill(distill_recipe(**knobs)) == 0
+    record = json.loads((tmp_path / "out" / state.LOG).read_text())
+    assert record["step"] == 4 and np.isfinite(record["loss"])  # 13 photos in batches of 4
 
 
 @pytest.mark.slow

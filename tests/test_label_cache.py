@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
+import numpy as np
 import paddle
 import pytest
 
@@ -12,6 +13,7 @@ from datasets.sod import list_pairs
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.training import label_cache, teacher
 from tests.conftest import distill_recipe as recipe
+from tests.conftest import save_onnx_teacher
 
 
 def test_a_cache_for_another_teacher_size_or_set_is_refused(pairs, teacher_file, tmp_path):
@@ -56,3 +58,31 @@ def test_two_fill_one_cache(pairs, tmp_path):
     label_cache.with_cached_labels(constant, samples, tmp_path / "maps")
     assert not runs
     assert (cv2.imread(str(tmp_path / "maps" / "3.png"), -1) == 153).all()
+
+
+@pytest.mark.parametrize(
+    "operator, message",
+    [("Log", "infinite or not a number"), ("first", "for 8 photos, not a map each")],
+)
+def test_a_teacher_of_no_use_fills_no_cache(pairs, tmp_path, operator, message):
+    """One gives NaN (the logarithm of negative numbers), one the first photo's map for all."""
+    file = save_onnx_teacher(tmp_path / "t.onnx", operator=operator)
+    useless = teacher.open_teacher(recipe(teacher=file))
+    with pytest.raises(InputError, match=f"t.onnx.*{message}"):
+        label_cache.with_cached_labels(
+            useless, list_pairs(pairs, labelled=False), tmp_path / "maps"
+        )
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == [label_cache.MANIFEST]
+
+
+def test_weights_that_overflow_fill_no_cache(pairs, teacher_file, tmp_path):
+    weights = load_checkpoint(teacher_file)
+    head = weights["linear2.weight"]
+    weights["linear2.weight"] = np.copysign(np.full_like(head, 3e38), head)  # infinity - infinity
+    paddle.save(weights, str(tmp_path / "nan.pdparams"))
+    useless = teacher.open_teacher(recipe(teacher=tmp_path / "nan.pdparams", teacher_size=64))
+    with pytest.raises(InputError, match=r"nan\.pdparams.*not a number"):
+        label_cache.with_cached_labels(
+            useless, list_pairs(pairs, labelled=False), tmp_path / "maps"
+        )
+    assert not list((tmp_path / "maps").glob("*.png"))

@@ -11,13 +11,16 @@ import pytest
 from datasets.files import InputError
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint, load_plain
+from SCFNet.net import SCFNet
 from SCFNet.training import state
-from SCFNet.training.claim import claimed
 from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch
 
 
 def test_backbone_rate_and_decay():
+    released = SCFNet(1, "M3_0.5")  # a notebook's own loop relies on it
+    assert {p.optimize_attr["learning_rate"] for p in released.bkbone.parameters()} == {0.1}
+    assert released.linear2.weight.optimize_attr["learning_rate"] == 1.0
     assert _scale(recipe()) == 1.0
     assert _scale(recipe(backbone_lr_scale=0.3)) == 0.3
     run = state.new_run(recipe())
@@ -38,7 +41,7 @@ def _scale(knobs):
     return scales.pop()
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", pytest.param("adamw", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
 def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     """Also where other layers were built before, which shifts Paddle's automatic names."""
     knobs = recipe(output=tmp_path, ema=0.9, optimizer=optimizer, lr=0.01)
@@ -54,11 +57,10 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     restore(other, tmp_path / state.STATE, knobs, 5)
     assert other.step == 2
     np.testing.assert_array_equal(engine.train_step(other, knobs, *small, 0.01, 3), expected)
-    for key, value in run.net.state_dict().items():
-        np.testing.assert_array_equal(other.net.state_dict()[key].numpy(), value.numpy())
-        np.testing.assert_array_equal(
-            other.average.state_dict()[key].numpy(), run.average.state_dict()[key].numpy()
-        )
+    for ours, theirs in ((run.net, other.net), (run.average, other.average)):
+        found = theirs.state_dict()
+        for key, value in ours.state_dict().items():
+            np.testing.assert_array_equal(found[key].numpy(), value.numpy())
     kept = load_plain(tmp_path / state.STATE)
     assert kept["recipe"]["optimizer"] == optimizer
     assert set(kept["versions"]) == {"paddle", "numpy"} and "commit" in kept
@@ -110,17 +112,3 @@ def test_a_state_of_another_network_is_refused(tmp_path, change, message):
         restore(run, tmp_path / state.STATE, knobs, 6)
     with pytest.raises(InputError, match="not a training state"):
         restore(run, tmp_path / state.LAST, knobs, 5)
-
-
-def test_two_runs_do_not_share_an_output_folder(pairs, tmp_path):
-    one = recipe(data=pairs, output=tmp_path, epochs=1)
-    with claimed(one), pytest.raises(InputError, match="another run"):
-        engine.train(one)
-    assert not (tmp_path / "last.state").exists()
-    assert engine.train(one) == 0
-
-
-def test_a_folder_that_cannot_be_locked(pairs, tmp_path):
-    (tmp_path / ".lock").mkdir()
-    with pytest.raises(InputError, match="give another --output"):
-        engine.train(recipe(data=pairs, output=tmp_path))

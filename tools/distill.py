@@ -1,16 +1,20 @@
 """Distil any teacher into an SCFNet on photos without masks: the paper's KD-SCFNet.
 
-    python tools/distill.py --teacher output/teacher/best.pdparams --data data/KD-SOD80K
-    python tools/distill.py --teacher other.onnx --teacher-mean 123.7 116.3 103.5 \\
+    python tools/distill.py --teacher weights/SCFNet-DUTS.pdparams --data data/KD-SOD80K
+    python tools/distill.py --teacher TEACHER.onnx --teacher-mean 123.7 116.3 103.5 \\
         --teacher-std 58.4 57.1 57.4 --teacher-size 320    # a teacher of another design
-    python tools/distill.py --teacher maps/ --data photos/  # maps that were made elsewhere
-    python tools/distill.py ... --cache-labels output/maps  # the teacher runs once, not each epoch
-    python tools/distill.py ... --val data/ECSSD            # compare with the teacher each epoch
+    python tools/distill.py --teacher MAPS --data PHOTOS   # a folder of maps made elsewhere
+    python tools/distill.py ... --cache-labels output/maps # the teacher runs once, not each epoch
+    python tools/distill.py ... --val data/ECSSD           # compare with the teacher each epoch
+    python tools/distill.py ... --labelled data/DUTS-TR    # learn from masks, too, in the same run
 
-The whole recipe: tools/train.py --backbone R50 makes the teacher, this tool the student,
-tools/eval.py the score. Everything else, several devices too, is as in tools/train.py.
+The whole recipe: tools/train.py --model R50 makes the teacher, this tool the student,
+tools/eval.py the score. With --labelled, which is not the paper's, photos learn from the teacher's
+maps and pairs from their masks, by one loss (--loss). Everything else, several devices too, is as
+in tools/train.py.
 
-Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 130 or 143 stopped and saved.
+Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 129, 130 or 143 stopped and saved (the
+terminal was closed, Ctrl-C, SIGTERM).
 """
 
 import sys

@@ -1,18 +1,25 @@
-"""Train SCFNet on photos with masks: the paper's FS-SCFNet, or a teacher.
+"""Train SCFNet on photos with masks: the paper's FS-SCFNet, a teacher, or your own.
 
     python tools/train.py --data data/DUTS-TR --val data/ECSSD --output output/FS
-    python tools/train.py --backbone R50 --output output/teacher         # the paper's teacher
+    python tools/train.py --model R50 --output output/teacher            # the paper's teacher
     python tools/train.py --pretrained none --optimizer adamw --lr 0.006 --min-lr 0.00006 \\
         --weight-decay 0.02 --ema 0.998                                  # from scratch
     python tools/train.py --output output/FS --resume auto               # go on after a stop
-    python tools/train.py --dry-run                                      # does it all fit?
+    python tools/train.py --dry-run                                      # time and memory it takes
+
+On your own photos, from a network that is trained already, a fifth of them held back for scoring:
+
+    python tools/train.py --data FOLDER --pretrained weights/SCFNet-DUTS.pdparams \\
+        --val-fraction 0.2 --output output/mine --optimizer adamw --lr 0.0003 --min-lr 0.00001 \\
+        --warmup-epochs 1 --epochs 10 --batch-size 10 --sizes 320 352 --loss bce+sp --kernel-size 5
 
 On several devices, over which --batch-size is divided:
 
     python -m paddle.distributed.launch --gpus 0,1 tools/train.py ...
     python -m paddle.distributed.launch --nproc_per_node 2 tools/train.py ...   # CPU
 
-Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 130 or 143 stopped and saved.
+Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 129, 130 or 143 stopped and saved (the
+terminal was closed, Ctrl-C, SIGTERM).
 """
 
 import sys

@@ -61,8 +61,10 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
             for written in writing:
                 written.result()
         finally:
-            for pending in (*reading, *writing):
-                pending.cancel()
+            for read in reading:
+                read.cancel()
+            for written in writing:
+                written.cancel()
     largest_over_processes(0)  # waits for the others
     return labelled_from(samples, folder)
 
