@@ -108,8 +108,8 @@ def open_onnx(file: Path, threads: int = 1) -> Engine:
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
         lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
         raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
-    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]) or int(meta["size"]) % 32:
-        raise InputError(f"{file}: says size {printable(meta['size'])}, no multiple of 32")
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]):
+        raise InputError(f"{file}: says size {printable(meta['size'])}, no number of pixels")
     size = int(meta["size"])
     sides = photo_shape(file, session, INPUT)[2:]
     if any(isinstance(side, int) and side != size for side in sides):

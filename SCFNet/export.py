@@ -1,4 +1,4 @@
-"""Exporting a checkpoint to ONNX, or to Paddle's inference format.
+"""Exporting a checkpoint to ONNX, to Paddle's inference format, or to a checkpoint of Paddle.
 
 The exported network maps `image`, RGB normalised, float32 [N, 3, size, size], to `saliency`,
 float32 [N, 1, size, size] in [0, 1]: m2 with the sigmoid, without what only training needs.
@@ -16,7 +16,7 @@ import paddle
 from datasets.files import InputError, PathLike, write_atomically
 from datasets.transform import check_size, network_input
 from SCFNet.backends import INPUT, OUTPUT
-from SCFNet.checkpoint import digest, load_checkpoint, load_net
+from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights
 from SCFNet.device import set_device
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ def export(
     size: Optional[int] = None,
     dynamic_batch: bool = False,
 ) -> List[Path]:
-    """Write the checkpoint `weights` as 'onnx' (STEM.onnx) or 'paddle' (the program, its
-    parameters, and STEM.meta, beside each other); the files written.
+    """Write the checkpoint `weights` as 'onnx' (STEM.onnx), as 'paddle' (the program, its
+    parameters, and STEM.meta, beside each other), or as 'pdparams' (STEM.pdparams, of a file of
+    PyTorch); the files written.
 
     `output` is the file, for 'paddle' any of the files or their common stem; by default the stem
-    of `weights`. `size` is by default the network's own. The result is run on a photo before it
-    is written, and the largest difference from dygraph is printed; InputError where that is over
-    1e-4, and where the checkpoint, the size or paddle2onnx is wrong.
+    of `weights`. `size` is by default the network's own. A network to deploy is run on a photo
+    before it is written, and the largest difference from dygraph is printed; InputError if that is
+    over 1e-4, and if the checkpoint, the size or paddle2onnx is wrong.
     """
     if size is not None:
         check_size("size", size)
@@ -62,6 +63,9 @@ def export(
     net = load_net(weights)
     size = size or net.input_size
     output = Path(output) if output else weights
+    if file_format == "pdparams":
+        save_weights(net, output.with_suffix(".pdparams"))
+        return [output.with_suffix(".pdparams")]
     meta = {
         "model_type": net.model_type,
         "size": str(size),
@@ -127,7 +131,7 @@ def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
         str(program), str(prefix.with_suffix(".pdiparams")), raw, OPSET, verbose=False, **options
     )
     model = onnx.load(raw)
-    _unblock_answer(model)
+    _unblock_planes(model)
     _rename(model, model.graph.input[0], INPUT)
     _rename(model, model.graph.output[0], OUTPUT)
     onnx.save(model, raw)
@@ -141,20 +145,27 @@ def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def _unblock_answer(model: "onnx.ModelProto") -> None:
-    """Hide the last upsampling from ONNX Runtime's channel blocking, which pads the one channel
-    of the answer to 8 or 16 and would upsample them all: a sixth of the time of M3_0.5.
+def _unblock_planes(model: "onnx.ModelProto") -> None:
+    """Hide the upsampling of maps of one channel from ONNX Runtime's channel blocking, which pads
+    the channel to 8 or 16 and would upsample them all: a sixth of the time of M3_0.5.
     """
-    from onnx import helper, numpy_helper
+    from onnx import helper, numpy_helper, shape_inference
 
+    graph = shape_inference.infer_shapes(model).graph
+    channels = {
+        value.name: value.type.tensor_type.shape.dim[1].dim_value
+        for value in (*graph.value_info, *graph.output)
+        if len(value.type.tensor_type.shape.dim) == 4
+    }
     nodes = model.graph.node
-    at, resize = [(i, node) for i, node in enumerate(nodes) if node.op_type == "Resize"][-1]
     model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "channel_axis"))
-    squeeze = helper.make_node("Squeeze", [resize.input[0], "channel_axis"], ["answer_plane"])
-    unsqueeze = helper.make_node("Unsqueeze", ["answer_plane", "channel_axis"], ["answer"])
-    resize.input[0] = "answer"
-    nodes.insert(at, unsqueeze)
-    nodes.insert(at, squeeze)
+    for i, node in reversed(list(enumerate(nodes))):
+        source = node.input[0] if node.op_type == "Resize" else ""
+        if channels.get(source) == 1:
+            plane, hidden = f"{source}_plane{i}", f"{source}_hidden{i}"
+            node.input[0] = hidden
+            nodes.insert(i, helper.make_node("Unsqueeze", [plane, "channel_axis"], [hidden]))
+            nodes.insert(i, helper.make_node("Squeeze", [source, "channel_axis"], [plane]))
 
 
 def _rename(model: "onnx.ModelProto", value: "onnx.ValueInfoProto", name: str) -> None:

@@ -82,7 +82,7 @@ def test_an_exported_network_runs(tmp_path):
         ({"shape": ["N", 1, 32, 32]}, r"not \[N, 3, S, S\]"),
         ({"shape": ["N", 3, 32, 64]}, r"not \[N, 3, S, S\]"),
         ({"shape": ["N", 3, 64, 64]}, r"says size 32, but takes photos of \[64, 64\]"),
-        ({"meta": {**META, "size": "abc"}}, "says size abc, no multiple of 32"),
+        ({"meta": {**META, "size": "abc"}}, "says size abc, no number of pixels"),
         ({"meta": {**META, "size": "0"}}, "says size 0"),
         ({"meta": {**META, "size": "-32"}}, "says size -32"),
         ({"meta": {**META, "size": "3\x1b[2"}}, r"says size 3\\x1b\[2"),

@@ -3,6 +3,7 @@
     python tools/export.py --weights weights/SCFNet.pdparams            # weights/SCFNet.onnx
     python tools/export.py --weights R50.pdparams --output out/R50.onnx --size 512 --dynamic-batch
     python tools/export.py --weights R50.pdparams --format paddle       # for Paddle Inference
+    python tools/export.py --weights u2netp.pth --format pdparams       # from PyTorch to Paddle
 
 tools/predict.py finds an .onnx file that lies beside its checkpoint by itself. The files' metadata
 (for paddle: STEM.meta) says size, normalisation, and the names of input and output.
@@ -23,9 +24,9 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--weights", required=True, metavar="NAME|FILE", help="small, accurate or a checkpoint")
-    add("--format", choices=["onnx", "paddle"], default="onnx", help="default: onnx")
+    add("--format", choices=["onnx", "paddle", "pdparams"], default="onnx", help="default: onnx")
     add("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
-    add("--size", type=int, help="height and width of the input; default: 352, for ST 384")
+    add("--size", type=int, help="height and width of the input; default: the network's")
     add("--dynamic-batch", action="store_true", help="any number of images a run; default: one")
     args = parser.parse_args()
 

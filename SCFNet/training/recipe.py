@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, TypeVar
 
 from datasets.files import ArgumentError, InputError
-from datasets.transform import MEAN, STD, check_size
+from datasets.transform import check_size
 from SCFNet.device import parse_device
 from SCFNet.zoo import NETWORKS, ZOO
 
@@ -219,11 +219,17 @@ class DistillRecipe(Recipe):
         type=int,
     )
     teacher_mean: Tuple[float, ...] = knob(
-        tuple(MEAN.tolist()), "what an .onnx teacher wants subtracted from R, G, B in [0, 255]",
+        (),
+        "what an .onnx teacher wants subtracted from R, G, B in [0, 255]; default: what the file "
+        "says, or SCFNet's",
         nargs=3,
-    )  # fmt: skip
+        type=float,
+    )
     teacher_std: Tuple[float, ...] = knob(
-        tuple(STD.tolist()), "what an .onnx teacher wants R, G, B divided by then", nargs=3
+        (),
+        "what an .onnx teacher wants R, G, B divided by then; default: likewise",
+        nargs=3,
+        type=float,
     )
     teacher_output: str = knob(
         "sigmoid",

@@ -11,7 +11,8 @@ from paddle import Tensor
 
 from backbones import BACKBONES
 from datasets.files import InputError
-from datasets.transform import Normalisation, check_size, renormalised
+from datasets.transform import RELEASE, check_size, renormalised
+from SCFNet.backends import normalisation_of
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
@@ -55,9 +56,9 @@ def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     """
     net = load_net(path)
     any_size = net.model_type in BACKBONES and net.model_type != "ST"
+    if recipe.teacher_size:
+        check_size("teacher_size", recipe.teacher_size)
     size = recipe.teacher_size or (0 if any_size else net.input_size)
-    if size:
-        check_size("teacher_size", size)
 
     @paddle.no_grad()
     def run(images: Tensor) -> Tensor:
@@ -88,7 +89,11 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     if fixed and recipe.teacher_size not in (None, fixed):
         raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
     size = recipe.teacher_size or fixed
-    normalisation = Normalisation(recipe.teacher_mean, recipe.teacher_std)
+    meta = session.get_modelmeta().custom_metadata_map
+    own = normalisation_of(path, meta) if "weights_sha256" in meta else RELEASE
+    normalisation = own._replace(
+        mean=recipe.teacher_mean or own.mean, std=recipe.teacher_std or own.std
+    )
 
     def run(images: Tensor) -> Tensor:
         batch = resized(images, size or images.shape[-1]).numpy()
@@ -108,8 +113,8 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     made_by: Dict[str, object] = {
         "weights": hashlib.sha256(path.read_bytes()).hexdigest(),
         "output": [output, recipe.teacher_output],
-        "mean": [*recipe.teacher_mean],
-        "std": [*recipe.teacher_std],
+        "mean": [float(value) for value in normalisation.mean],
+        "std": [float(value) for value in normalisation.std],
     }
     return Teacher(run, size, made_by)
 

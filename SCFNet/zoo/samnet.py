@@ -6,8 +6,10 @@ trained on ImageNet, Adam at 5e-4, decay 1e-4, 50 epochs of each of the sizes 67
 336, cross-entropy of the five maps with weights 1, .4, .4, .4, .4.
 """
 
+from functools import lru_cache
 from typing import List, Sequence, Tuple
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
@@ -144,8 +146,29 @@ class PyramidPooling(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         levels = [x]
         for conv, side in zip((self.conv1, self.conv2, self.conv3, self.conv4), POOLS):
-            levels.append(resize_corners(conv(F.adaptive_avg_pool2d(x, side)), x))
+            levels.append(resize_corners(conv(_pool(x, side)), x))
         return self.out(paddle.concat(levels, 1))
+
+
+def _pool(x: Tensor, side: int) -> Tensor:
+    """The adaptive average pool of [N, C, H, W] to [N, C, side, side].
+
+    It is written as two products, since ONNX has adaptive pools only for multiples of `side`.
+    """
+    down, across = (
+        paddle.to_tensor(_bin_means(length, side), dtype=x.dtype) for length in x.shape[2:]
+    )
+    return paddle.matmul(paddle.matmul(down, x), across, transpose_y=True)
+
+
+@lru_cache(maxsize=None)
+def _bin_means(length: int, bins: int) -> np.ndarray:
+    """[bins, length]: each row averages over its bin; neighbours may share a value."""
+    weights = np.zeros((bins, length))
+    for i, row in enumerate(weights):
+        first, end = i * length // bins, -(-(i + 1) * length // bins)
+        row[first:end] = 1 / (end - first)
+    return weights
 
 
 class Head(nn.Layer):
