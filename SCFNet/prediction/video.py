@@ -18,7 +18,7 @@ from SCFNet.predictor import Predictor
 # MP4 has no transparency: cut-outs lie on this, which video editors can key out, unless a
 # background is given.
 GREEN = np.array([0, 255, 0], "uint8").reshape(1, 1, 3)
-BYTES_AHEAD = 200_000_000  # of frames that wait between the steps
+BYTES_AHEAD = 200_000_000  # of frames and pictures that wait between the steps
 
 Seen = Tuple[Frame, Optional[np.ndarray]]  # a frame and its map, uint8 [H, W], if it has one
 Mapped = Tuple[Frame, np.ndarray]
@@ -51,7 +51,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
             frame, alpha = mapped
             return frame.time, [render(kind, frame.image, alpha, options) for kind in options.kinds]
 
-        ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1])
+        ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))
         frames = in_parallel(predict_frame, enumerate(reader), ahead)
         drawn = in_parallel(render_frame, repeat_last_map(frames), ahead)

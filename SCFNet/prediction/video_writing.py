@@ -103,7 +103,7 @@ def _add_video(container: "av.container.OutputContainer", reader: VideoReader) -
     stream.height, stream.width = reader.shape
     # 4:2:0, which all players know, has no odd sizes
     stream.pix_fmt = "yuv444p" if stream.height % 2 or stream.width % 2 else "yuv420p"
-    stream.options = {"crf": "20", "preset": "veryfast"}
+    stream.options = {"crf": "20", "preset": "veryfast", "rc-lookahead": "5"}
     codec = stream.codec_context
     codec.max_b_frames = 0  # without them the times of MP4 are exact
     codec.time_base = max(reader.time_base, MICROSECOND)
