@@ -35,14 +35,12 @@ LUMA = np.array([0.299, 0.587, 0.114])
 class Header(NamedTuple):
     """What stands before the picture's data.
 
-    `blocks` are the 8 x 8 blocks of all channels, `scan` is where the first scan begins, `exif` and
-    `profile` are empty if there are none.
+    `scan` is where the first scan begins, `exif` and `profile` are empty if there are none.
     """
 
     height: int
     width: int
     channels: int
-    blocks: int
     progressive: bool
     scan: int
     exif: bytes
@@ -88,15 +86,9 @@ def _header(
     if not channels or len(frame) < 6 + 3 * channels or frame[0] != 8:
         return None
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    across = [frame[7 + 3 * i] >> 4 for i in range(channels)]
-    down = [frame[7 + 3 * i] & 15 for i in range(channels)]
-    if not (height and width and min(across) and min(down)):
+    if not height or not width:
         return None
-    blocks = sum(
-        -(-width * a // (8 * max(across))) * -(-height * d // (8 * max(down)))
-        for a, d in zip(across, down)
-    )
-    return Header(height, width, channels, blocks, progressive, scan, exif, profile)
+    return Header(height, width, channels, progressive, scan, exif, profile)
 
 
 def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
@@ -121,7 +113,7 @@ def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
 
 def check_size(data: bytes, header: Header) -> None:
     """Raise Damaged if so many pixels cannot be in the file: each 8 x 8 block takes a bit."""
-    if header.blocks > 8 * (len(data) - header.scan):
+    if header.height * header.width > 64 * 8 * (len(data) - header.scan):
         raise Damaged(f"truncated: {header.width} x {header.height} pixels are not in it")
 
 

@@ -1,6 +1,6 @@
 """From a photo to a network's input: the one resize and normalisation that every part uses."""
 
-from typing import Any, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Iterable, NamedTuple, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -52,11 +52,14 @@ def resize_normalised(
         raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
     size = out.shape[1]
     if max(image.shape) > 2 * size:
-        small: Sequence[np.ndarray] = cv2.split(_shrink(image, size))
-    else:  # by planes: smaller arrays, whose memory the system need not clear anew
-        small = [cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image)]
+        small: Iterable[np.ndarray] = cv2.split(_shrink(image, size))
+    else:  # one by one: smaller arrays, whose memory the system need not clear anew
+        small = (cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image))
     mean, std, by_max = normalisation
-    scale = 255 / max(1.0, *(float(channel.max()) for channel in small)) if by_max else 1.0
+    scale = 1.0
+    if by_max:
+        small = list(small)
+        scale = 255 / max(1.0, *(float(channel.max()) for channel in small))
     for channel, plane, m, s in zip(small, out, mean, std):
         cv2.addWeighted(channel, scale / s, channel, 0, -m / s, dst=plane, dtype=cv2.CV_32F)
 
