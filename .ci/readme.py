@@ -28,6 +28,7 @@ TRAINING = "--epochs 1 --batch-size 4 --sizes 64 --workers 1"
 SHORT = {
     "tools/train.py": TRAINING,
     "tools/distill.py": TRAINING,
+    "tools/benchmark.py": "--seconds 0.1 --batches 1",
 }
 
 
@@ -53,7 +54,7 @@ def shortened(command: str) -> str:
     for tool, flags in SHORT.items():
         if tool in command:
             command += f" {flags}"
-            if "--pretrained" not in command:
+            if flags == TRAINING and "--pretrained" not in command:
                 command += " --pretrained none"
     return command
 

@@ -1,6 +1,7 @@
 """Files in general: the errors for bad input, and writing that never leaves half a file."""
 
 import os
+import stat
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,7 +41,7 @@ def write_atomically(path: PathLike, data: Union[bytes, memoryview], flush: bool
     """
     with replacing(path) as stream:
         stream.write(data)
-        if flush:
+        if flush and stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -50,11 +51,16 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`, which takes the place of `path` when the block ends.
 
     An exception removes it. It is locked, so that `remove_leftovers` of another run knows that it
-    is in use. Missing parent folders are made. Raises InputError naming `path` where that fails.
+    is in use. Missing parent folders are made. A device or a pipe, as /dev/stdout, is written to as
+    it is. Raises InputError naming `path` if that fails.
     """
     path = Path(path)
+    if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
+        with _errors_of(path), path.open("wb") as stream:
+            yield stream
+        return
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
+    with _errors_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w+b") as stream:
@@ -66,6 +72,13 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Raise the system's errors of writing `path` as InputError."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 

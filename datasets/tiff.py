@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from datasets.depth import check_numbers, to_8_bits, white_of
 from datasets.files import InputError, PathLike
@@ -59,6 +59,8 @@ def _read_layout(path: PathLike) -> Optional[Layout]:
         start = stream.read(8)
         if not start.startswith(STARTS):
             return None
+        from PIL import TiffImagePlugin  # 14 ms that no other file needs
+
         if b"+" in start[:4]:
             start += stream.read(8)
         try:

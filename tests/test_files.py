@@ -1,8 +1,10 @@
 """Writing files: the old one or the whole new one, and nothing left behind by killed runs."""
 
+import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,17 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/a\.txt: cannot be written"):
         write_atomically(tmp_path / "file" / "a.txt", b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_atomically(pipe, b"scores")
+    reader.join()
+    assert (read, pipe.is_fifo(), len(list(tmp_path.iterdir()))) == ([b"scores"], True, 1)
 
 
 def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path):
