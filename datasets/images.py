@@ -124,13 +124,10 @@ def read_if(path: PathLike, start: bytes) -> Optional[bytes]:
     try:
         if not Path(path).is_file():
             return None
-        with Path(path).open("rb") as stream:
-            if stream.read(len(start)) != start:
+        with Path(path).open("rb", buffering=0) as stream:
+            if stream.read(len(start)) != start or os.fstat(stream.fileno()).st_size > MOST_BYTES:
                 return None
-            if os.fstat(stream.fileno()).st_size > MOST_BYTES:
-                return None
-            stream.seek(0)
-            return stream.read()
+            return start + stream.readall()
     except OSError:
         return None
 

@@ -164,9 +164,8 @@ def _is_usual(grey: np.ndarray) -> bool:
     low, high = cv2.minMaxLoc(grey)[:2]
     if low != 0 or high != 255:
         return False
-    if cv2.countNonZero(cv2.inRange(grey, LABELS, 254)):
-        return True
-    return cv2.countNonZero(cv2.inRange(grey, 1, 254)) == 0
+    all_white = 255 * cv2.countNonZero(grey) == cv2.sumElems(grey)[0]
+    return all_white or cv2.countNonZero(cv2.inRange(grey, LABELS, 254)) > 0
 
 
 def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:
