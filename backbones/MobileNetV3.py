@@ -3,30 +3,41 @@
 Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1.
 """
 
-from typing import List
+from typing import List, NamedTuple
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 from paddle.regularizer import L2Decay
 
-# kernel, expanded channels, output channels, squeeze-excite, activation, stride (at width 1.0)
+
+class Unit(NamedTuple):
+    """One residual unit: kernel size, expanded and output channels at width 1, and its kind."""
+
+    kernel_size: int
+    mid_c: int
+    out_c: int
+    se: bool
+    activation: str
+    stride: int
+
+
 LARGE = [
-    (3, 16, 16, False, "relu", 1),
-    (3, 64, 24, False, "relu", 2),
-    (3, 72, 24, False, "relu", 1),
-    (5, 72, 40, True, "relu", 2),
-    (5, 120, 40, True, "relu", 1),
-    (5, 120, 40, True, "relu", 1),
-    (3, 240, 80, False, "hardswish", 2),
-    (3, 200, 80, False, "hardswish", 1),
-    (3, 184, 80, False, "hardswish", 1),
-    (3, 184, 80, False, "hardswish", 1),
-    (3, 480, 112, True, "hardswish", 1),
-    (3, 672, 112, True, "hardswish", 1),
-    (5, 672, 160, True, "hardswish", 2),
-    (5, 960, 160, True, "hardswish", 1),
-    (5, 960, 160, True, "hardswish", 1),
+    Unit(3, 16, 16, False, "relu", 1),
+    Unit(3, 64, 24, False, "relu", 2),
+    Unit(3, 72, 24, False, "relu", 1),
+    Unit(5, 72, 40, True, "relu", 2),
+    Unit(5, 120, 40, True, "relu", 1),
+    Unit(5, 120, 40, True, "relu", 1),
+    Unit(3, 240, 80, False, "hardswish", 2),
+    Unit(3, 200, 80, False, "hardswish", 1),
+    Unit(3, 184, 80, False, "hardswish", 1),
+    Unit(3, 184, 80, False, "hardswish", 1),
+    Unit(3, 480, 112, True, "hardswish", 1),
+    Unit(3, 672, 112, True, "hardswish", 1),
+    Unit(5, 672, 160, True, "hardswish", 2),
+    Unit(5, 960, 160, True, "hardswish", 1),
+    Unit(5, 960, 160, True, "hardswish", 1),
 ]
 TAPS = (2, 5, 11, 14)  # the last blocks at strides 4, 8, 16 and 32
 
@@ -44,14 +55,14 @@ class ConvBNLayer(nn.Layer):
         self,
         in_c: int,
         out_c: int,
-        kernel: int,
+        kernel_size: int,
         stride: int = 1,
         groups: int = 1,
         activation: str = "",
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2D(
-            in_c, out_c, kernel, stride, kernel // 2, groups=groups, bias_attr=False
+            in_c, out_c, kernel_size, stride, kernel_size // 2, groups=groups, bias_attr=False
         )
         self.bn = nn.BatchNorm2D(
             out_c,
@@ -82,15 +93,16 @@ class SEModule(nn.Layer):
 class ResidualUnit(nn.Layer):
     """Inverted residual: expand 1x1, depthwise, squeeze-excite, linear 1x1."""
 
-    def __init__(
-        self, in_c: int, mid_c: int, out_c: int, kernel: int, stride: int, se: bool, activation: str
-    ) -> None:
+    def __init__(self, in_c: int, unit: Unit) -> None:
         super().__init__()
-        self.shortcut = stride == 1 and in_c == out_c
+        mid_c, activation = unit.mid_c, unit.activation
+        self.shortcut = unit.stride == 1 and in_c == unit.out_c
         self.expand_conv = ConvBNLayer(in_c, mid_c, 1, activation=activation)
-        self.bottleneck_conv = ConvBNLayer(mid_c, mid_c, kernel, stride, mid_c, activation)
-        self.mid_se = SEModule(mid_c) if se else None
-        self.linear_conv = ConvBNLayer(mid_c, out_c, 1)
+        self.bottleneck_conv = ConvBNLayer(
+            mid_c, mid_c, unit.kernel_size, unit.stride, mid_c, activation
+        )
+        self.mid_se = SEModule(mid_c) if unit.se else None
+        self.linear_conv = ConvBNLayer(mid_c, unit.out_c, 1)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = self.bottleneck_conv(self.expand_conv(x))
@@ -111,11 +123,11 @@ class MobileNetV3(nn.Layer):
         in_c = _make_divisible(16 * scale)
         self.conv = ConvBNLayer(3, in_c, 3, 2, activation="hardswish")
         self.blocks = nn.LayerList()
-        for kernel, mid_c, out_c, se, activation, stride in LARGE:
-            mid_c, out_c = _make_divisible(mid_c * scale), _make_divisible(out_c * scale)
-            self.blocks.append(ResidualUnit(in_c, mid_c, out_c, kernel, stride, se, activation))
+        for unit in LARGE:
+            mid_c, out_c = (_make_divisible(c * scale) for c in (unit.mid_c, unit.out_c))
+            self.blocks.append(ResidualUnit(in_c, unit._replace(mid_c=mid_c, out_c=out_c)))
             in_c = out_c
-        self.channels = tuple(_make_divisible(LARGE[tap][2] * scale) for tap in TAPS)
+        self.channels = tuple(_make_divisible(LARGE[tap].out_c * scale) for tap in TAPS)
 
     def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
         x = self.conv(x)

@@ -101,3 +101,13 @@ def test_a_file_says_its_subject_first_and_is_short(module):
     text = FILES[module].read_text(encoding="utf-8")
     assert text.startswith('"""')
     assert text.count("\n") < 350
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_no_function_takes_more_than_six_parameters(module):
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            names = [
+                a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            ]
+            assert len(set(names) - {"self", "cls"}) <= 6, f"{module}.{node.name}"
