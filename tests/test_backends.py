@@ -16,7 +16,7 @@ import SCFNet.backends
 from datasets.files import InputError
 from datasets.images import read_image
 from SCFNet.backends import open_onnx
-from SCFNet.checkpoint import digest, load_checkpoint
+from SCFNet.checkpoint import digest, find_weights, load_checkpoint
 from SCFNet.export import PADDLE2ONNX, export
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 
@@ -112,7 +112,7 @@ def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
         ({"device": "gpu"}, "run on the CPU"),
         ({"device": "tpu"}, "device: 'tpu' is none of auto, cpu, gpu and gpu:N"),
         ({"size": 224}, "is of size 352; renew it: .* --size 224"),
-        ({"backbone": "R50"}, "is of M3_0.5, not of R50"),
+        ({"backbone": "R50"}, "is of EL0, not of R50"),
     ):
         with pytest.raises(InputError, match=fault):
             Predictor(exported, **arguments)
@@ -125,12 +125,15 @@ def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
         Predictor(shipped, engine="torch")
 
 
-def test_the_shipped_file_says_what_it_takes():
+@pytest.mark.parametrize(("name", "network"), [("small", "M3_0.5"), ("accurate", "EL0")])
+def test_shipped_files_say_what_they_take(name, network):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(DEFAULT_WEIGHTS.with_suffix(".onnx")))
+    file = find_weights(name)
+    session = onnxruntime.InferenceSession(str(file.with_suffix(".onnx")))
     meta = session.get_modelmeta().custom_metadata_map
-    assert meta["size"] == "352" and meta["model_type"] == "M3_0.5"
+    assert meta["size"] == "352" and meta["model_type"] == network
+    assert meta["weights_sha256"] == digest(load_checkpoint(file))
     assert json.loads(meta["mean"]) == [124.55, 118.9, 102.94]
     assert json.loads(meta["std"]) == [56.77, 55.97, 57.5]
     assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == ["image", "saliency"]
