@@ -23,8 +23,11 @@ class ArgumentError(InputError):
     """An argument has a value that it cannot have. A tool names its flag in place of `argument`."""
 
     def __init__(self, argument: str, fault: str) -> None:
-        super().__init__(f"{argument}: {fault}")
+        super().__init__(argument, fault)  # as it is pickled, to cross from a worker process
         self.argument, self.fault = argument, fault
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.fault}"
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:
