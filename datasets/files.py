@@ -23,7 +23,7 @@ class ArgumentError(InputError):
     """An argument has a value that it cannot have. A tool names its flag in place of `argument`."""
 
     def __init__(self, argument: str, fault: str) -> None:
-        super().__init__(argument, fault)  # both, so that it passes between processes
+        super().__init__(argument, fault)  # as it is pickled, to cross from a worker process
         self.argument, self.fault = argument, fault
 
     def __str__(self) -> str:

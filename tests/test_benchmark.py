@@ -148,7 +148,7 @@ def test_from_scores_to_figure3(tmp_path):
         (["--plot", "rows.png"], "the figure would replace it"),
         pytest.param(
             ["--models", "M3_0.5", "--device", "fpga"],
-            "error: --device: 'fpga' is none of",
+            "error: --device: 'fpga' is none of auto, cpu, gpu and gpu:N",
             marks=pytest.mark.slow,
         ),
     ],

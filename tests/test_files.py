@@ -78,5 +78,9 @@ def test_a_tool_names_the_flag_of_an_argument(capsys):
     assert capsys.readouterr().err == "error: --batch-size: 0 is not positive\n"
     with pytest.raises(InputError, match="batch_size: 0 is not positive"):
         main()
-    with pytest.raises(InputError, match="batch_size: 0 is not positive"):
-        raise pickle.loads(pickle.dumps(ArgumentError("batch_size", "0 is not positive")))
+
+
+@pytest.mark.parametrize("error", [InputError("a.png: no"), ArgumentError("device", "fpga: no")])
+def test_an_error_crosses_from_a_worker_process(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
