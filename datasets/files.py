@@ -58,12 +58,12 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     it is. Raises InputError naming `path` if that fails.
     """
     path = Path(path)
-    if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
-        with _errors_of(path), path.open("wb") as stream:
-            yield stream
-        return
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}-{threading.get_ident()}.tmp")
     with _errors_of(path):
+        if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
+            with path.open("wb") as stream:
+                yield stream
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w+b") as stream:
