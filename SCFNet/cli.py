@@ -5,7 +5,7 @@ import io
 import sys
 from typing import Any, Callable, TextIO
 
-from datasets.files import ArgumentError, InputError
+from datasets.files import Argument, InputError
 
 # What to give to `pip install` for a module, if that is not its own name.
 PACKAGES = {
@@ -28,11 +28,8 @@ def run(main: Callable[[], int]) -> None:
     try:
         code = main()
         print(end="", flush=True)
-    except ArgumentError as error:
-        flag = error.argument.replace("_", "-")
-        code = fail(f"--{flag}: {error.fault}")
     except InputError as error:
-        code = fail(str(error))
+        code = fail("".join(map(as_flag, error.parts)))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module in OURS:
@@ -42,6 +39,11 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def as_flag(part: str) -> str:
+    """Turn a part of an error's message into its flag if it is an argument's name."""
+    return f"--{part.replace('_', '-')}" if isinstance(part, Argument) else part
 
 
 def fail(fault: str) -> int:

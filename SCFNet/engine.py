@@ -26,7 +26,7 @@ import paddle
 from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
-from datasets.files import ArgumentError, InputError
+from datasets.files import Argument, ArgumentError, InputError
 from datasets.loader import Batch, Epoch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from datasets.transform import renormalised
@@ -206,7 +206,10 @@ def begin(run: Run, work: Work) -> None:
     elif recipe.resume and state.exists():
         restore(run, state, recipe, work.steps, work.data)
     elif state.exists() and not recipe.dry_run:
-        raise InputError(f"{recipe.output}: holds a run: give --resume auto, or another --output")
+        resume, output = Argument("resume"), Argument("output")
+        raise InputError(
+            f"{recipe.output}: holds a run: give ", resume, " auto, or another ", output
+        )
 
 
 def train_epoch(run: Run, work: Work, log: Log, stops: List[int], claim: Optional[Claim]) -> int:

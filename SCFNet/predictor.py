@@ -10,7 +10,7 @@ import numpy as np
 from datasets.files import InputError, PathLike
 from datasets.images import read_image
 from datasets.transform import check_size, network_input
-from SCFNet.backends import open_engine
+from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 
 
@@ -43,7 +43,7 @@ class Predictor:
         if size is not None:
             check_size("size", size)
         file = DEFAULT_WEIGHTS if weights is None else find_weights(weights)
-        opened = open_engine(file, device, size, engine, threads)
+        opened = open_backend(file, device, size, engine, threads)
         if backbone not in (None, opened.model_type):
             raise InputError(f"{opened.weights}: is of {opened.model_type}, not of {backbone}")
         if weights is None:

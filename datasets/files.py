@@ -5,7 +5,7 @@ import stat
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterator, Sequence, Union
+from typing import BinaryIO, Iterator, Sequence, Tuple, Union
 
 try:
     import fcntl
@@ -15,19 +15,36 @@ except ImportError:  # Windows, which never removes a file that is open
 PathLike = Union[str, "os.PathLike[str]"]
 
 
+class Argument(str):
+    """The name of an argument, as a part of an error's message: a tool shows its flag instead."""
+
+
 class InputError(ValueError):
-    """Something a person gave is wrong; the message is one line: file, fault, way out."""
+    """Something a person gave is wrong; the message is one line: file, fault, way out.
+
+    The message is the parts together; `Argument`s among them are names of arguments.
+    """
+
+    @property
+    def parts(self) -> Tuple[str, ...]:
+        """The parts of the message."""
+        return self.args
+
+    def __str__(self) -> str:
+        return "".join(self.parts)
 
 
 class ArgumentError(InputError):
-    """An argument has a value that it cannot have. A tool names its flag in place of `argument`."""
+    """An argument has a value that it cannot have."""
 
     def __init__(self, argument: str, fault: str) -> None:
         super().__init__(argument, fault)  # as it is pickled, to cross from a worker process
-        self.argument, self.fault = argument, fault
 
-    def __str__(self) -> str:
-        return f"{self.argument}: {self.fault}"
+    @property
+    def parts(self) -> Tuple[str, ...]:
+        """The parts of the message: the argument, then the fault."""
+        argument, fault = self.args
+        return Argument(argument), ": ", fault
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:

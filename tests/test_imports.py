@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,15 @@ def test_no_function_takes_more_than_six_parameters(module):
                 a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
             ]
             assert len(set(names) - {"self", "cls"}) <= 6, f"{module}.{node.name}"
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(FILES) if not name.startswith("tools")])
+def test_errors_of_the_library_name_arguments_not_flags(module):
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise):
+            for part in ast.walk(node):
+                text = part.value if isinstance(part, ast.Constant) else ""
+                if isinstance(text, str) and not re.search(
+                    r"tools/\w+\.py|pip install|--help", text
+                ):
+                    assert not re.search(r"(^|[\s(])--[a-z]", text), f"{module}: {text}"

@@ -96,9 +96,9 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model": "R50"}, "is of --model M3_0.5, not R50"),
-        ({"decoder": "base"}, "is of --decoder scfm, not base"),
-        ({"ema": 0.9}, "--ema was 0.0, now it is 0.9"),
+        ({"model": "R50"}, "is of model M3_0.5, not R50"),
+        ({"decoder": "base"}, "is of decoder scfm, not base"),
+        ({"ema": 0.9}, "ema was 0.0, now it is 0.9"),
     ],
 )
 def test_a_state_of_another_network_is_refused(tmp_path, change, message):

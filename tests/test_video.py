@@ -291,7 +291,7 @@ def test_broken_videos(tmp_path):
         with pytest.raises(InputError, match=rf"{name}: ({fault})"):
             predict_clip(tmp_path / name, tmp_path / "out")
     assert 0 < len(read_clip(tmp_path / "out" / "cut.mkv-overlay.mp4")[0]) < 60
-    with pytest.raises(InputError, match="--crop is for photos"):
+    with pytest.raises(InputError, match="crop is for photos"):
         predict_clip(tmp_path / "whole.mkv", tmp_path / "out", crop=True)
 
 

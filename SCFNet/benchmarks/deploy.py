@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from datasets.images import write_image
 from datasets.sod import list_folder
-from SCFNet.backends import INPUT, OUTPUT, Engine, open_onnx, open_paddle
+from SCFNet.backends import INPUT, OUTPUT, Backend, open_onnx, open_paddle
 from SCFNet.benchmarks.timing import Way, time_in_turns
+from SCFNet.checkpoint import DEFAULT_WEIGHTS
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.parallel import in_parallel
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import RenderOptions
-from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
+from SCFNet.predictor import Predictor
 from SCFNet.scoring.tables import Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,15 +73,18 @@ def _row(what: str, value: float, against: str, other: float, unit: str, reach: 
 
 
 def _network_row(rounds: int) -> Row:
-    engines = [open_paddle(DEFAULT_WEIGHTS, "cpu", None)]
-    engines.append(open_onnx(DEFAULT_WEIGHTS.with_suffix(".onnx")))
+    backends = [
+        open_paddle(DEFAULT_WEIGHTS, "cpu", None),
+        open_onnx(DEFAULT_WEIGHTS.with_suffix(".onnx")),
+    ]
     x = np.random.default_rng(0).standard_normal((1, 3, 352, 352)).astype("float32")
 
-    def run(engine: Engine) -> Way:
-        engine.run(x)
-        return lambda: engine.run(x)
+    def warmed_up(backend: Backend) -> Way:
+        backend.run(x)
+        return lambda: backend.run(x)
 
-    best = best_in_turns({engine.name: run(engine) for engine in engines}, 20 * rounds)
+    ways = {backend.name: warmed_up(backend) for backend in backends}
+    best = best_in_turns(ways, 20 * rounds)
     what = "network, batch 1, 352 x 352, ONNX engine"
     return _row(what, best["onnx"] * 1e3, "dygraph", best["paddle"] * 1e3, "ms", "<= 0.2")
 
@@ -124,14 +128,14 @@ def folder_process() -> None:
     peak = _peak_memory()
 
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
-    engine = open_onnx(exported)
+    backend = open_onnx(exported)
     x = np.zeros((1, 3, 352, 352), "float32")
     count = min(100, len(jobs))
     best = best_in_turns(
         {
             "threads": lambda: [session.run([OUTPUT], {INPUT: x}) for _ in range(count)],
-            "loop": lambda: [engine.run(x) for _ in range(count)],
-            "beside": lambda: list(in_parallel(engine.run, [x] * count)),
+            "loop": lambda: [backend.run(x) for _ in range(count)],
+            "beside": lambda: list(in_parallel(backend.run, [x] * count)),
             "folder": lambda: predict_jobs(predictor, jobs, RenderOptions()),
         },
         rounds,

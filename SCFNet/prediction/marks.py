@@ -1,6 +1,6 @@
 """The mark in a result, which says that it is one, and of which input it was made.
 
-It lets a folder that holds results be read as a folder of photos, and --skip-existing tell the
+It lets a folder that holds results be read as a folder of photos, and `jobs.has_results` tell the
 result of one `a.jpg` from that of another. PNG and JPEG files have it near their beginning, as a
 comment; MP4 files near their end.
 """

@@ -33,7 +33,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
     (what can be read is written), and where a target cannot be written.
     """
     if options.crop:
-        raise InputError(f"{job.source}: --crop is for photos, a video keeps its size")
+        raise InputError(f"{job.source}: crop is for photos, a video keeps its size")
     with ExitStack() as stack:
         reader = VideoReader(job.source)
         stack.callback(reader.close)

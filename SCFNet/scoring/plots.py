@@ -62,7 +62,9 @@ def plot_figure3(rows: List[Row], path: PathLike) -> None:
     """
     rows = [row for row in rows if _is_positive(row.get("F"))]
     if not rows:
-        raise InputError("no row of the results has an F: measure with --scores")
+        raise InputError(
+            "no row of the results has an F: python tools/benchmark.py --scores takes it along"
+        )
     figure, axes = _new_figure(len(FIGURE3), width=3.3, height=3.4)
     from matplotlib import ticker
 

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import InputError, first_few
+from datasets.files import Argument, InputError, first_few
 from datasets.masks import read_grey, read_mask_uint8
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS, Score
 from SCFNet.prediction.rendering import ENDINGS
 
 CHUNK = 16  # images that a worker scores at a time
+ALLOW_MISSING = Argument("allow_missing")
 
 
 class Pair(NamedTuple):
@@ -97,7 +98,7 @@ def pair_maps(
         faults.append(f"{len(extra)} maps have no mask ({first_few(extra)})")
     if faults and (not allow_missing or not pairs):
         raise InputError(
-            f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
+            f"{folder}: {' and '.join(faults)}; ", ALLOW_MISSING, " scores those that have both"
         )
     return Task(method, data, pairs, missing, extra)
 
@@ -158,8 +159,9 @@ def score_tasks(
             if faults and (not allow_missing or not score.count):
                 raise InputError(
                     f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
-                    f" be scored ({first_few(names)}): {faults[0][1]};"
-                    " --allow-missing averages over the rest"
+                    f" be scored ({first_few(names)}): {faults[0][1]}; ",
+                    ALLOW_MISSING,
+                    " averages over the rest",
                 )
             results.append(Result(task.method, task.data, score, task.missing, task.extra, names))
     return results
@@ -183,7 +185,7 @@ def _score_by(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[Part]:
             yield futures.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            "a process that scored was killed, perhaps as memory was short; try fewer --workers"
+            "a process that scored was killed, perhaps as memory was short; try fewer workers"
         ) from error
     finally:
         for future in futures:

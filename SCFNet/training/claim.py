@@ -7,7 +7,7 @@ from typing import Iterator, Optional, Tuple
 import paddle
 from filelock import FileLock, Timeout
 
-from datasets.files import InputError, remove_leftovers
+from datasets.files import Argument, InputError, remove_leftovers
 from SCFNet.training.recipe import Recipe
 
 LOCK = ".lock"
@@ -46,12 +46,13 @@ class Claim:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise InputError(
-                f"{self.folder}: another run is writing here: stop it, or give another --output"
+                f"{self.folder}: another run is writing here: stop it, or give another ",
+                Argument("output"),
             ) from error
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             fault = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{self.folder}: cannot be written: {fault}; give another --output"
+                f"{self.folder}: cannot be written: {fault}; give another ", Argument("output")
             ) from error
         self._taken = self._identity()
 

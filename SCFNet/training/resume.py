@@ -38,7 +38,7 @@ SLOTS = {  # what an optimizer keeps of each weight: whether it has the weight's
 
 
 def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None:
-    """Make `run` what `save` has written to `path`, and say which flags have changed since.
+    """Make `run` what `save` has written to `path`, and say what of the recipe has changed since.
 
     Args:
         run: a new run of `recipe`.
@@ -72,7 +72,7 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int, data: st
     run.began -= 60 * state["minutes"]
     if not paddle.distributed.get_rank():
         now = asdict(recipe)
-        changed = [f"--{k} {was.get(k)} -> {now[k]}" for k in now if now[k] != was.get(k)]
+        changed = [f"{k}: {was.get(k)} -> {now[k]}" for k in now if now[k] != was.get(k)]
         print(f"going on from {path}, step {run.step}", *changed, sep="\n  ")
 
 
@@ -80,7 +80,7 @@ def load_state(path: Path) -> Dict[str, Any]:
     """Read a state file. Raises CheckpointError if it is none, or not as `save` wrote it."""
     state = load_plain(path)
     if not isinstance(state, dict) or not state.keys() >= KEPT:
-        raise CheckpointError(f"{path}: not a training state; --resume wants a {STATE}")
+        raise CheckpointError(f"{path}: not a training state, as {STATE} is one")
     try:
         digest = state_digest(state)
     except (TypeError, ValueError, RecursionError) as error:
@@ -97,17 +97,17 @@ def differences(
     was = state["recipe"]
     for name in ("model", "decoder", "optimizer"):
         if was[name] != getattr(recipe, name):
-            yield f"is of --{name} {was[name]}, not {getattr(recipe, name)}"
+            yield f"is of {name} {was[name]}, not {getattr(recipe, name)}"
     if state["steps_per_epoch"] != steps_per_epoch:
         yield (
             f"an epoch had {state['steps_per_epoch']} steps, now it has {steps_per_epoch}: "
-            "go on with the same data and --batch-size"
+            "go on with the same data and batch size"
         )
     if state["data"] != data:
         before, now = (digest.partition(" ")[0] for digest in (state["data"], data))
-        yield f"its {before} photos are not these {now}: go on with the same --data"
+        yield f"its {before} photos are not these {now}: go on with the same data"
     if bool(state["average"]) != bool(run.average):
-        yield f"--ema was {was['ema']}, now it is {recipe.ema}"
+        yield f"ema was {was['ema']}, now it is {recipe.ema}"
     epochs = len(state["log"])
     if not epochs * steps_per_epoch <= state["step"] <= (epochs + 1) * steps_per_epoch:
         yield f"damaged: step {state['step']} is not within epoch {epochs + 1}"

@@ -35,7 +35,7 @@ class Run:
     """All that changes while training. An epoch is over when it has its record in `log`."""
 
     net: SaliencyNet
-    average: Optional[SaliencyNet]  # --ema
+    average: Optional[SaliencyNet]  # of the weights, if the recipe has an `ema`
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     step: int = 0  # done so far

@@ -10,7 +10,7 @@ import paddle
 from paddle import Tensor
 
 from backbones import BACKBONES
-from datasets.files import InputError
+from datasets.files import ArgumentError, InputError
 from datasets.transform import RELEASE, check_size, renormalised
 from SCFNet.backends import normalisation_of
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
@@ -87,7 +87,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
         )
     fixed = shape[2] if isinstance(shape[2], int) else 0
     if fixed and recipe.teacher_size not in (None, fixed):
-        raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
+        raise ArgumentError("teacher_size", f"{recipe.teacher_size}: {path} takes {fixed} px")
     size = recipe.teacher_size or fixed
     meta = session.get_modelmeta().custom_metadata_map
     own = normalisation_of(path, meta) if "weights_sha256" in meta else RELEASE
@@ -105,7 +105,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
         elif maps.min() < -TOLERANCE or maps.max() > 1 + TOLERANCE:
             warnings.warn(
                 f"{path}: gives {maps.min():.3g} to {maps.max():.3g}, clipped to [0, 1]; if these "
-                "are logits, give --teacher-output logits",
+                "are logits, let teacher_output be logits",
                 stacklevel=2,
             )
         return resized(preds.clip(0, 1), images.shape[-1])
