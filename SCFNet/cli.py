@@ -73,7 +73,7 @@ class OutputFile(io.FileIO):
 
 
 def unfailing(stream: TextIO) -> TextIO:
-    """The standard stream `stream`, made to escape what it cannot encode and to outlive its reader.
+    """Make the standard stream `stream` escape what it cannot encode, and outlive its reader.
 
     A stream that is no file (a notebook's, a test's, or none at all) is returned as it is.
     """

@@ -53,7 +53,7 @@ def distill(recipe: DistillRecipe) -> int:
 
 
 def taught_by(teacher: Teacher) -> Target:
-    """The target of each batch: the teacher's maps, and the masks of those that have one."""
+    """Make the target of each batch: the teacher's maps, or the masks of photos that have one."""
 
     def target(images: Tensor, masks: Optional[Tensor]) -> Tensor:
         preds = teacher.run(images)
@@ -63,7 +63,7 @@ def taught_by(teacher: Teacher) -> Target:
 
 
 def readable(samples: List[Sample], skip: bool) -> List[Sample]:
-    """The samples whose photos can be read. The others are listed.
+    """Keep the samples whose photos can be read, and list the others.
 
     Raises InputError if there are others and `skip` is false, or if all are unreadable.
     """

@@ -121,8 +121,10 @@ def train(recipe: Recipe) -> int:
 
 
 def prepare(recipe: Recipe) -> None:
-    """Choose the device and join the other processes. Raises ArgumentError for a device or a loss
-    that is not there."""
+    """Choose the device and join the other processes.
+
+    Raises ArgumentError for a device that is not there, or a loss that is not known.
+    """
     try:
         loss_terms(recipe.loss)
     except ValueError as error:
@@ -131,7 +133,7 @@ def prepare(recipe: Recipe) -> None:
 
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
-    """The pairs to train on, and those to score on, checked. Raises InputError for faults."""
+    """List and check the pairs to train on, and those to score on. Raises InputError for faults."""
     samples = list_pairs(recipe.data)
     check_files(samples)
     if recipe.val:
@@ -164,7 +166,7 @@ def fit(
     later.
 
     Args:
-        recipe: how to train, and where to write.
+        recipe: how to train, and into which folder to write.
         samples: what to train on.
         scored: sets that are scored each epoch, by what is written before the names of their
             scores. The first one decides which weights are the best.
@@ -249,7 +251,7 @@ def learn(
 
 
 def epoch_batches(work: Work, epoch: int, sizes: Sequence[int], start: int = 0) -> Iterator[Batch]:
-    """The batches of an epoch from the `start`-th on, of this process."""
+    """Load the batches of an epoch from the `start`-th on, of this process."""
     recipe = work.recipe
     augmentation = STRENGTHS[recipe.augment]
     if augmentation:
@@ -315,7 +317,7 @@ def finish_epoch(run: Run, work: Work, log: Log, claim: Optional[Claim]) -> None
 
 
 def rounded(record: Dict[str, Any]) -> Dict[str, Any]:
-    """A record with at most DIGITS after the point, as it is written and shown."""
+    """Round a record to DIGITS after the point, as it is written and shown."""
 
     def short(value: Any) -> Any:
         if isinstance(value, list):

@@ -34,7 +34,7 @@ Value = TypeVar("Value", float, np.ndarray)
 
 
 def _white(image: np.ndarray) -> float:
-    """The largest value of the image's type: 255 of uint8; 1 of bool and floats."""
+    """Tell the largest value of the image's type: 255 of uint8; 1 of bool and floats."""
     return np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
 
 
@@ -59,12 +59,12 @@ def binarize(gt: np.ndarray) -> np.ndarray:
 
 
 def f_measure(precision: Value, recall: Value, beta2: float = BETA2) -> Value:
-    """Weighted harmonic mean; 0 if both are 0."""
+    """Compute the weighted harmonic mean; 0 if both are 0."""
     return (1 + beta2) * precision * recall / (beta2 * precision + recall + EPS)
 
 
 def precision_recall(pred: np.ndarray, gt: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Precision and recall [256] of `pred >= t` for every t in THRESHOLDS.
+    """Compute precision and recall [256] of `pred >= t` for every t in THRESHOLDS.
 
     `pred` is float64 [H, W] in [0, 1], `gt` bool [H, W]. Pixels are counted by how many thresholds
     they reach: 0 (rounding in `scale` may leave one below 0) to 256. Then counts add up from above.
@@ -78,7 +78,7 @@ def precision_recall(pred: np.ndarray, gt: np.ndarray) -> Tuple[np.ndarray, np.n
 
 
 def e_measure(binary: np.ndarray, gt: np.ndarray) -> float:
-    """Enhanced alignment of two bool [H, W] (Fan et al. 2018), summed over N - 1 pixels.
+    """Compute the enhanced alignment of two bool [H, W] (Fan et al. 2018), over N - 1 pixels.
 
     A pixel's alignment depends on its two bits alone: four values and their counts suffice.
     """
@@ -108,7 +108,7 @@ _GAUSSIAN = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
 
 
 def _carry_to_band(error: np.ndarray, gt: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """`error` with, in the band of 3 pixels around the object, the nearest object pixel's."""
+    """Give the pixels in a band of 3 around the object the error of the nearest object pixel."""
     pad = 4
     objects = cv2.copyMakeBorder(gt.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     source = cv2.copyMakeBorder(error, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
@@ -127,7 +127,7 @@ def _carry_to_band(error: np.ndarray, gt: np.ndarray, distance: np.ndarray) -> n
 
 
 def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
-    """Weighted F-measure, beta^2 = 1 (Margolin et al. 2014); 0 for an all-black mask.
+    """Compute the weighted F-measure, beta^2 = 1 (Margolin et al. 2014); 0 for an all-black mask.
 
     `error` is |pred - gt|, float64 [H, W] in [0, 1], `gt` bool [H, W].
     An error on the object counts no more than its 7x7 Gaussian (sigma 5) mean, in which a pixel
@@ -155,7 +155,7 @@ def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
 
 
 def _region_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
-    """Structural similarity of one region of the map and the mask, float64 [h, w] each."""
+    """Compare the structure of one region of the map and the mask, float64 [h, w] each."""
     x, y = pred.mean(), gt.mean()
     dx = pred - x
     degrees = pred.size - 1 + EPS
@@ -167,7 +167,7 @@ def _region_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
 
 
 def s_measure(pred: np.ndarray, gt: np.ndarray) -> float:
-    """Structure measure (Fan et al. 2017), alpha = 0.5, not below 0.
+    """Compute the structure measure (Fan et al. 2017), alpha = 0.5, not below 0.
 
     Half is the similarity of map and mask on and off the object, half that of the four regions
     that meet at the object's centroid.
@@ -239,12 +239,12 @@ class Score:
         return self._headline(own)
 
     def curves(self) -> Dict[str, np.ndarray]:
-        """`precision`, `recall` and `f` of the set, [256] each, over THRESHOLDS."""
+        """Average `precision`, `recall` and `f` over the set, [256] each, over THRESHOLDS."""
         m = self._means()
         return {"precision": m["precision"], "recall": m["recall"], "f": self._f_curve(m)}
 
     def result(self) -> Dict[str, float]:
-        """The set's values by name: MAE, E, S and F in their kinds."""
+        """Average the set's values: MAE, E, S and F in their kinds, by name."""
         return self._headline(self._means())
 
     def _means(self) -> Dict[str, Any]:

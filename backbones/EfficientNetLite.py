@@ -43,7 +43,7 @@ OWN_MEAN, OWN_STD = 127.0, 128.0
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
-    """Convolution without bias, padded as TensorFlow does: the smaller half first."""
+    """Build a convolution without bias, padded as TensorFlow does: the smaller half first."""
     return nn.Conv2D(
         in_c, out_c, kernel_size, stride, padding="SAME", groups=groups, bias_attr=False
     )
@@ -117,10 +117,10 @@ class EfficientNetLite(nn.Layer):
 
 
 def efficientnet_lite0() -> EfficientNetLite:
-    """EfficientNet-Lite0: 24, 40, 112 and 320 channels."""
+    """Build EfficientNet-Lite0: 24, 40, 112 and 320 channels."""
     return EfficientNetLite(LITE0)
 
 
 def efficientnet_lite2() -> EfficientNetLite:
-    """EfficientNet-Lite2: 24, 48, 120 and 352 channels."""
+    """Build EfficientNet-Lite2: 24, 48, 120 and 352 channels."""
     return EfficientNetLite(LITE2)

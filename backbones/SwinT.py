@@ -22,7 +22,7 @@ def _windows(x: paddle.Tensor, window: int) -> paddle.Tensor:
 
 
 def _unwindows(x: paddle.Tensor, window: int, size: Size) -> paddle.Tensor:
-    """The inverse of `_windows` for a map of `size` (H, W)."""
+    """Invert `_windows`, for a map of `size` (H, W)."""
     h, w = size
     x = x.reshape([-1, h // window, w // window, window, window, x.shape[-1]])
     return x.transpose([0, 1, 3, 2, 4, 5]).reshape([-1, h, w, x.shape[-1]])
@@ -130,7 +130,7 @@ class SwinBlock(nn.Layer):
         self.mlp = Mlp(dim)
 
     def _shift(self, size: Size) -> Size:
-        """Half a window along each side that has more than one window."""
+        """Give the shift: half a window along each side that has more than one window."""
         h, w = (self.window // 2 if self.shifted and side > self.window else 0 for side in size)
         return h, w
 
@@ -260,5 +260,5 @@ class SwinTransformer(nn.Layer):
 
 
 def swin_base_384() -> SwinTransformer:
-    """Swin-B, patch 4, window 12, made for 384x384: 128, 256, 512 and 1024 channels."""
+    """Build Swin-B, patch 4, window 12, made for 384x384: 128, 256, 512 and 1024 channels."""
     return SwinTransformer(384, 128, (2, 2, 18, 2), (4, 8, 16, 32), 12, 0.1)

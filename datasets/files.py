@@ -48,7 +48,7 @@ class ArgumentError(InputError):
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:
-    """The first of many texts in one line, and how many more there are."""
+    """Join the first of many texts in one line, and say how many more there are."""
     more = [f"and {len(texts) - shown} more"] if len(texts) > shown else []
     return separator.join([*texts[:shown], *more])
 
@@ -57,7 +57,7 @@ def write_atomically(path: PathLike, data: Union[bytes, memoryview], flush: bool
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
     With `flush` the bytes are flushed to disk, which a power failure asks for, not a killed
-    process. Missing parent folders are made. Raises InputError naming `path` where that fails.
+    process. Missing parent folders are made. Raises InputError naming `path` if that fails.
     """
     with replacing(path) as stream:
         stream.write(data)
@@ -118,8 +118,8 @@ def _lock(stream: BinaryIO) -> None:
 
 
 def check_is_file(path: PathLike) -> None:
-    """Raise InputError where `path` is missing, empty, a folder, or a pipe or device, the reading
-    of which might never end.
+    """Raise InputError if `path` is missing, empty or a folder, or a pipe or a device, whose
+    reading might never end.
     """
     path = Path(path)
     if path.is_dir():

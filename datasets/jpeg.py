@@ -47,7 +47,7 @@ class Header(NamedTuple):
     profile: bytes
 
     def orientation(self) -> object:
-        """EXIF's number for which way up the picture is; 1, which is upright, if it is broken."""
+        """Read EXIF's number for which way up the picture is: 1, which is upright, if broken."""
         tags = Image.Exif()
         with contextlib.suppress(Exception):
             tags.load(self.exif)
@@ -92,7 +92,7 @@ def _header(
 
 
 def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
-    """The pixels of a grey or YCbCr file as it stores them, RGB uint8 [H, W, 3]; None if OpenCV
+    """Decode a grey or YCbCr file to pixels as it stores them, RGB uint8 [H, W, 3]; None if OpenCV
     cannot decode it. Raises Damaged as `check_whole` does, which is asked if anything looks odd.
     """
     check_size(data, header)
@@ -140,14 +140,14 @@ def check_whole(data: bytes, header: Header) -> None:
 
 
 def _ends_grey(pixels: np.ndarray) -> bool:
-    """Whether the last pixels have the brightness that libjpeg gives for missing data."""
+    """Tell whether the last pixels have the brightness that libjpeg gives for missing data."""
     luma = np.dot(LUMA, pixels[-1, -1].tolist())
     return abs(luma - 128) < 1.5 and bool((abs(pixels[-2:, -8:] @ LUMA - 128) < 1.5).all())
 
 
 def _may_lack_scans(data: bytes, header: Header) -> bool:
-    """Whether the scans leave out a coefficient of a channel, or its last bit; or the last scan of
-    a progressive file may be cut. Raises Damaged for a bomb of scans.
+    """Tell whether the scans leave out a coefficient of a channel, or its last bit; or the last
+    scan of a progressive file may be cut. Raises Damaged for a bomb of scans.
 
     That scan mostly gives one channel its last bit, and is half as long again as the one which gave
     the bit before: so it is of 99 in 100 photos of the web.
@@ -186,7 +186,7 @@ def _end_of_data(data: bytes, start: int, marker: "re.Pattern[bytes]") -> int:
 
 
 def _lost_zeros(data: bytes, zeros: int, end: int, picture: int) -> bool:
-    """Whether the zeros that begin at `zeros` stand for other bytes of the data before `end`.
+    """Tell whether the zeros that begin at `zeros` stand for other bytes of the data before `end`.
 
     Then the picture is finished too late or too early: the decoder would read on, or it leaves many
     bytes unread. Some encoders leave a few, or fill up with zeros, behind a last byte that is none.
@@ -209,11 +209,11 @@ def _lost_zeros(data: bytes, zeros: int, end: int, picture: int) -> bool:
 
 
 def _is_read(data: bytes, start: int, end: int, picture: int) -> bool:
-    """Whether other bytes between `start` and `end` give another picture."""
+    """Tell whether other bytes between `start` and `end` give another picture."""
     changed = data[:start] + b"\xa5" * (end - start) + data[end:]
     return fingerprint(changed, "JPEG") != picture
 
 
 def _wants_more(data: bytes, end: int, picture: int) -> bool:
-    """Whether the decoder would go on reading where the data before a marker at `end` are over."""
+    """Tell whether the decoder would read on after the data before a marker at `end`."""
     return fingerprint(data[:end] + JUNK + data[end:], "JPEG") != picture

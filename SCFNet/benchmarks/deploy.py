@@ -57,7 +57,7 @@ def make_photos(folder: Path, count: int) -> Path:
 
 
 def best_in_turns(ways: Mapping[str, Way], rounds: int) -> Dict[str, float]:
-    """The seconds of the fastest call of each way; they take turns."""
+    """Time each way and return the seconds of its fastest call; the ways take turns."""
     return {name: float(times.min()) for name, times in time_in_turns(ways, rounds).items()}
 
 

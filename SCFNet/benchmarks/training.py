@@ -30,7 +30,8 @@ LOSS_SIDE, K = 224, 13
 
 
 def compare(rounds: int) -> List[Row]:
-    """A row per part of training: ms an image of the other way, of ours, and ours as its share.
+    """Make a row per part of training: ms an image of the other way, of ours, and ours as its
+    share.
 
     The two ways take turns, `rounds` times; the numbers are medians of the time on a CPU's core.
     """
@@ -67,7 +68,9 @@ def compare(rounds: int) -> List[Row]:
 
 
 def sp_losses() -> Tuple[Way, Way]:
-    """The SP loss of four maps [8, 1, 224, 224], forward and backward: obvious way, and ours."""
+    """Make two ways to the SP loss of four maps [8, 1, 224, 224], forward and backward: obvious
+    way, and ours.
+    """
     mask = paddle.to_tensor(ellipses(LOSS_SIDE))
     rng = np.random.default_rng(0)
     maps = []
@@ -102,8 +105,9 @@ def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, k: int) -> Tensor:
 
 
 def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
-    """A step of M3_0.5 on 8 images: forward, backward and update alone, and loading, SP loss and
-    all that the training loop does in a step."""
+    """Make two steps of M3_0.5 on 8 images: forward, backward and update alone, and loading, SP
+    loss and all that the training loop does in a step.
+    """
     recipe = Recipe(pretrained="none", batch_size=BATCH)
     run = new_run(recipe)
     epoch = Epoch(samples, [STEP_SIDE], BATCH)

@@ -21,14 +21,14 @@ JPEG_HEADER = 20  # bytes of the start marker and of JFIF's segment
 
 
 def mark_of(source: Path) -> str:
-    """The mark for the results of `source`: its name and size, as a digest."""
+    """Make the mark for the results of `source`: a digest of its name and size."""
     size = source.stat().st_size if source.is_file() else 0
     identity = os.fsencode(source.name) + b" %d" % size
     return f"SCFNet result of {hashlib.sha256(identity).hexdigest()[:16]}"
 
 
 def add_mark(encoded: bytes, mark: str) -> bytes:
-    """A PNG or JPEG file of OpenCV's, with the mark."""
+    """Put the mark into a PNG or JPEG file of OpenCV's."""
     if encoded.startswith(b"\x89PNG"):
         chunk = b"tEXtComment\0" + mark.encode()
         checksum = struct.pack(">I", zlib.crc32(chunk))
@@ -39,7 +39,7 @@ def add_mark(encoded: bytes, mark: str) -> bytes:
 
 
 def read_mark(path: Path) -> Optional[str]:
-    """The mark of a result, None of any other file."""
+    """Read the mark of a result; None of any other file."""
     try:
         with path.open("rb") as stream:
             head = stream.read(NEAR)
@@ -51,5 +51,5 @@ def read_mark(path: Path) -> Optional[str]:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is a result; only those with a result's suffix are looked into."""
+    """Tell whether a file is a result; only those with a result's suffix are looked into."""
     return path.suffix in (".png", ".jpg", ".mp4") and read_mark(path) is not None

@@ -104,7 +104,7 @@ def pair_maps(
 
 
 def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
-    """Whether a file is named as another picture of one of the maps."""
+    """Tell whether a file is named as another picture of one of the maps."""
     endings = (Path(ending).stem for ending in ENDINGS.values() if ending.startswith("-"))
     return any(stem.endswith(end) and stem[: -len(end)] in maps for end in endings)
 
@@ -122,7 +122,7 @@ def score_tasks(
         tasks: the maps and masks, of `pair_maps`.
         protocol: a name of PROTOCOLS.
         workers: processes of one thread each; at 1 this process does all.
-        allow_missing: average over the rest where files cannot be read, unless no file can.
+        allow_missing: average over the rest if files cannot be read, unless no file can.
         per_image: called with the values of each image.
 
     Raises InputError, with count and first names, for files that cannot be read, and if a worker

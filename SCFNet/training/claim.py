@@ -57,7 +57,7 @@ class Claim:
         self._taken = self._identity()
 
     def _identity(self) -> Optional[Tuple[int, int]]:
-        """What tells the lock's file from another of its name; None if there is none."""
+        """Tell the lock's file from another of its name; None if there is none."""
         try:
             found = (self.folder / LOCK).stat()
         except OSError:
@@ -67,7 +67,7 @@ class Claim:
 
 @contextmanager
 def claimed(recipe: Recipe) -> Iterator[Optional[Claim]]:
-    """`--output` for this run alone until it ends, without what killed runs left there.
+    """Hold the output folder for this run alone, without what killed runs left there.
 
     None for a process that does not write: a dry run, or not the first of several. Raises
     InputError as `Claim` does.

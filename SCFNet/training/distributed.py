@@ -19,17 +19,17 @@ def start_devices(device: str) -> None:
 
 
 def quiet() -> Optional[bool]:
-    """tqdm's `disable`: a bar on a terminal only, and in the first process only."""
+    """Give tqdm's `disable`: a bar on a terminal only, and in the first process only."""
     return True if paddle.distributed.get_rank() else None
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of all processes' `tensor`s, in place. Raises InputError as `_reduce` does."""
+    """Sum all processes' `tensor`s, in place; raises as `_reduce` does."""
     return _reduce(tensor, paddle.distributed.ReduceOp.SUM)
 
 
 def largest_over_processes(value: int) -> int:
-    """The largest `value` of all processes, once all have one. Raises InputError as `_reduce`."""
+    """Find the largest `value` of all processes, once all have one; raises as `_reduce` does."""
     tensor = paddle.to_tensor([value], "int64")
     return int(_reduce(tensor, paddle.distributed.ReduceOp.MAX))
 

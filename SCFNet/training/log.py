@@ -107,7 +107,7 @@ class Log:
             self.writer.add_image(f"maps/{i}", picture, run.step)
 
     def done(self, run: Run) -> None:
-        """Tell that all epochs are done, which was the best, and where the weights are."""
+        """Tell that all epochs are done, which was the best, and which files hold the weights."""
         output = Path(self.recipe.output)
         told = f"done: {output / LAST}, {len(run.log)} epochs"
         name = next((key for record in run.log for key in record if key.endswith("MAE")), "")
@@ -123,7 +123,7 @@ class Log:
 def rehearsal(
     run: Run, recipe: Recipe, photos: int, scored: int, steps: int, seconds: float
 ) -> List[str]:
-    """What a dry run reports, as lines.
+    """Write the lines that a dry run reports.
 
     Args:
         run: after a few steps.

@@ -36,8 +36,8 @@ def load_pretrained(net: SaliencyNet, source: str) -> None:
     its backbone (see `imagenet_file`), anything else is a file with the weights of a whole
     network, or of a backbone (keys without `bkbone.`, whose classifier is not used).
 
-    Raises CheckpointError if the file cannot be read or does not fit, and InputError that says what
-    to put where if there are no ImageNet weights.
+    Raises CheckpointError if the file cannot be read or does not fit. If there are no ImageNet
+    weights, raises InputError that says which file to put into which folder.
     """
     if source == "none":
         return
@@ -55,7 +55,7 @@ def load_pretrained(net: SaliencyNet, source: str) -> None:
 
 
 def imagenet_file(model: str) -> str:
-    """The path of the ImageNet weights of the backbone of `model`: out of the installed package of
+    """Find the ImageNet weights of the backbone of `model`: in the installed package of
     PACKAGES, or fetched by Paddle's downloader unless it is there already.
 
     Raises InputError if there are none, or they cannot be had.
@@ -79,7 +79,7 @@ def imagenet_file(model: str) -> str:
 
 
 def packaged(package: str) -> str:
-    """The path of the weights in an installed `package`. Raises InputError if it is not there."""
+    """Find the weights in an installed `package`. Raises InputError if it is not there."""
     spec = importlib.util.find_spec(package.replace("-", "_"))
     folders = spec.submodule_search_locations if spec else None
     files = [str(file) for folder in folders or [] for file in Path(folder).glob("models/*.pth")]

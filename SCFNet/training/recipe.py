@@ -19,7 +19,7 @@ Kind = TypeVar("Kind", bound="Recipe")
 
 
 def knob(default: Any, text: str, *aliases: str, **options: Any) -> Any:
-    """A field with what argparse has to know.
+    """Make a field of a recipe, with what argparse has to know.
 
     Args:
         default: None, "" or () is one that `text` puts into words.

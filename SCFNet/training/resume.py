@@ -93,7 +93,7 @@ def load_state(path: Path) -> Dict[str, Any]:
 def differences(
     state: Dict[str, Any], run: Run, recipe: Recipe, steps_per_epoch: int, data: str
 ) -> Iterator[str]:
-    """What keeps a run of `recipe` from going on with a whole state, as readable phrases."""
+    """Describe, in phrases, what keeps a run of `recipe` from going on with a whole state."""
     was = state["recipe"]
     for name in ("model", "decoder", "optimizer"):
         if was[name] != getattr(recipe, name):
@@ -115,8 +115,9 @@ def differences(
 
 
 def _misfits(kept: Dict[str, Dict[str, np.ndarray]], run: Run, optimizer: str) -> Iterator[str]:
-    """Where the optimizer's state does not fit the network. A weight may have none: it had no
-    gradient yet."""
+    """Describe what of the optimizer's state does not fit the network. A weight may have none: it
+    had no gradient yet.
+    """
     parameters = dict(run.net.named_parameters())
     if kept.keys() != parameters.keys():
         yield "damaged: the optimizer's state is of other weights"

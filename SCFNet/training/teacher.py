@@ -38,7 +38,7 @@ class Teacher:
 
 
 def open_teacher(recipe: DistillRecipe) -> Teacher:
-    """The teacher of a `.pdparams` file of this repository's networks, or of an `.onnx` file.
+    """Open the teacher in a `.pdparams` file of this repository's networks, or in an `.onnx` file.
 
     Raises InputError if it cannot be read, or is nothing that maps a photo to one map.
     """
@@ -49,7 +49,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
 
 def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of this repository, in eval mode.
+    """Open a teacher of this repository, in eval mode.
 
     It gets photos of its own size. SCFNet, which is trained at many, gets the student's, unless its
     backbone is Swin.
@@ -73,7 +73,7 @@ def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
 
 
 def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of any design, in ONNX Runtime, with its own size and normalisation.
+    """Open a teacher of any design in ONNX Runtime, with its own size and normalisation.
 
     Its input is [N, 3, H, W], RGB; its output [N, 1, h, w], [N, h, w] or [N, h, w, 1].
     """
@@ -120,7 +120,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """`x` [N, C, h, w] bilinearly (half-pixel) at `side` x `side`."""
+    """Resize `x` [N, C, h, w] bilinearly (half-pixel) to `side` x `side`."""
     if x.shape[2:] == [side, side]:
         return x
     return paddle.nn.functional.interpolate(x, [side, side], mode="bilinear")

@@ -46,7 +46,7 @@ DILATIONS = {
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int, dilation: int = 1) -> nn.Conv2D:
-    """Convolution that keeps the size, started as PyTorch does."""
+    """Build a convolution that keeps the size, started as PyTorch does."""
     init = torch_init(in_c * kernel_size**2)
     return nn.Conv2D(
         in_c,
@@ -141,10 +141,10 @@ class U2Net(SaliencyNet):
 
 
 def u2net() -> U2Net:
-    """U2Net: 44.0 M parameters."""
+    """Build U2Net: 44.0 M parameters."""
     return U2Net("U2Net", U2NET)
 
 
 def u2netp() -> U2Net:
-    """U2Netp: 1.13 M parameters, the "U2Net" of the KD-SCFNet paper's tables."""
+    """Build U2Netp: 1.13 M parameters, the "U2Net" of the KD-SCFNet paper's tables."""
     return U2Net("U2Netp", U2NETP)
