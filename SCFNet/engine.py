@@ -70,8 +70,8 @@ class Work(NamedTuple):
     samples: Sequence[Sample]
     scored: ScoredSets
     target: Optional[Target]  # the masks if None
-    steps: int  # of an epoch
-    data: str  # digest of the samples
+    steps_per_epoch: int
+    digest: str  # of the samples
 
 
 def train_step(
@@ -174,8 +174,10 @@ def fit(
     """
     world = paddle.distributed.get_world_size()
     if recipe.batch_size % world:
-        raise ArgumentError("batch_size", f"{recipe.batch_size} is not a multiple of {world}, "
-                            "the number of processes")  # fmt: skip
+        raise ArgumentError(
+            "batch_size",
+            f"{recipe.batch_size} is not a multiple of {world}, the number of processes",
+        )
     steps = count_batches(len(samples), recipe.batch_size // world, world)
     work = Work(recipe, samples, scored, target, steps, samples_digest(samples))
     run = new_run(recipe)
@@ -204,9 +206,9 @@ def begin(run: Run, work: Work) -> None:
     """Go on from what `--resume` names, or make sure that `--output` can be begun afresh."""
     recipe, state = work.recipe, Path(work.recipe.output, STATE)
     if recipe.resume and recipe.resume != "auto":
-        restore(run, Path(recipe.resume), recipe, work.steps, work.data)
+        restore(run, Path(recipe.resume), recipe, work.steps_per_epoch, work.digest)
     elif recipe.resume and state.exists():
-        restore(run, state, recipe, work.steps, work.data)
+        restore(run, state, recipe, work.steps_per_epoch, work.digest)
     elif state.exists() and not recipe.dry_run:
         resume, output = Argument("resume"), Argument("output")
         raise InputError(
@@ -220,10 +222,15 @@ def train_epoch(run: Run, work: Work, log: Log, stops: List[int], claim: Optiona
     Returns 0, or the number of the signal that stopped it before, after which it was saved.
     """
     recipe, epoch = work.recipe, len(run.log)
-    start = run.step - epoch * work.steps
+    start = run.step - epoch * work.steps_per_epoch
     for images, masks in epoch_batches(work, epoch, sizes_at(epoch, recipe), start):
         lr = lr_at(
-            run.step, work.steps, recipe.epochs, recipe.lr, recipe.min_lr, recipe.warmup_epochs
+            run.step,
+            work.steps_per_epoch,
+            recipe.epochs,
+            recipe.lr,
+            recipe.min_lr,
+            recipe.warmup_epochs,
         )
         losses = learn(run, work, images, masks, lr)
         count = len(images) * paddle.distributed.get_world_size()
@@ -287,8 +294,8 @@ def rehearse(run: Run, work: Work, log: Log) -> None:
         learn(run, work, images, masks, work.recipe.min_lr)
         now = time.perf_counter()
         seconds, start = now - start, now
-    scored = sum(map(len, work.scored.values()))
-    for line in rehearsal(run, work.recipe, len(work.samples), scored, work.steps, seconds):
+    photos, scored = len(work.samples), sum(map(len, work.scored.values()))
+    for line in rehearsal(run, work.recipe, photos, scored, work.steps_per_epoch, seconds):
         log.write(line)
 
 
@@ -331,4 +338,4 @@ def keep(run: Run, work: Work, claim: Optional[Claim]) -> None:
     """Save the run, if the folder is still its own. Raises InputError as `Claim.renew` does."""
     if claim:
         claim.renew()
-    save(run, work.recipe, work.steps, work.data)
+    save(run, work.recipe, work.steps_per_epoch, work.digest)

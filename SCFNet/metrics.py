@@ -82,17 +82,17 @@ def e_measure(binary: np.ndarray, gt: np.ndarray) -> float:
 
     A pixel's alignment depends on its two bits alone: four values and their counts suffice.
     """
-    size, positive, objects = gt.size, np.count_nonzero(binary), np.count_nonzero(gt)
-    both = np.count_nonzero(binary & gt)
-    if objects == 0:
-        total = float(size - positive)
-    elif objects == size:
-        total = float(positive)
+    size, in_pred, in_gt = gt.size, np.count_nonzero(binary), np.count_nonzero(gt)
+    in_both = np.count_nonzero(binary & gt)
+    if in_gt == 0:
+        total = float(size - in_pred)
+    elif in_gt == size:
+        total = float(in_pred)
     else:
-        total = 0.0
-        counts = ((both, 1, 1), (positive - both, 1, 0), (objects - both, 0, 1))
-        for count, in_pred, in_gt in (*counts, (size - positive - objects + both, 0, 0)):
-            x, y = in_pred - positive / size, in_gt - objects / size
+        total, in_neither = 0.0, size - in_pred - in_gt + in_both
+        counts = ((in_both, 1, 1), (in_pred - in_both, 1, 0), (in_gt - in_both, 0, 1))
+        for count, pred_bit, gt_bit in (*counts, (in_neither, 0, 0)):
+            x, y = pred_bit - in_pred / size, gt_bit - in_gt / size
             total += count * (2 * x * y / (x * x + y * y + EPS) + 1) ** 2 / 4
     return total / max(size - 1, 1)
 
@@ -110,10 +110,10 @@ _GAUSSIAN = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
 def _carry_to_band(error: np.ndarray, gt: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Give the pixels in a band of 3 around the object the error of the nearest object pixel."""
     pad = 4
-    objects = cv2.copyMakeBorder(gt.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    padded_gt = cv2.copyMakeBorder(gt.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     source = cv2.copyMakeBorder(error, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     carried = source.copy()
-    stride = objects.shape[1]
+    stride = padded_gt.shape[1]
     band = np.flatnonzero((distance > 0) & (distance < 4.25))
     rows, columns = np.divmod(band, gt.shape[1])
     places = (rows + pad) * stride + columns + pad
@@ -121,7 +121,7 @@ def _carry_to_band(error: np.ndarray, gt: np.ndarray, distance: np.ndarray) -> n
     for square, offsets in _RINGS.items():
         ring = places[squares == square]
         candidates = ring[:, None] + offsets @ (stride, 1)
-        nearest = objects.ravel()[candidates].argmax(axis=1)
+        nearest = padded_gt.ravel()[candidates].argmax(axis=1)
         carried.ravel()[ring] = source.ravel()[candidates[np.arange(len(ring)), nearest]]
     return carried[pad:-pad, pad:-pad]
 
@@ -135,8 +135,8 @@ def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
     only a band around the object needs that look-up. An error off the object weighs 1 to 2, more
     with its distance.
     """
-    objects = np.count_nonzero(gt)
-    if not objects:
+    in_gt = np.count_nonzero(gt)
+    if not in_gt:
         return 0.0
     outside = (~gt).view(np.uint8)
     distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -150,8 +150,8 @@ def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
     missed = np.minimum(on_object, smooth[near]).sum()
     weight = 2 - np.exp(np.log(0.5) / 5 * distance)  # 1 on the object
     false = error.ravel() @ weight.ravel() - on_object.sum()
-    hit = objects - missed
-    return float(f_measure(hit / (hit + false + EPS), hit / objects, beta2=1))
+    hit = in_gt - missed
+    return float(f_measure(hit / (hit + false + EPS), hit / in_gt, beta2=1))
 
 
 def _region_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
@@ -184,13 +184,13 @@ def s_measure(pred: np.ndarray, gt: np.ndarray) -> float:
     rows, columns = gt.sum(axis=1), gt.sum(axis=0)
     middle_y = int(np.rint(rows @ np.arange(height) / rows.sum()))
     middle_x = int(np.rint(columns @ np.arange(width) / columns.sum()))
-    objects = gt.astype(float)
+    gt_values = gt.astype(float)
     by_region = 0.0
     for ys in (slice(0, middle_y), slice(middle_y, height)):
         for xs in (slice(0, middle_x), slice(middle_x, width)):
             region = pred[ys, xs]
             if region.size:
-                by_region += region.size / gt.size * _region_similarity(region, objects[ys, xs])
+                by_region += region.size / gt.size * _region_similarity(region, gt_values[ys, xs])
     return float(max(0, 0.5 * by_object + 0.5 * by_region))
 
 
@@ -232,10 +232,10 @@ class Score:
                 raise ValueError(f"a grey image [H, W] is needed, not one of shape {image.shape}")
             if not np.isfinite(image).all():
                 raise ValueError("the image has values that are not finite")
-        objects = binarize(gt)
-        own = self._measure(pred, objects)
+        gt = binarize(gt)
+        own = self._measure(pred, gt)
         names = (*self.number_names, *self.curve_names)
-        self.sums += np.hstack([1, 0 if objects.any() else 1, *(own[name] for name in names)])
+        self.sums += np.hstack([1, 0 if gt.any() else 1, *(own[name] for name in names)])
         return self._headline(own)
 
     def curves(self) -> Dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
 """
 
-from typing import List, Sequence, Type, Union
+from typing import List, Optional, Sequence, Type, Union
 
 import paddle
 from paddle import nn
@@ -52,7 +52,7 @@ class BottleneckBlock(nn.Layer):
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-def _downsample(in_c: int, out_c: int, stride: int) -> Union[nn.Sequential, None]:
+def _downsample(in_c: int, out_c: int, stride: int) -> Optional[nn.Sequential]:
     """Build the projection of a shortcut whose shape changes; else None."""
     if stride == 1 and in_c == out_c:
         return None

@@ -205,7 +205,9 @@ def _lost_zeros(data: bytes, zeros: int, end: int, picture: int) -> bool:
         else:
             high = middle
     last, left = data[low - UNSEEN : low + UNSEEN], data[low + UNSEEN : end]
-    return len(left) > len(ZEROS) if any(left) else bool(left) and not any(last)
+    if any(left):
+        return len(left) > len(ZEROS)
+    return len(left) > 0 and not any(last)
 
 
 def _is_read(data: bytes, start: int, end: int, picture: int) -> bool:

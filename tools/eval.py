@@ -101,7 +101,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     from SCFNet.scoring import plots, report
-    from SCFNet.scoring.evaluation import Sources, evaluate
+    from SCFNet.scoring.evaluation import Sources, score_methods
 
     costs = report.read_costs(args.costs) if args.costs else {}
     if args.plot:
@@ -109,7 +109,7 @@ def main() -> int:
     sources = Sources(args.masks, args.data, args.maps, args.weights, args.device, args.save_maps)
     with ExitStack() as stack:
         per_image = args.per_image and stack.enter_context(report.per_image_csv(args.per_image))
-        results, found = evaluate(
+        results, found = score_methods(
             sources, args.protocol, args.workers, args.allow_missing, per_image
         )
     costs.update(found)

@@ -43,7 +43,7 @@ def name_results(
     in `keep`, by whatever path, it grows by the folders above ('trip/a.jpg.png').
     """
     listings: Dict[Path, DefaultDict[str, List[Path]]] = {}
-    efforts = [int(_has_twin(f.source, listings)) for f in found]
+    efforts = [1 if _has_twin(f.source, listings) else 0 for f in found]
     while True:
         jobs = [
             Job(f.source, tuple(output / n for n in _names(f, effort, endings)), f.fault)

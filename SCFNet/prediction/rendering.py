@@ -52,7 +52,7 @@ def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptio
         image = object_colors(image, alpha)
     if options.background is None:
         return np.dstack([image, alpha])
-    return blend(image, fit(options.background, alpha.shape), alpha)
+    return blend(image, cover(options.background, alpha.shape), alpha)
 
 
 def to_bytes(saliency: np.ndarray, threshold: Optional[float] = None) -> np.ndarray:
@@ -159,7 +159,7 @@ def parse_background(text: str) -> np.ndarray:
         ) from error
 
 
-def fit(background: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
+def cover(background: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
     """Bring `background` [h, w, 3] to `shape` (H, W): scaled to cover it, its middle kept."""
     (height, width), (rows, columns) = shape, background.shape[:2]
     if (rows, columns) == (height, width):

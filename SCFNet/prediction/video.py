@@ -10,7 +10,7 @@ from datasets.files import InputError, replacing
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import mark_of
 from SCFNet.prediction.parallel import in_parallel, workers
-from SCFNet.prediction.rendering import RenderOptions, fit, render, to_bytes
+from SCFNet.prediction.rendering import RenderOptions, cover, render, to_bytes
 from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors
 from SCFNet.predictor import Predictor
@@ -38,7 +38,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
         reader = VideoReader(job.source)
         stack.callback(reader.close)
         back = GREEN if options.background is None else options.background
-        options = options._replace(background=fit(back, reader.shape))
+        options = options._replace(background=cover(back, reader.shape))
 
         def predict_frame(numbered: Tuple[int, Frame]) -> Seen:
             number, frame = numbered

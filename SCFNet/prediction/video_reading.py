@@ -144,7 +144,8 @@ class VideoReader:
             if frame.width * frame.height > MAX_PIXELS:
                 size = f"{frame.width} x {frame.height}"
                 raise InputError(f"{self.path}: frames of {size} pixels are too large")
-            self.damaged += int(frame.is_corrupt)
+            if frame.is_corrupt:
+                self.damaged += 1
             yield frame
 
     def _upright(self, frame: "av.VideoFrame") -> np.ndarray:

@@ -73,7 +73,7 @@ class VideoWriter:
         self._file.flush()
         with ExitStack() as stack:
             again = open_container(Path(self._file.name), stack)
-            found = sum(packet.size > 0 for packet in again.demux(video=0))
+            found = len([packet for packet in again.demux(video=0) if packet.size])
         if found != self._written:
             raise OSError(f"{found} of {self._written} frames are in it")
 

@@ -30,7 +30,7 @@ class Sources(NamedTuple):
     save_maps: Optional[Path] = None
 
 
-def evaluate(
+def score_methods(
     sources: Sources,
     protocol: str = "paper",
     workers: int = 1,

@@ -6,9 +6,9 @@ import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -61,7 +61,8 @@ class Part(NamedTuple):
     faults: List[Tuple[str, str]]
 
 
-Job = Tuple[str, List[Pair]]  # a protocol, and what to score by it
+Chunk = Tuple[str, List[Pair]]  # a protocol, and what to score by it
+Scorer = Callable[[Sequence[Chunk]], Iterable[Part]]  # scores chunks, in order
 
 # Called with method, data set, stem and the values of each image that was scored.
 PerImage = Callable[[str, str, str, Dict[str, float]], None]
@@ -128,27 +129,17 @@ def score_tasks(
     Raises InputError, with count and first names, for files that cannot be read, and if a worker
     is killed.
     """
+    total = sum(len(task.pairs) for task in tasks)
     chunks = sum(-(-len(task.pairs) // CHUNK) for task in tasks)
-    with ExitStack() as stack:
-        pool = None
-        if min(workers, chunks) > 1:
-            # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(min(workers, chunks), spawn, _start_worker)
-            stack.enter_context(pool)
-        else:
-            stack.callback(cv2.setNumThreads, cv2.getNumThreads())
-            start_scoring()
-        total = sum(len(task.pairs) for task in tasks)
-        bar = stack.enter_context(tqdm(total=total, unit="map", desc="scoring", disable=None))
-        results = []
+    bar = tqdm(total=total, unit="map", desc="scoring", disable=None)
+    results = []
+    with _scorer(min(workers, chunks)) as score_chunks, bar:
         for task in tasks:
             score = PROTOCOLS[protocol]()
             faults: List[Tuple[str, str]] = []
             starts = range(0, len(task.pairs), CHUNK)
-            jobs = [(protocol, task.pairs[start : start + CHUNK]) for start in starts]
-            for part in _score_by(pool, jobs) if pool else map(_score_chunk, jobs):
+            parts = score_chunks([(protocol, task.pairs[i : i + CHUNK]) for i in starts])
+            for part in parts:
                 score.sums += part.sums
                 faults += part.faults
                 bar.update(len(part.values) + len(part.faults))
@@ -167,6 +158,24 @@ def score_tasks(
     return results
 
 
+@contextmanager
+def _scorer(workers: int) -> Iterator[Scorer]:
+    """Provide what scores chunks: `workers` processes, or this process if they would be one."""
+    if workers < 2:
+        threads = cv2.getNumThreads()
+        start_scoring()
+        try:
+            yield lambda chunks: map(_score_chunk, chunks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
+        yield lambda chunks: _score_by(pool, chunks)
+
+
 def start_scoring() -> None:
     """Make this process fast at scoring: OpenCV keeps to one thread, and memory is reused.
 
@@ -177,9 +186,9 @@ def start_scoring() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def _score_by(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[Part]:
+def _score_by(pool: ProcessPoolExecutor, chunks: Sequence[Chunk]) -> Iterator[Part]:
     """Score by processes, in order. Raises InputError if one of them is killed."""
-    futures = deque(pool.submit(_score_chunk, job) for job in jobs)
+    futures = deque(pool.submit(_score_chunk, chunk) for chunk in chunks)
     try:
         while futures:
             yield futures.popleft().result()
@@ -197,9 +206,9 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
 
 
-def _score_chunk(job: Job) -> Part:
+def _score_chunk(chunk: Chunk) -> Part:
     """Score some pairs by a protocol."""
-    protocol, pairs = job
+    protocol, pairs = chunk
     score = PROTOCOLS[protocol]()
     values, faults = [], []
     for pair in pairs:

@@ -61,16 +61,16 @@ def evaluate(
 
 def pictures(net: SaliencyNet, samples: Sequence[Sample]) -> List[np.ndarray]:
     """Lay photo, mask and predicted map of each sample side by side, uint8 [H, 3 * H, 3]."""
-    found = []
-    side = (SHOWN_SIDE, SHOWN_SIDE)
+    rows = []
+    size = (SHOWN_SIDE, SHOWN_SIDE)
     with in_eval_mode(net):
         for sample in samples:
             image, gt = read_pair(sample)
             pred = predict_maps(net, [image], net.input_size)[0]
-            grey = [cv2.resize(np.asarray(plane), side) * 255 for plane in (gt, pred)]
-            panels = [cv2.resize(image, side), *(np.dstack([plane] * 3) for plane in grey)]
-            found.append(np.concatenate(panels, 1).astype("uint8"))
-    return found
+            grey = [cv2.resize(np.asarray(plane), size) * 255 for plane in (gt, pred)]
+            panels = [cv2.resize(image, size), *(np.dstack([plane] * 3) for plane in grey)]
+            rows.append(np.concatenate(panels, 1).astype("uint8"))
+    return rows
 
 
 @contextmanager
