@@ -8,7 +8,7 @@ from datasets.files import InputError
 from datasets.images import read_image, write_png
 from SCFNet.prediction.rendering import (
     RenderOptions,
-    fit,
+    cover,
     object_box,
     object_colors,
     overlay,
@@ -55,7 +55,7 @@ def test_backgrounds(tmp_path):
     picture = np.zeros((10, 40, 3), "uint8")
     picture[:, 14:26] = 255
     write_png(tmp_path / "wide.png", picture)
-    fitted = fit(parse_background(str(tmp_path / "wide.png")), (20, 20))
+    fitted = cover(parse_background(str(tmp_path / "wide.png")), (20, 20))
     assert fitted.shape == (20, 20, 3) and fitted.min() == 255
     for wrong in ("no-such-thing", "x" * 5000, ""):
         with pytest.raises(InputError, match=r"background: .*neither a colour"):
