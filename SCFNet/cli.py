@@ -1,9 +1,10 @@
 """What the command-line tools share: errors in one line, exit codes, printing that never fails."""
 
+import argparse
 import errno
 import io
 import sys
-from typing import Any, Callable, TextIO
+from typing import Any, Callable, NoReturn, Optional, TextIO
 
 from datasets.files import Argument, InputError
 
@@ -16,6 +17,18 @@ PACKAGES = {
     "skimage": "scikit-image",
 }
 OURS = ("SCFNet", "backbones", "datasets")
+
+
+class Parser(argparse.ArgumentParser):
+    """The command line of a tool: `description` heads its --help as it is, a fault is one line."""
+
+    def __init__(self, description: Optional[str], allow_abbrev: bool = True) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=layout, allow_abbrev=allow_abbrev)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message} (--help lists the flags)")
 
 
 def run(main: Callable[[], int]) -> None:

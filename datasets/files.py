@@ -117,6 +117,13 @@ def _lock(stream: BinaryIO) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def check_is_folder(path: PathLike, way_out: str = "") -> None:
+    """Raise InputError, with the `way_out`, unless `path` is a folder."""
+    if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
+        fault = "is a file, not a folder" if os.path.exists(path) else "no such folder"  # noqa: PTH110
+        raise InputError(f"{path}: {fault}{way_out and '; '}{way_out}")
+
+
 def check_is_file(path: PathLike) -> None:
     """Raise InputError if `path` is missing, empty or a folder, or a pipe or a device, whose
     reading might never end.

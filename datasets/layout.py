@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import InputError, PathLike
+from datasets.files import InputError, PathLike, check_is_folder
 
 IMAGES = ("image", "images", "img", "imgs", "im")
 MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")
@@ -28,8 +28,7 @@ def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
     Of several the one with the shorter, then the earlier name counts: `mask` before `gt` before
     `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` beside `DUTS-TE-Image`.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; {LAYOUT}")
+    check_is_folder(root, LAYOUT)
     found = [path for path in root.iterdir() if path.is_dir() and is_called(path, kind)]
     rank = {path: (len(_words(path)), kind.index(_words(path)[-1])) for path in found}
     if not found:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from datasets import jpeg
 from datasets.decoding import FORMATS
-from datasets.files import InputError, PathLike, first_few
+from datasets.files import InputError, PathLike, check_is_folder, first_few
 from datasets.images import read_image
 from datasets.layout import (
     IMAGES,
@@ -52,8 +52,7 @@ def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> L
     """
     root = Path(root)
     layout = LAYOUT if labelled else PHOTOS_LAYOUT
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; {layout}")
+    check_is_folder(root, layout)
     images, faults = files_by_stem(_folder(root, IMAGES) if labelled else _photos(root))
     masks: Dict[str, Path] = {}
     if labelled:
@@ -92,8 +91,7 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
     """List the image files below `folder`, at any depth, by stem. Raises InputError if there are
     none, or two of one stem.
     """
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder")
+    check_is_folder(folder)
     files, faults = files_by_stem(Path(folder))
     _raise_faults(Path(folder), faults)
     if not files:

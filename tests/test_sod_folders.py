@@ -204,6 +204,9 @@ def test_other_files_do_not_matter(tmp_path):
 def test_places_that_are_no_data_set(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         list_pairs(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file, not a folder; a data set is"):
+        list_pairs(tmp_path / "file")
     with pytest.raises(InputError, match="has no folder image/"):
         list_pairs(tmp_path)
     (tmp_path / "image").mkdir()

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.cli import run
+from SCFNet.cli import Parser, run
 
 if TYPE_CHECKING:
     from SCFNet.scoring.tables import Row
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 def parse_arguments() -> argparse.Namespace:
     from SCFNet.zoo import NETWORKS
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     subject = parser.add_mutually_exclusive_group()
     add = subject.add_argument
     add("--metrics", action="store_true", help="time the measures of tools/eval.py")

@@ -33,16 +33,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.cli import run
+from SCFNet.cli import Parser, run
 
 
 def parse_arguments() -> argparse.Namespace:
     from SCFNet.metrics import PROTOCOLS
     from SCFNet.prediction.parallel import cores
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     what = parser.add_argument_group("what to score")
     masks = what.add_mutually_exclusive_group(required=True)
     masks.add_argument("--masks", type=Path, metavar="DIR", help="folder with one set's masks")

@@ -9,19 +9,16 @@ tools/predict.py finds an .onnx file that lies beside its checkpoint by itself. 
 (for paddle: STEM.meta) says size, normalisation, and the names of input and output.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.cli import run
+from SCFNet.cli import Parser, run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
     add(
         "--weights",

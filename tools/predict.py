@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.files import ArgumentError
-from SCFNet.cli import fail, run
+from SCFNet.cli import Parser, fail, run
 
 KINDS = ("mask", "cutout", "overlay")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has
@@ -97,9 +97,7 @@ def predict(args: argparse.Namespace, output: Path) -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="image, video, folder, glob pattern, or -")
     add(

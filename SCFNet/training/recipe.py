@@ -4,7 +4,6 @@ One dataclass is all three, so that a knob is written once. `tools/train.py` use
 `tools/distill.py` a child of it.
 """
 
-import argparse
 import math
 from dataclasses import dataclass, field, fields
 from typing import (
@@ -12,7 +11,6 @@ from typing import (
     Callable,
     Dict,
     List,
-    NoReturn,
     Optional,
     Sequence,
     Tuple,
@@ -23,9 +21,9 @@ from typing import (
     get_type_hints,
 )
 
-from datasets.files import Argument, ArgumentError, InputError
+from datasets.files import Argument, ArgumentError
 from datasets.transform import check_size
-from SCFNet.cli import as_flag
+from SCFNet.cli import Parser, as_flag
 from SCFNet.device import parse_device
 from SCFNet.zoo import NETWORKS, ZOO
 
@@ -284,21 +282,12 @@ class DistillRecipe(Recipe):
             raise ArgumentError("teacher_std", "must be three numbers of more than 0")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (--help lists the flags)")
-
-
 def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]] = None) -> Kind:
     """Read the recipe of class `kind` from the command line `argv`, by default sys.argv.
 
     `description` heads --help. Raises InputError for what is not understood.
     """
-    parser = _Parser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description, allow_abbrev=False)
     hints = get_type_hints(kind)
     for one in fields(kind):
         options = dict(one.metadata)
