@@ -9,6 +9,8 @@ from PIL import Image
 ZEROS = bytes(64)  # a run that compressed data has in an even area at most, or in a lost sector
 JUNK = bytes(range(1, 255, 4))  # as long, and without 0xff, which means something in a JPEG file
 
+ZEROS_FAULT = "damaged: a part of the picture is zeros"
+
 CRITICAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 
 
@@ -54,4 +56,4 @@ def check_zeros(data: bytes, image_format: str) -> None:
         return
     filled = data[:zeros] + JUNK + data[zeros + len(ZEROS) :]
     if fingerprint(filled, image_format) != fingerprint(data, image_format):
-        raise Damaged("damaged: a part of the picture is zeros")
+        raise Damaged(ZEROS_FAULT)

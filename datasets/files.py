@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Iterator, Sequence, Tuple, Union
@@ -13,6 +14,8 @@ except ImportError:  # Windows, which never removes a file that is open
     fcntl = None  # type: ignore[assignment]
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+LEFTOVER_AGE = 60.0  # seconds after which a temporary file that nobody has locked is nobody's
 
 
 class Argument(str):
@@ -103,12 +106,15 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def remove_leftovers(folder: PathLike) -> None:
-    """Remove the temporary files that killed runs left in `folder`; those in use stay."""
+def remove_leftovers(folder: PathLike, age: float = LEFTOVER_AGE) -> None:
+    """Remove the temporary files that killed runs left in `folder`: those that nobody has locked,
+    and that nobody has written to for `age` seconds, as a file is opened before it is locked.
+    """
     for temporary in Path(folder).glob(".*.[0-9]*-[0-9]*.tmp"):
         with suppress(OSError), temporary.open("rb") as stream:
             _lock(stream)
-            temporary.unlink()
+            if time.time() - os.fstat(stream.fileno()).st_mtime >= age:
+                temporary.unlink()
 
 
 def _lock(stream: BinaryIO) -> None:

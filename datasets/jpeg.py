@@ -7,6 +7,7 @@ decoding again with other bytes in the doubtful place.
 """
 
 import contextlib
+import math
 import re
 from typing import Dict, NamedTuple, Optional, Tuple
 
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.damage import JUNK, ZEROS, Damaged, fingerprint
+from datasets.damage import JUNK, ZEROS, ZEROS_FAULT, Damaged, fingerprint
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 ORIENTATION = 0x0112  # EXIF's tag
@@ -22,9 +23,10 @@ SCAN = b"\xff\xda"  # begins the header of a scan
 
 FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, in Huffman coding
 PROGRESSIVE = 0xC2
-EXIF, PROFILE = 0xE1, 0xE2
-SEGMENTS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, comments and applications' data
+EXIF, PROFILE, TABLES, RESTARTS = 0xE1, 0xE2, 0xC4, 0xDD
+SEGMENTS = {0xDB, 0xFE, *range(0xE0, 0xF0)}  # other tables, comments and applications' data
 MARKER = re.compile(rb"\xff+[\x01-\xfe]")
+RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 NO_RESTART = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 
 UNSEEN = 8  # bytes: the last blocks may lie outside of the picture
@@ -36,6 +38,8 @@ class Header(NamedTuple):
     """What stands before the picture's data.
 
     `scan` is where the first scan begins, `exif` and `profile` are empty if there are none.
+    `restarts` is how many markers for a restart are among the data of a file of one scan; None if
+    the file has several. `even_zeros`: an even area may be stored as zeros.
     """
 
     height: int
@@ -45,6 +49,8 @@ class Header(NamedTuple):
     scan: int
     exif: bytes
     profile: bytes
+    restarts: Optional[int]
+    even_zeros: bool
 
     def orientation(self) -> object:
         """Read EXIF's number for which way up the picture is: 1, which is upright, if broken."""
@@ -59,13 +65,21 @@ def read_header(data: bytes) -> Optional[Header]:
     """Walk through the segments as libjpeg does. None for a file that is not plainly laid out, or
     of a kind that OpenCV does not decode: nothing of it is known for sure.
     """
-    at, frame, progressive, exif = 2, b"", False, b""
+    at, frame, progressive, exif, tables, interval = 2, b"", False, b"", b"", 0
     chunks: Dict[int, bytes] = {}
     while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == SCAN[1]:
             profile = b"".join(chunks[number] for number in sorted(chunks))
-            return _header(frame, progressive, at, exif, profile)
+            header = _header(frame, progressive, at, exif, profile)
+            if header and data[at + 4] == header.channels and not progressive:
+                return header._replace(
+                    restarts=_count_restarts(header, frame, interval),
+                    even_zeros=_even_zeros(tables),
+                )
+            return header
+        if length < 2:
+            return None
         segment = data[at + 4 : at + 2 + length]
         if marker in FRAMES and not frame:
             frame, progressive = segment, marker == PROGRESSIVE
@@ -73,7 +87,11 @@ def read_header(data: bytes) -> Optional[Header]:
             exif = exif or segment
         elif marker == PROFILE and segment.startswith(b"ICC_PROFILE\0"):
             chunks[segment[12] if len(segment) > 12 else 0] = segment[14:]
-        elif marker not in SEGMENTS or length < 2:
+        elif marker == TABLES:
+            tables += segment
+        elif marker == RESTARTS:
+            interval = int.from_bytes(segment[:2], "big")
+        elif marker not in SEGMENTS:
             return None
         at += 2 + length
     return None
@@ -88,7 +106,33 @@ def _header(
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     if not height or not width:
         return None
-    return Header(height, width, channels, progressive, scan, exif, profile)
+    return Header(height, width, channels, progressive, scan, exif, profile, None, True)
+
+
+def _even_zeros(tables: bytes) -> bool:
+    """Whether a block without detail can be all zeros in these Huffman tables: its symbol, 0, is
+    the first one of each table, the code of which is zeros.
+    """
+    at = 0
+    while at + 17 < len(tables):
+        if tables[at + 17]:
+            return False
+        at += 17 + sum(tables[at + 1 : at + 17])
+    return True
+
+
+def _count_restarts(header: Header, frame: bytes, interval: int) -> int:
+    """How many restarts a scan of all channels has, one after each `interval` of its units."""
+    if not interval:
+        return 0
+    factors = [frame[7 + 3 * channel] for channel in range(header.channels)]
+    single = header.channels == 1
+    across = 8 * (1 if single else max(factor >> 4 for factor in factors))
+    down = 8 * (1 if single else max(factor & 15 for factor in factors))
+    if not across or not down:
+        return 0
+    units = math.ceil(header.width / across) * math.ceil(header.height / down)
+    return (units - 1) // interval
 
 
 def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
@@ -97,7 +141,12 @@ def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
     """
     check_size(data, header)
     cut = not data.endswith(END) and data.find(END, header.scan) < 0
-    if cut or _may_lack_scans(data, header) or data.find(ZEROS, header.scan) >= 0:
+    if (
+        cut
+        or _may_lack_scans(data, header)
+        or data.find(ZEROS, header.scan) >= 0
+        or _has_odd_markers(data, header)
+    ):
         check_whole(data, header)
     if cut:
         data += END
@@ -127,16 +176,40 @@ def check_whole(data: bytes, header: Header) -> None:
     end = data.find(END, header.scan)
     if end < 0:
         end, data = len(data), data + END
+    if header.restarts and len(RESTART.findall(data, header.scan, end)) < header.restarts:
+        raise Damaged("damaged: a part of the picture is missing")
     picture = fingerprint(data, "JPEG")
-    if picture is None:  # the fault is for the decoder to tell
-        return
+    if picture is None:
+        raise Damaged("damaged: its data break off")
     end = _end_of_data(data, data.rfind(SCAN, header.scan, end) + 4, NO_RESTART)
     if _wants_more(data, end, picture):
         raise Damaged("truncated: the end of the picture is missing")
     first, last = data.find(ZEROS, header.scan), data.rfind(ZEROS, header.scan)
+    sure = first >= 0 and not header.even_zeros
+    if sure and _is_read(data, first + UNSEEN, first + len(ZEROS), picture):
+        raise Damaged(ZEROS_FAULT)
     ends = {_end_of_data(data, at, MARKER): at for at in (last, first) if at >= 0}
     if any(_lost_zeros(data, zeros, end, picture) for end, zeros in ends.items()):
-        raise Damaged("damaged: a part of the picture is zeros")
+        raise Damaged(ZEROS_FAULT)
+
+
+def _has_odd_markers(data: bytes, header: Header) -> bool:
+    """Whether the data of a file of one scan have other markers in them than restarts and the end.
+
+    Looked for in the whole file first, which is faster, as hardly any goes on behind its end.
+    """
+    if header.restarts is None:
+        return False
+    usual = header.restarts + 1
+    return (
+        _count_markers(data[header.scan + 2 :]) != usual
+        and _count_markers(data[header.scan + 2 : data.find(END, header.scan) + 2]) != usual
+    )
+
+
+def _count_markers(data: bytes) -> int:
+    values = np.frombuffer(data, "uint8")
+    return int(np.count_nonzero((values[:-1] == 0xFF) & (values[1:] > 0)))
 
 
 def _ends_grey(pixels: np.ndarray) -> bool:

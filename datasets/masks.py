@@ -101,7 +101,7 @@ def _read(path: PathLike) -> Coded:
         if grey is not None:
             return _code_grey(grey, lossy=False)
         with open_image(path) as image:
-            codes, values = _code(image)
+            codes, values = _code(_with_low_bytes(image, path))
             return Coded(upright(codes, orientation_of(image)), values)
     except UnclearError as error:
         raise InputError(f"{path}: {error}") from error
@@ -123,6 +123,18 @@ def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
     except cv2.error:
         return None
     return grey if grey is not None and grey.ndim == 2 and grey.dtype == np.uint8 else None
+
+
+def _with_low_bytes(image: Image.Image, path: PathLike) -> Image.Image:
+    """`image`; if it is black, its colours as the file has them, without alpha, where these are 16
+    bits wide and below 256: Pillow keeps the high bytes alone.
+    """
+    if image.mode not in ("RGB", "RGBA", "LA") or image.convert("L").getextrema()[1]:
+        return image
+    pixels = cv2.imdecode(np.fromfile(path, "uint8"), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or not 0 < pixels[..., :3].max() < 256:
+        return image
+    return Image.fromarray(pixels[..., 2::-1].astype("uint8"))
 
 
 def _code(image: Image.Image) -> Coded:

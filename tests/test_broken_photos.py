@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import re
 import struct
 import threading
 import zlib
@@ -134,6 +135,27 @@ def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(tmp_path, cat, kind, mod
             read(bad, tmp_path)
             pytest.fail(name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "best tables", "full colour", "restarts"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+def test_a_jpeg_with_a_hole_is_refused(tmp_path, cat, kind, part):
+    """After the hole, of zeros or erased, the decoder soon finds its way: the end looks whole."""
+    data = encoded(cat, quality=90, **JPEGS[kind])
+    begin = data.index(b"\xff\xda") + 14
+    at = begin + int(part * (len(data) - begin))
+    for hole in (bytes(80), bytes(512), b"\xff" * 512):
+        with pytest.raises(InputError, match=r"damaged|truncated"):
+            read(data[:at] + hole + data[at + len(hole) :], tmp_path)
+
+
+def test_a_jpeg_that_lacks_restarts_is_refused(tmp_path, cat):
+    data = encoded(cat, restart_marker_rows=1)
+    places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    without_any = re.sub(rb"\xff[\xd0-\xd7]", b"", data)
+    for bad in (without_any, data[: places[1]] + data[places[2] :]):
+        with pytest.raises(InputError, match="damaged: a part of the picture is missing"):
+            read(bad, tmp_path)
 
 
 @pytest.mark.parametrize("kind", JPEGS)

@@ -48,20 +48,41 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
 
 
 def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path):
-    killed = textwrap.dedent(f"""
+    code = textwrap.dedent(f"""
         import os, signal
         from datasets.files import replacing
         with replacing({str(tmp_path / "killed.png")!r}) as stream:
             os.kill(os.getpid(), signal.SIGKILL)
     """)
-    subprocess.run([sys.executable, "-c", killed], cwd=ROOT, check=False)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    killed = next(tmp_path.iterdir())
     (tmp_path / ".own-notes.tmp").write_text("a person's")
     with replacing(tmp_path / "living.png") as stream:
-        assert len(list(tmp_path.iterdir())) == 3
+        living = Path(stream.name)
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
+        just_opened = tmp_path / ".other.4711-140.tmp"
+        just_opened.write_bytes(b"")
         remove_leftovers(tmp_path)
-        assert {p.name for p in tmp_path.iterdir()} == {".own-notes.tmp", Path(stream.name).name}
+        assert set(tmp_path.iterdir()) == {living, just_opened, tmp_path / ".own-notes.tmp"}
+        remove_leftovers(tmp_path, age=0)
+        assert set(tmp_path.iterdir()) == {living, tmp_path / ".own-notes.tmp"}
+    assert not killed.exists()
     assert (tmp_path / "living.png").exists()
     remove_leftovers(tmp_path / "no such folder")
+
+
+def test_processes_that_write_and_tidy_in_one_folder_lose_nothing(tmp_path):
+    code = textwrap.dedent(f"""
+        import sys
+        from datasets.files import remove_leftovers, write_atomically
+        for i in range(300):
+            remove_leftovers({str(tmp_path)!r})
+            write_atomically(f"{tmp_path}/{{sys.argv[1]}}-{{i}}.png", b"a map", flush=False)
+    """)
+    runs = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in "ab"]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.iterdir())) == 600
 
 
 def test_first_few():

@@ -13,7 +13,7 @@ from datasets.sod import list_pairs
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.training import label_cache, teacher
 from tests.conftest import distill_recipe as recipe
-from tests.conftest import save_onnx_teacher
+from tests.conftest import leave_temporary, save_onnx_teacher
 
 
 def test_a_cache_for_another_teacher_size_or_set_is_refused(pairs, teacher_file, tmp_path):
@@ -38,7 +38,9 @@ def test_a_cache_for_another_teacher_size_or_set_is_refused(pairs, teacher_file,
 
 
 def test_two_fill_one_cache(pairs, tmp_path):
-    """Both end with all maps, and neither makes those that the other has made."""
+    """Both end with all maps, neither makes those that the other has made, and what a killed run
+    left goes.
+    """
     runs = []
 
     def run(images):
@@ -47,6 +49,8 @@ def test_two_fill_one_cache(pairs, tmp_path):
 
     samples = list_pairs(pairs, labelled=False)
     constant = teacher.Teacher(run, 64, {"weights": "x"})
+    (tmp_path / "maps").mkdir()
+    leave_temporary(tmp_path / "maps")
     with ThreadPoolExecutor(2) as pool:
         found = [
             pool.submit(label_cache.with_cached_labels, constant, samples, tmp_path / "maps")
@@ -54,6 +58,7 @@ def test_two_fill_one_cache(pairs, tmp_path):
         ]
     assert all(len(future.result()) == 10 for future in found)
     assert 10 <= sum(runs) <= 20
+    assert not list((tmp_path / "maps").glob("*.tmp"))
     runs.clear()
     label_cache.with_cached_labels(constant, samples, tmp_path / "maps")
     assert not runs

@@ -1,5 +1,6 @@
 """Masks in every coding mean the same pixels; what cannot be told is refused."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,24 @@ def test_two_values_are_two_classes(tmp_path, coding):
     np.testing.assert_array_equal(read_mask(path), OBJECT.astype("float32"))
     np.testing.assert_array_equal(read_mask_uint8(path), OBJECT * np.uint8(255))
     assert read_mask(path).dtype == np.float32
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("white", [1, 255, 65535])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_on_any_scale(tmp_path, suffix, white, channels):
+    mask = OBJECT.astype("float32")
+    pixels = np.repeat(mask[..., None].astype("uint16") * white, channels, axis=2)
+    pixels[..., 3:] = 65535
+    cv2.imwrite(str(tmp_path / f"m{suffix}"), pixels)
+    np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}"), mask)
+
+
+def test_alpha_of_black_in_16_bits(tmp_path):
+    pixels = np.zeros((*OBJECT.shape, 4), "uint16")
+    pixels[OBJECT, 3] = 65535
+    cv2.imwrite(str(tmp_path / "m.png"), pixels)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), OBJECT)
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "tiff", "gif", "webp"])

@@ -17,7 +17,7 @@ from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.predictor import Predictor
-from tests.conftest import ROOT, run_tool, tool_command
+from tests.conftest import ROOT, leave_temporary, run_tool, tool_command
 
 DATA = ROOT / "tests" / "data"
 WEIGHTS = DATA / "release_M3_0.5.pdparams"
@@ -188,7 +188,7 @@ def test_inputs_that_cannot_be_are_exit_status_1(tmp_path):
 def test_a_killed_run_leaves_nothing_for_long(photos, tmp_path):
     output = tmp_path / "out"
     output.mkdir()
-    (output / ".b.12345-67.tmp").write_bytes(b"half a picture")
+    leave_temporary(output)
     assert predict(photos / "b.png", "--output", output).returncode == 0
     assert [p.name for p in output.iterdir()] == ["b.png"]
 

@@ -4,9 +4,11 @@ A file may name other files, loop for ever or ask for any amount of memory. No n
 field needs loops, local functions, sparse or external data: a file that has them is refused.
 """
 
+import contextlib
 import os
 import re
 import threading
+import weakref
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
@@ -42,6 +44,9 @@ MESSAGES: Dict[str, Dict[int, str]] = {
     "tensor": {13: "data in another file", 14: "data location"},
 }
 FIXED = {1: 8, 5: 4}  # bytes of a number, by its type in a protocol buffer
+
+# Sessions that ran in time once. They have no loops, so they do it again, and cost no timer.
+_in_time: "weakref.WeakSet[onnxruntime.InferenceSession]" = weakref.WeakSet()
 
 
 class FailedRun(Exception):
@@ -142,16 +147,14 @@ def _run(
     import onnxruntime
 
     options = onnxruntime.RunOptions()
-    timer = threading.Timer(PATIENCE * len(batch), setattr, (options, "terminate", True))
-    timer.start()
     try:
-        maps = session.run([output], {session.get_inputs()[0].name: batch}, options)[0]
+        with contextlib.nullcontext() if session in _in_time else _time_limit(options, len(batch)):
+            maps = session.run([output], {session.get_inputs()[0].name: batch}, options)[0]
     except Exception as error:
         if options.terminate:
             raise InputError(f"{file}: takes more than {PATIENCE} s for a photo") from error
         raise FailedRun(_reason(error)) from error
-    finally:
-        timer.cancel()
+    _in_time.add(session)
     shape = list(np.shape(maps))
     if len(shape) == 4 and 1 in (shape[1], shape[3]):
         maps = maps[:, 0] if shape[1] == 1 else maps[..., 0]
@@ -162,6 +165,17 @@ def _run(
     if not np.isfinite(maps).all():
         raise InputError(f"{file}: gives values that are infinite or not a number")
     return maps.astype("float32", copy=False)
+
+
+@contextlib.contextmanager
+def _time_limit(options: "onnxruntime.RunOptions", photos: int) -> Iterator[None]:
+    """Terminate a run in the block that takes longer than `PATIENCE` for each of the photos."""
+    timer = threading.Timer(PATIENCE * photos, setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def check_saliency(file: Path, maps: np.ndarray) -> np.ndarray:

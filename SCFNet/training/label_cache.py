@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.files import InputError, first_few, write_atomically
+from datasets.files import InputError, first_few, remove_leftovers, write_atomically
 from datasets.images import write_png
 from datasets.sod import Sample, list_folder, read_pair_uint8
 from datasets.transform import network_input
@@ -36,6 +36,8 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
     """
     size = teacher.size or CACHE_SIZE
     check_manifest(folder, {**teacher.made_by, "size": size, "photos": set_digest(samples)})
+    for place in {map_path(folder, sample).parent for sample in samples}:
+        remove_leftovers(place)
     todo = [sample for sample in samples if not map_path(folder, sample).exists()]
     random.Random().shuffle(todo)
     chunks = iter([todo[i : i + CACHE_BATCH] for i in range(0, len(todo), CACHE_BATCH)])
