@@ -17,7 +17,7 @@ from tests.clips import av, bright, predict_clip, read_clip, write_clip
 from tests.conftest import run_tool, tool_command
 
 
-def test_broken_videos(tmp_path):
+def test_broken_videos_are_one_line(tmp_path):
     data = write_clip(tmp_path / "whole.mkv", 60, codec="h264").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
     data = bytearray(write_clip(tmp_path / "whole.avi", 60).read_bytes())
@@ -90,7 +90,7 @@ def test_a_file_that_lacks_frames_takes_no_place(tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_names_that_are_not_utf_8(tmp_path):
+def test_names_that_are_not_utf_8_work(tmp_path):
     clip = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
     shutil.copy(write_clip(tmp_path / "clip.mp4"), clip)
     made = predict_clip(clip, Path(os.fsdecode(os.fsencode(tmp_path) + b"/dir\xe9")))

@@ -62,7 +62,7 @@ def test_features_of_a_photo_are_the_originals():
     ("name", "channels", "parameters"),
     [("EL0", (24, 40, 112, 320), 3_236_708), ("EL2", (24, 48, 120, 352), 4_665_716)],
 )
-def test_sizes(name, channels, parameters):
+def test_channels_and_parameters_are_the_published(name, channels, parameters):
     net = SCFNet(backbone=name)
     assert net.bkbone.channels == channels
     assert net.input_size == 352

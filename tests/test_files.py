@@ -85,7 +85,7 @@ def test_processes_that_write_and_tidy_in_one_folder_lose_nothing(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.iterdir())) == 600
 
 
-def test_first_few():
+def test_the_first_few_are_listed_and_the_rest_counted():
     assert first_few(["a", "b"]) == "a, b"
     assert first_few(list("abcd"), 2, "; ") == "a; b; and 2 more"
 

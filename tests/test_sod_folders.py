@@ -22,7 +22,7 @@ def ten(tmp_path_factory):
 
 @pytest.mark.parametrize("folders", [("image", "mask"), ("images", "masks"), ("image", "masks")])
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".bmp", ".JPG"])
-def test_folder_names_and_suffixes(tmp_path, folders, suffix):
+def test_common_folder_names_and_suffixes_are_found(tmp_path, folders, suffix):
     make_set(tmp_path, ["b", "a.1"], folders, suffix)
     assert list_pairs(tmp_path) == [
         Sample(s, tmp_path / folders[0] / (s + suffix), tmp_path / folders[1] / f"{s}.png")
@@ -132,7 +132,7 @@ def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
         '"{}.jpg"',
     ],
 )
-def test_lists_of_other_sets(tmp_path, line, encoding):
+def test_lists_as_other_sets_write_them_read(tmp_path, line, encoding):
     make_set(tmp_path, ["b", "a", "n/c"])
     lines = [line.replace("{}", stem) for stem in ("b", "n/c")]
     (tmp_path / "train.txt").write_bytes("\r\n".join(lines).encode(encoding))
@@ -201,7 +201,7 @@ def test_other_files_do_not_matter(tmp_path):
     assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
 
 
-def test_places_that_are_no_data_set(tmp_path):
+def test_what_is_no_data_set_is_told(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         list_pairs(tmp_path / "nowhere")
     (tmp_path / "file").touch()

@@ -17,7 +17,7 @@ from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch
 
 
-def test_backbone_rate_and_decay():
+def test_the_backbone_has_a_rate_of_its_own_and_its_norms_no_decay():
     released = SCFNet(1, "M3_0.5")  # a notebook's own loop relies on it
     assert {p.optimize_attr["learning_rate"] for p in released.bkbone.parameters()} == {0.1}
     assert released.linear2.weight.optimize_attr["learning_rate"] == 1.0

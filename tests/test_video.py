@@ -13,7 +13,7 @@ from SCFNet.prediction.video_reading import VideoReader
 from tests.clips import av, bright, patch, predict_clip, read_clip, seconds, write_clip
 
 
-def test_every_kind_in_one_pass(tmp_path):
+def test_all_kinds_of_pictures_come_from_one_pass(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4")
     kinds = ("mask", "cutout", "overlay")
     jobs = plan_jobs([str(clip)], tmp_path / "out", [ENDINGS[kind] for kind in kinds])
@@ -105,7 +105,7 @@ def test_a_phones_video_is_upright(tmp_path, matrix, turn):
 @pytest.mark.parametrize(
     ("name", "codec"), [("clip.3gp", "mpeg4"), ("clip.wmv", "wmv2"), ("clip.ts", "h264")]
 )
-def test_other_containers(tmp_path, name, codec):
+def test_other_containers_read(tmp_path, name, codec):
     clip = write_clip(tmp_path / name, codec=codec)
     frames, times = read_clip(predict_clip(clip, tmp_path / "out"))
     assert len(frames) == 12 and times[0] == 0

@@ -82,7 +82,7 @@ def test_a_teacher_gets_its_own_size_and_normalisation(name, files, photos, tmp_
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_student_of_each_teacher(name, files, photos, tmp_path):
+def test_each_network_teaches(name, files, photos, tmp_path):
     knobs = {"data": photos, "batch_size": 8, "epochs": 1, "sizes": 64, "output": tmp_path}
     assert distill.distill(distill_recipe(**knobs, teacher=files(name), teacher_size=64)) == 0
     assert load_net(tmp_path / state.LAST).model_type == "M3_0.5"
