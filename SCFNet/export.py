@@ -77,11 +77,13 @@ def export(
     if file_format == "pdparams":
         save_weights(net, output.with_suffix(".pdparams"))
         return [output.with_suffix(".pdparams")]
+    from skimage.data import astronaut
+
     size = size or net.input_size
     meta = _metadata(net, weights, size)
     deployed = Deployed(net)
     deployed.eval()
-    photo = network_input([_photo()], size, net.normalisation)
+    photo = network_input([astronaut()], size, net.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -121,12 +123,6 @@ def _metadata(net: SaliencyNet, weights: Path, size: int) -> Dict[str, str]:
         "weights": weights.name,
         "weights_sha256": digest(load_checkpoint(weights)),
     }
-
-
-def _photo() -> np.ndarray:
-    from skimage.data import astronaut
-
-    return astronaut()
 
 
 def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:

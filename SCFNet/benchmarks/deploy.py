@@ -1,4 +1,8 @@
-"""Speed of deployment: the ONNX engine against Paddle, and a folder against the network alone."""
+"""Speed of deployment: the ONNX engine against Paddle, and a folder against the network alone.
+
+A folder is predicted in a process of its own, python -m SCFNet.benchmarks.deploy, whose peak memory
+then is that of the run.
+"""
 
 import json
 import subprocess
@@ -101,9 +105,9 @@ def _process_row(photo: Path, temporary: Path, rounds: int) -> Row:
 
 
 def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
-    """Predict a folder in a process of its own, whose peak memory then is that of the run."""
-    code = "from SCFNet.benchmarks.deploy import folder_process; folder_process()"
-    command = [sys.executable, "-c", code, str(photos), str(temporary / "masks"), str(rounds)]
+    """Predict a folder in a process of its own."""
+    command = [sys.executable, "-m", "SCFNet.benchmarks.deploy"]
+    command += [str(photos), str(temporary / "masks"), str(rounds)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     seen = json.loads(done.stdout)
     what = f"folder of {seen['photos']} photos, masks written"
@@ -116,8 +120,11 @@ def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
     ]
 
 
-def folder_process() -> None:
-    """Print, as JSON, the images/s of a folder and of the network alone, and the peak memory."""
+def main() -> None:
+    """Print, as JSON, the images/s of a folder and of the network alone, and the peak memory.
+
+    sys.argv has the folder of photos, that of the masks, and the number of rounds.
+    """
     import onnxruntime
 
     photos, output, rounds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -151,6 +158,10 @@ def folder_process() -> None:
 
 
 def _peak_memory() -> float:
-    """This process's, in MB. `getrusage` would count the parent's too, from before the exec."""
+    """Read this process's, in MB. `getrusage` would count the parent's from before the exec."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()
