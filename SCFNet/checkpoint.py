@@ -20,6 +20,8 @@ from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
 from SCFNet.zoo import build_network, detect_network
 
 if TYPE_CHECKING:
+    import paddle
+
     from SCFNet.net import SaliencyNet
 
 StateDict = Dict[str, np.ndarray]
@@ -229,7 +231,9 @@ def _network_of(state: StateDict) -> str:
         return ""
 
 
-def assign_weights(net: Any, state: StateDict, source: str, strict: bool = True) -> None:
+def assign_weights(
+    net: "paddle.nn.Layer", state: StateDict, source: str, strict: bool = True
+) -> None:
     """Put the arrays of `state` into `net`; `source` names them in the error.
 
     Raises CheckpointError with the first missing, unexpected and mismatched keys; with
@@ -251,7 +255,7 @@ def assign_weights(net: Any, state: StateDict, source: str, strict: bool = True)
             tensor.set_value(state[key].astype(dtype, copy=False))
 
 
-def load_weights(net: Any, path: PathLike, strict: bool = True) -> None:
+def load_weights(net: "paddle.nn.Layer", path: PathLike, strict: bool = True) -> None:
     """Load the checkpoint at `path` into `net`, all of it or, with `strict=False`, what fits.
 
     Raises CheckpointError, one line that names the file and the first missing, unexpected and
@@ -276,7 +280,7 @@ def load_net(path: PathLike) -> "SaliencyNet":
     return net
 
 
-def save_weights(net: Any, path: PathLike) -> None:
+def save_weights(net: "paddle.nn.Layer", path: PathLike) -> None:
     """Write `net`'s state dict as a `.pdparams`, atomically.
 
     `paddle.load` reads it under numpy 1 and 2. Raises InputError if it cannot be written.
