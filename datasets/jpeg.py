@@ -110,8 +110,8 @@ def _header(
 
 
 def _even_zeros(tables: bytes) -> bool:
-    """Whether a block without detail can be all zeros in these Huffman tables: its symbol, 0, is
-    the first one of each table, the code of which is zeros.
+    """Tell whether a block without detail can be all zeros in these Huffman tables: its symbol, 0,
+    is the first one of each table, the code of which is zeros.
     """
     at = 0
     while at + 17 < len(tables):
@@ -122,7 +122,7 @@ def _even_zeros(tables: bytes) -> bool:
 
 
 def _count_restarts(header: Header, frame: bytes, interval: int) -> int:
-    """How many restarts a scan of all channels has, one after each `interval` of its units."""
+    """Count the restarts of a scan of all channels, one after each `interval` of its units."""
     if not interval:
         return 0
     factors = [frame[7 + 3 * channel] for channel in range(header.channels)]
@@ -194,7 +194,7 @@ def check_whole(data: bytes, header: Header) -> None:
 
 
 def _has_odd_markers(data: bytes, header: Header) -> bool:
-    """Whether the data of a file of one scan have other markers in them than restarts and the end.
+    """Tell whether the data of a file of one scan have other markers than restarts and the end.
 
     Looked for in the whole file first, which is faster, as hardly any goes on behind its end.
     """

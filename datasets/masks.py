@@ -126,8 +126,9 @@ def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
 
 
 def _with_low_bytes(image: Image.Image, path: PathLike) -> Image.Image:
-    """`image`; if it is black, its colours as the file has them, without alpha, where these are 16
-    bits wide and below 256: Pillow keeps the high bytes alone.
+    """Return `image`, with the low bytes of its colours if they are 16 bits wide and below 256.
+
+    Pillow keeps the high bytes alone, so that such an image is black. Alpha is left out.
     """
     if image.mode not in ("RGB", "RGBA", "LA") or image.convert("L").getextrema()[1]:
         return image

@@ -93,7 +93,7 @@ def sp_losses() -> Tuple[Way, Way]:
 
 
 def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, kernel_size: int) -> Tensor:
-    """`fs_loss` as its definition reads: square pools, and the mask's boundary for each map."""
+    """Do `fs_loss` as its definition reads: square pools, and the mask's boundary for each map."""
 
     def boundary(x: Tensor) -> Tensor:
         edge = functional.max_pool2d(1 - x, 3, stride=1, padding=1) - (1 - x)
