@@ -148,7 +148,7 @@ def test_the_digest_is_of_the_arrays_alone(tmp_path):
 
 
 @needs_converter
-@pytest.mark.parametrize("dynamic_batch", [False, True])
+@pytest.mark.parametrize("dynamic_batch", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
     weights = shutil.copy(WEIGHTS, tmp_path / "net.pdparams")
     files = export(weights, size=96, dynamic_batch=dynamic_batch)

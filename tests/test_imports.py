@@ -58,7 +58,10 @@ def run_python(code):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
 
 
-@pytest.mark.parametrize("module", ["SCFNet.net", "SCFNet.engine", "backbones.SwinT"])
+@pytest.mark.parametrize(
+    "module",
+    ["SCFNet.net", pytest.param("SCFNet.engine", marks=pytest.mark.slow), "backbones.SwinT"],
+)
 def test_zlib_is_loaded_before_paddle(module):
     done = run_python(
         f"import sys, {module}\n"
