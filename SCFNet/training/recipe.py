@@ -176,12 +176,9 @@ class Recipe:
         )
         self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
         self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
-        self._check("from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "zoom")
+        self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
+        self._check("from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom")
         self._check("0 or more, and less than 1", lambda v: 0 <= v < 1, "val_fraction", "ema")
-        if self.copy_paste is not None:
-            self._check("from 0 to 1", lambda v: 0 <= v <= 1, "copy_paste")
-        if self.backbone_lr_scale is not None:
-            self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
         if self.val_size is not None:
             check_size("val_size", self.val_size)
         for side in self.sizes:
@@ -198,9 +195,10 @@ class Recipe:
         parse_device(self.device)
 
     def _check(self, wanted: str, holds: Callable[[float], bool], *names: str) -> None:
+        """Raise ArgumentError for a knob that is given, and for which `holds` is not true."""
         for name in names:
             value = getattr(self, name)
-            if not (math.isfinite(value) and holds(value)):
+            if value is not None and not (math.isfinite(value) and holds(value)):
                 raise ArgumentError(name, f"must be {wanted}, not {value}")
 
 
@@ -274,8 +272,7 @@ class DistillRecipe(Recipe):
             raise ArgumentError(
                 "teacher", "name a .pdparams file, an .onnx file or a folder of maps"
             )
-        if self.teacher_size is not None:
-            self._check("more than 0", lambda v: v > 0, "teacher_size")
+        self._check("more than 0", lambda v: v > 0, "teacher_size")
         if not all(map(math.isfinite, self.teacher_mean)):
             raise ArgumentError("teacher_mean", "must be three numbers")
         if not all(math.isfinite(value) and value > 0 for value in self.teacher_std):
