@@ -90,7 +90,7 @@ class Recipe:
     )
     pretrained: str = knob(
         "imagenet",
-        "starting weights: imagenet, none, or a file of a backbone's or of a whole network's",
+        "starting weights: imagenet, none, or a file with those of a backbone or a whole network",
         "--snapshot",
     )
     # the schedule
@@ -246,8 +246,8 @@ class DistillRecipe(Recipe):
     )
     teacher_std: Tuple[float, ...] = knob(
         (),
-        "what an .onnx teacher wants R, G, B divided by, less the mean; default: as of "
-        "--teacher-mean",
+        "what an .onnx teacher wants R, G, B, less the mean, divided by; default: what the file "
+        "says, or SCFNet's",
         nargs=3,
     )
     teacher_output: str = knob(
