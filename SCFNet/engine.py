@@ -263,7 +263,9 @@ def epoch_batches(work: Work, epoch: int, sizes: Sequence[int], start: int = 0) 
     augmentation = STRENGTHS[recipe.augment]
     if augmentation:
         paste = augmentation.paste if recipe.copy_paste is None else recipe.copy_paste
-        augmentation = augmentation._replace(paste=paste, zoom=recipe.zoom)
+        augmentation = augmentation._replace(
+            paste=paste, zoom=recipe.zoom, vertical_flip=recipe.vertical_flip
+        )
     rank, world = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
     loading = Epoch(
         work.samples,

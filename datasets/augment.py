@@ -9,7 +9,7 @@ Pair = Tuple[np.ndarray, Optional[np.ndarray]]
 
 BLUR_CHANCE, BLUR_SIZES = 0.1, (3, 10)
 CONTRAST, BRIGHTNESS = (0.5, 1.5), (-15, 15)
-HORIZONTAL_FLIP, VERTICAL_FLIP = 0.5, 0.2
+HORIZONTAL_FLIP = 0.5
 
 HUE_SHIFT = 9  # at most, of OpenCV's 180 steps around the circle
 SATURATION = (0.4, 1.6)  # factors
@@ -29,12 +29,14 @@ class Augmentation(NamedTuple):
         colour: also shift the hue and scale the saturation.
         paste: the chance that the object of another pair is pasted onto the photo.
         zoom: the chance of a crop around the object, so close that the frame often cuts it.
+        vertical_flip: the chance that the photo is turned upside down.
     """
 
     crop: float = 1 / 8
     colour: bool = False
     paste: float = 0.0
     zoom: float = 0.0
+    vertical_flip: float = 0.2
 
 
 RELEASE = Augmentation()
@@ -67,7 +69,7 @@ def augment(
     image = cv2.addWeighted(image, contrast, image, 0, brightness)  # rounds and clips
     if settings.colour:
         image = _shift_colour(image, rng)
-    for axis, chance in ((1, HORIZONTAL_FLIP), (0, VERTICAL_FLIP)):  # OpenCV's 1 is left to right
+    for axis, chance in ((1, HORIZONTAL_FLIP), (0, settings.vertical_flip)):  # 1 is left to right
         if rng.random() < chance:
             image, mask = cv2.flip(image, axis), None if mask is None else cv2.flip(mask, axis)
     return image, mask

@@ -44,6 +44,12 @@ def test_flips_happen_as_often_as_in_the_release():
     assert upside_down == pytest.approx(0.2, abs=0.036)
 
 
+def test_a_chance_of_0_turns_no_photo_upside_down():
+    y = np.ascontiguousarray(np.mgrid[:HEIGHT, :WIDTH][0]).astype("uint8")
+    upright = variants(photo(), y, 200, RELEASE._replace(vertical_flip=0.0))
+    assert all(mask[0, 0] <= mask[-1, 0] for _, mask in upright)
+
+
 def test_crops_cut_up_to_an_eighth_of_each_side_anywhere():
     image, count = photo(0, 48, 64), 2000
     y, x = (np.ascontiguousarray(a).astype("uint8") for a in np.mgrid[:48, :64])

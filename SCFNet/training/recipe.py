@@ -146,6 +146,9 @@ class Recipe:
         "--augment strong",
     )
     zoom: float = knob(0.0, "chance of a crop so close that the frame cuts the object; needs masks")
+    vertical_flip: float = knob(
+        0.2, "chance that a photo is turned upside down; 0 suits photos whose objects stand upright"
+    )
     # the run
     workers: int = knob(4, "threads that load images, for each device; 0 is none")
     amp: bool = knob(False, "train in mixed precision, with a loss scaler, if on a GPU")
@@ -177,7 +180,9 @@ class Recipe:
         self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
         self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
         self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
-        self._check("from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom")
+        self._check(
+            "from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom", "vertical_flip"
+        )
         self._check("0 or more, and less than 1", lambda v: 0 <= v < 1, "val_fraction", "ema")
         if self.val_size is not None:
             check_size("val_size", self.val_size)
