@@ -10,7 +10,7 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.files import InputError
+from datasets.files import ArgumentError, InputError
 from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
@@ -22,10 +22,12 @@ ENGINES = ("auto", "paddle", "onnx")
 INPUT, OUTPUT = "image", "saliency"  # the names in exported files
 
 
-class Engine(NamedTuple):
-    """A network that is ready to run. `run` maps normalised images, float32
-    [N, 3, size, size], to saliency, float32 [N, size, size] in [0, 1]; threads may share it.
-    `weights` is the file it was read from, `weights_sha256` the digest in an exported file.
+class Backend(NamedTuple):
+    """A network that is ready to run.
+
+    `run` maps normalised images, float32 [N, 3, size, size], to saliency, float32 [N, size, size]
+    in [0, 1]; threads may share it. `name` is 'paddle' or 'onnx', `weights` the file that was read,
+    `weights_sha256` the digest in an exported file.
     """
 
     name: str
@@ -37,47 +39,68 @@ class Engine(NamedTuple):
     weights_sha256: str = ""
 
 
-def open_engine(
+def open_backend(
     weights: Path, device: str, size: Optional[int], engine: str, threads: int = 1
-) -> Engine:
-    """The network of the checkpoint `weights` (.pdparams) or of an exported file (.onnx).
+) -> Backend:
+    """Open the network of a checkpoint (.pdparams) or of an exported file (.onnx).
 
-    Engine 'onnx' takes the exported file beside the checkpoint. 'auto' is Paddle on a GPU, and on
-    a CPU 'onnx' where that file is there and has this `size`. An exported file of other weights
-    than the checkpoint's is refused. Raises InputError where the wish cannot be fulfilled.
+    Args:
+        weights: the checkpoint or the exported file.
+        device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
+        size: height and width of the input, in pixels; None is the file's own.
+        engine: one of ENGINES. 'onnx' runs the exported file beside the checkpoint; 'auto' does so
+            on a CPU if that file is there and has this `size`, and else runs Paddle.
+        threads: of ONNX Runtime; see `open_onnx`.
+
+    Raises ArgumentError if engine, device and file exclude each other, and InputError for a file
+    that is missing, damaged or of another size, and for an exported file whose weights are not
+    those of the checkpoint beside it.
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
     parse_device(device)
     is_exported = weights.suffix == ".onnx"
-    if weights.is_dir() or not (is_exported or engine == "onnx"):
-        check_weights(weights)
     if is_exported and engine == "paddle":
-        raise InputError(f"{weights}: --engine paddle takes a .pdparams file")
+        raise ArgumentError("engine", f"paddle takes a .pdparams file, not {weights}")
     wants_onnx = is_exported or engine == "onnx"
-    if wants_onnx and device.startswith("gpu"):
-        raise InputError(f"--device {device}: exported files run on the CPU")
-
-    exported = weights.with_suffix(".onnx")
-    if wants_onnx or (engine == "auto" and exported.is_file() and _onnx_is_better(device)):
-        source = weights.with_suffix(".pdparams") if is_exported else weights
-        command = f"python tools/export.py --weights {source}"
-        if not exported.is_file():
-            raise InputError(f"{exported}: does not exist; make it by: {command}")
-        opened = open_onnx(exported, threads)
-        if not is_exported and opened.weights_sha256 != digest(load_checkpoint(weights)):
-            raise InputError(f"{exported}: is of other weights than {weights}; renew it: {command}")
-        if size in (None, opened.size):
-            return opened
-        if wants_onnx:
-            raise InputError(
-                f"{exported}: is of size {opened.size}; renew it: {command} --size {size}"
-            )
-    return open_paddle(weights, device, size)
+    if weights.is_dir() or not wants_onnx:
+        check_weights(weights)
+    if not wants_onnx:
+        may_run_onnx = engine == "auto" and weights.with_suffix(".onnx").is_file()
+        if may_run_onnx and _onnx_is_better(device):
+            exported = _open_exported(weights, threads)
+            if size in (None, exported.size):
+                return exported
+        return open_paddle(weights, device, size)
+    if device.startswith("gpu"):
+        raise ArgumentError("device", f"{device}: exported files run on the CPU")
+    exported = _open_exported(weights, threads)
+    if size not in (None, exported.size):
+        renewal = _export_command(weights, size)
+        raise InputError(f"{exported.weights}: is of size {exported.size}; renew it: {renewal}")
+    return exported
 
 
-def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
-    """The checkpoint `weights` in Paddle."""
+def _open_exported(weights: Path, threads: int) -> Backend:
+    """Open `weights` if it is an exported file, else the exported file beside that checkpoint."""
+    file, command = weights.with_suffix(".onnx"), _export_command(weights)
+    if not file.is_file():
+        raise InputError(f"{file}: does not exist; make it by: {command}")
+    exported = open_onnx(file, threads)
+    if weights != file and exported.weights_sha256 != digest(load_checkpoint(weights)):
+        raise InputError(f"{file}: is of other weights than {weights}; renew it: {command}")
+    return exported
+
+
+def _export_command(weights: Path, size: Optional[int] = None) -> str:
+    """Word the command that exports `weights`, or the checkpoint beside that exported file."""
+    source = weights.with_suffix(".pdparams") if weights.suffix == ".onnx" else weights
+    command = f"python tools/export.py --weights {source}"
+    return f"{command} --size {size}" if size else command
+
+
+def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
+    """Open the checkpoint `weights` in Paddle."""
     import paddle
 
     from SCFNet.checkpoint import load_net
@@ -91,12 +114,18 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Engine:
             maps = net.predict(paddle.to_tensor(batch))
         return check_saliency(weights, maps[:, 0].numpy())
 
-    size = size or net.input_size
-    return Engine("paddle", weights, net.model_type, size, net.normalisation, run)
+    return Backend(
+        name="paddle",
+        weights=weights,
+        model_type=net.model_type,
+        size=size or net.input_size,
+        normalisation=net.normalisation,
+        run=run,
+    )
 
 
-def open_onnx(file: Path, threads: int = 1) -> Engine:
-    """A file of tools/export.py in ONNX Runtime.
+def open_onnx(file: Path, threads: int = 1) -> Backend:
+    """Open a file of tools/export.py in ONNX Runtime.
 
     Each call runs in `threads` threads; 0 are as many as there are cores, for one photo alone.
     Photos that run beside each other use the cores better with one thread each. Raises InputError
@@ -121,19 +150,19 @@ def open_onnx(file: Path, threads: int = 1) -> Engine:
             raise InputError(f"{file}: says size {size}, but gives maps of {maps.shape[1:]}")
         return check_saliency(file, maps)
 
-    return Engine(
-        "onnx",
-        file,
-        printable(meta["model_type"]),
-        size,
-        normalisation_of(file, meta),
-        run,
-        meta["weights_sha256"],
+    return Backend(
+        name="onnx",
+        weights=file,
+        model_type=printable(meta["model_type"]),
+        size=size,
+        normalisation=normalisation_of(file, meta),
+        run=run,
+        weights_sha256=meta["weights_sha256"],
     )
 
 
 def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
-    """What photos get before an exported file, by its metadata; the release's if it says nothing.
+    """Read the normalisation of an exported file from its metadata; the release's if it has none.
 
     Raises InputError unless mean and std are three numbers each, and std is positive.
     """
@@ -151,9 +180,9 @@ def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
 
 
 def _onnx_is_better(device: str) -> bool:
-    """Whether Paddle would run on the CPU, and ONNX Runtime is installed.
+    """Tell whether Paddle would run on the CPU, and ONNX Runtime is installed.
 
-    Paddle, which takes seconds to import, is asked only where there seems to be a GPU.
+    Paddle, which takes seconds to import, is asked only if there seems to be a GPU.
     """
     if device.startswith("gpu") or not importlib.util.find_spec("onnxruntime"):
         return False

@@ -20,6 +20,8 @@ from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
 from SCFNet.zoo import build_network, detect_network
 
 if TYPE_CHECKING:
+    import paddle
+
     from SCFNet.net import SaliencyNet
 
 StateDict = Dict[str, np.ndarray]
@@ -72,8 +74,9 @@ def load_plain(path: PathLike) -> Any:
 
 
 def find_weights(name: PathLike) -> Path:
-    """The file that a name of `SHIPPED` stands for ('./small' is a file of that name); else the
-    file `name` itself.
+    """Find the shipped file that `name`, a key of `SHIPPED`, stands for; else `name` is the file.
+
+    './small' is a file of that name, 'small' the shipped one.
     """
     return SHIPPED.get(str(name), Path(name))
 
@@ -96,7 +99,7 @@ def _check_file(path: Path, hint: str = "") -> None:
 
 
 def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
-    """What `reader` makes of the file `path`; its exceptions become a CheckpointError."""
+    """Read the file `path` by `reader`, whose exceptions become a CheckpointError."""
     _check_file(path)
     try:
         with path.open("rb") as stream:
@@ -112,7 +115,7 @@ def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
 
 
 def load_checkpoint(path: PathLike) -> StateDict:
-    """The weights of a `.pdparams` or a PyTorch file as {key: array}, in the file's order.
+    """Read the weights of a `.pdparams` or a PyTorch file: {key: array}, in the file's order.
 
     Reads what Paddle 1.8 to 3.x writes (pickle protocols 2 to 5, numpy 1 or 2, parameters over
     1 GB in slices), and what PyTorch writes (archives and legacy files), bare or wrapped in dicts
@@ -140,7 +143,7 @@ def _read_any(stream: BinaryIO) -> Any:
 
 
 def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
-    """The arrays of numbers in `found`, those whole that Paddle has cut into slices.
+    """Collect the arrays of numbers in `found`, and join those that Paddle has cut into slices.
 
     Raises CheckpointError for weights that no network can have.
     """
@@ -171,7 +174,7 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
 
 
 def _as_float32(value: np.ndarray) -> np.ndarray:
-    """`value` as a network holds it; what is too large for that becomes infinite."""
+    """Cast to what a network holds; what is too large for that becomes infinite."""
     if value.dtype == np.float32:
         return value
     with np.errstate(over="ignore"):
@@ -179,7 +182,7 @@ def _as_float32(value: np.ndarray) -> np.ndarray:
 
 
 def _named_by_paddle(state: StateDict) -> StateDict:
-    """`state` under the names that Paddle gives to what PyTorch calls otherwise."""
+    """Rename what PyTorch calls otherwise to Paddle's names."""
     while all(key.startswith(PARALLEL) for key in state):
         state = {key[len(PARALLEL) :]: value for key, value in state.items()}
     named = {}
@@ -191,7 +194,7 @@ def _named_by_paddle(state: StateDict) -> StateDict:
 
 
 def digest(state: StateDict) -> str:
-    """SHA-256 of the keys, shapes, types and values, in hex: the same however it was pickled."""
+    """Compute the SHA-256, in hex, of keys, shapes, types and values, however they were pickled."""
     total = hashlib.sha256()
     for key in sorted(state):
         array = np.ascontiguousarray(state[key])
@@ -201,7 +204,7 @@ def digest(state: StateDict) -> str:
 
 
 def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
-    """What does not fit, as readable phrases; empty where all fits."""
+    """Describe what does not fit, in phrases; none if all fits."""
     phrases = []
     missing = [key for key in net_state if key not in state]
     unexpected = [key for key in state if key not in net_state]
@@ -221,14 +224,16 @@ def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
 
 
 def _network_of(state: StateDict) -> str:
-    """The name of the network of `state`; '' if it is none of this repository's."""
+    """Name the network of `state`; '' if it is none of this repository's."""
     try:
         return detect_network(state)
     except InputError:
         return ""
 
 
-def assign_weights(net: Any, state: StateDict, source: str, strict: bool = True) -> None:
+def assign_weights(
+    net: "paddle.nn.Layer", state: StateDict, source: str, strict: bool = True
+) -> None:
     """Put the arrays of `state` into `net`; `source` names them in the error.
 
     Raises CheckpointError with the first missing, unexpected and mismatched keys; with
@@ -250,7 +255,7 @@ def assign_weights(net: Any, state: StateDict, source: str, strict: bool = True)
             tensor.set_value(state[key].astype(dtype, copy=False))
 
 
-def load_weights(net: Any, path: PathLike, strict: bool = True) -> None:
+def load_weights(net: "paddle.nn.Layer", path: PathLike, strict: bool = True) -> None:
     """Load the checkpoint at `path` into `net`, all of it or, with `strict=False`, what fits.
 
     Raises CheckpointError, one line that names the file and the first missing, unexpected and
@@ -260,7 +265,7 @@ def load_weights(net: Any, path: PathLike, strict: bool = True) -> None:
 
 
 def load_net(path: PathLike) -> "SaliencyNet":
-    """The network of the checkpoint at `path`, told from its keys, in eval mode.
+    """Build the network of the checkpoint at `path`, told from its keys, in eval mode.
 
     Raises CheckpointError if it is none of this repository's networks, or damaged.
     """
@@ -275,10 +280,10 @@ def load_net(path: PathLike) -> "SaliencyNet":
     return net
 
 
-def save_weights(net: Any, path: PathLike) -> None:
+def save_weights(net: "paddle.nn.Layer", path: PathLike) -> None:
     """Write `net`'s state dict as a `.pdparams`, atomically.
 
-    `paddle.load` reads it under numpy 1 and 2. Raises InputError where it cannot be written.
+    `paddle.load` reads it under numpy 1 and 2. Raises InputError if it cannot be written.
     """
     state = {key: np.asarray(tensor.numpy()) for key, tensor in net.state_dict().items()}
     write_atomically(path, dump_plain(state))

@@ -1,11 +1,12 @@
 """What the command-line tools share: errors in one line, exit codes, printing that never fails."""
 
+import argparse
 import errno
 import io
 import sys
-from typing import Any, Callable, TextIO
+from typing import Any, Callable, NoReturn, Optional, TextIO
 
-from datasets.files import ArgumentError, InputError
+from datasets.files import Argument, InputError
 
 # What to give to `pip install` for a module, if that is not its own name.
 PACKAGES = {
@@ -16,6 +17,18 @@ PACKAGES = {
     "skimage": "scikit-image",
 }
 OURS = ("SCFNet", "backbones", "datasets")
+
+
+class Parser(argparse.ArgumentParser):
+    """The command line of a tool: `description` heads its --help as it is, a fault is one line."""
+
+    def __init__(self, description: Optional[str], allow_abbrev: bool = True) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=layout, allow_abbrev=allow_abbrev)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message} (--help lists the flags)")
 
 
 def run(main: Callable[[], int]) -> None:
@@ -29,11 +42,8 @@ def run(main: Callable[[], int]) -> None:
     try:
         code = main()
         print(end="", flush=True)
-    except ArgumentError as error:
-        flag = error.argument.replace("_", "-")
-        code = fail(f"--{flag}: {error.fault}")
     except InputError as error:
-        code = fail(str(error))
+        code = fail("".join(map(as_flag, error.parts)))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module in OURS:
@@ -47,6 +57,11 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def as_flag(part: str) -> str:
+    """Turn a part of an error's message into its flag if it is an argument's name."""
+    return f"--{part.replace('_', '-')}" if isinstance(part, Argument) else part
 
 
 def fail(fault: str) -> int:
@@ -76,7 +91,7 @@ class OutputFile(io.FileIO):
 
 
 def unfailing(stream: TextIO) -> TextIO:
-    """The standard stream `stream`, made to escape what it cannot encode and to outlive its reader.
+    """Make the standard stream `stream` escape what it cannot encode, and outlive its reader.
 
     A stream that is no file (a notebook's, a test's, or none at all) is returned as it is.
     """

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Sequence
 import paddle
 from paddle import Tensor
 
-from datasets.files import InputError, first_few
+from datasets.files import Argument, InputError, first_few
 from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
 from SCFNet.engine import Target, fit, hold_back, prepare
 from SCFNet.training.distributed import quiet
@@ -53,7 +53,7 @@ def distill(recipe: DistillRecipe) -> int:
 
 
 def taught_by(teacher: Teacher) -> Target:
-    """The target of each batch: the teacher's maps, and the masks of those that have one."""
+    """Make the target of each batch: the teacher's maps, or the masks of photos that have one."""
 
     def target(images: Tensor, masks: Optional[Tensor]) -> Tensor:
         preds = teacher.run(images)
@@ -63,16 +63,17 @@ def taught_by(teacher: Teacher) -> Target:
 
 
 def readable(samples: List[Sample], skip: bool) -> List[Sample]:
-    """The samples whose photos can be read. The others are listed.
+    """Keep the samples whose photos can be read, and list the others.
 
     Raises InputError if there are others and `skip` is false, or if all are unreadable.
     """
     faults = find_faults(samples)
     if not faults:
         return samples
-    listed = first_few([fault for _, fault in faults], 10, "; ")
+    listed = first_few([fault for _, fault in faults], SHOWN, "; ")
     if not skip:
-        raise InputError(f"{len(faults)} photos (--skip-unreadable leaves them out): {listed}")
+        way_out = Argument("skip_unreadable")
+        raise InputError(f"{len(faults)} photos (", way_out, f" leaves them out): {listed}")
     if not quiet():
         print(f"left out {len(faults)} unreadable photos:", *(f for _, f in faults), sep="\n  ")
     bad = {sample.stem for sample, _ in faults}

@@ -26,7 +26,7 @@ import paddle
 from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
-from datasets.files import ArgumentError, InputError
+from datasets.files import Argument, ArgumentError, InputError
 from datasets.loader import Batch, Epoch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
 from datasets.transform import renormalised
@@ -70,8 +70,8 @@ class Work(NamedTuple):
     samples: Sequence[Sample]
     scored: ScoredSets
     target: Optional[Target]  # the masks if None
-    steps: int  # of an epoch
-    data: str  # digest of the samples
+    steps_per_epoch: int
+    digest: str  # of the samples
 
 
 def train_step(
@@ -121,8 +121,10 @@ def train(recipe: Recipe) -> int:
 
 
 def prepare(recipe: Recipe) -> None:
-    """Choose the device and join the other processes. Raises ArgumentError for a device or a loss
-    that is not there."""
+    """Choose the device and join the other processes.
+
+    Raises ArgumentError for a device that is not there, or a loss that is not known.
+    """
     try:
         loss_terms(recipe.loss)
     except ValueError as error:
@@ -131,7 +133,7 @@ def prepare(recipe: Recipe) -> None:
 
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
-    """The pairs to train on, and those to score on, checked. Raises InputError for faults."""
+    """List and check the pairs to train on, and those to score on. Raises InputError for faults."""
     samples = list_pairs(recipe.data)
     check_files(samples)
     if recipe.val:
@@ -164,7 +166,7 @@ def fit(
     later.
 
     Args:
-        recipe: how to train, and where to write.
+        recipe: how to train, and into which folder to write.
         samples: what to train on.
         scored: sets that are scored each epoch, by what is written before the names of their
             scores. The first one decides which weights are the best.
@@ -172,8 +174,10 @@ def fit(
     """
     world = paddle.distributed.get_world_size()
     if recipe.batch_size % world:
-        raise ArgumentError("batch_size", f"{recipe.batch_size} is not a multiple of {world}, "
-                            "the number of processes")  # fmt: skip
+        raise ArgumentError(
+            "batch_size",
+            f"{recipe.batch_size} is not a multiple of {world}, the number of processes",
+        )
     steps = count_batches(len(samples), recipe.batch_size // world, world)
     work = Work(recipe, samples, scored, target, steps, samples_digest(samples))
     run = new_run(recipe)
@@ -202,11 +206,14 @@ def begin(run: Run, work: Work) -> None:
     """Go on from what `--resume` names, or make sure that `--output` can be begun afresh."""
     recipe, state = work.recipe, Path(work.recipe.output, STATE)
     if recipe.resume and recipe.resume != "auto":
-        restore(run, Path(recipe.resume), recipe, work.steps, work.data)
+        restore(run, Path(recipe.resume), recipe, work.steps_per_epoch, work.digest)
     elif recipe.resume and state.exists():
-        restore(run, state, recipe, work.steps, work.data)
+        restore(run, state, recipe, work.steps_per_epoch, work.digest)
     elif state.exists() and not recipe.dry_run:
-        raise InputError(f"{recipe.output}: holds a run: give --resume auto, or another --output")
+        resume, output = Argument("resume"), Argument("output")
+        raise InputError(
+            f"{recipe.output}: holds a run: give ", resume, " auto, or another ", output
+        )
 
 
 def train_epoch(run: Run, work: Work, log: Log, stops: List[int], claim: Optional[Claim]) -> int:
@@ -215,10 +222,15 @@ def train_epoch(run: Run, work: Work, log: Log, stops: List[int], claim: Optiona
     Returns 0, or the number of the signal that stopped it before, after which it was saved.
     """
     recipe, epoch = work.recipe, len(run.log)
-    start = run.step - epoch * work.steps
+    start = run.step - epoch * work.steps_per_epoch
     for images, masks in epoch_batches(work, epoch, sizes_at(epoch, recipe), start):
         lr = lr_at(
-            run.step, work.steps, recipe.epochs, recipe.lr, recipe.min_lr, recipe.warmup_epochs
+            run.step,
+            work.steps_per_epoch,
+            recipe.epochs,
+            recipe.lr,
+            recipe.min_lr,
+            recipe.warmup_epochs,
         )
         losses = learn(run, work, images, masks, lr)
         count = len(images) * paddle.distributed.get_world_size()
@@ -246,7 +258,7 @@ def learn(
 
 
 def epoch_batches(work: Work, epoch: int, sizes: Sequence[int], start: int = 0) -> Iterator[Batch]:
-    """The batches of an epoch from the `start`-th on, of this process."""
+    """Load the batches of an epoch from the `start`-th on, of this process."""
     recipe = work.recipe
     augmentation = STRENGTHS[recipe.augment]
     if augmentation:
@@ -282,8 +294,8 @@ def rehearse(run: Run, work: Work, log: Log) -> None:
         learn(run, work, images, masks, work.recipe.min_lr)
         now = time.perf_counter()
         seconds, start = now - start, now
-    scored = sum(map(len, work.scored.values()))
-    for line in rehearsal(run, work.recipe, len(work.samples), scored, work.steps, seconds):
+    photos, scored = len(work.samples), sum(map(len, work.scored.values()))
+    for line in rehearsal(run, work.recipe, photos, scored, work.steps_per_epoch, seconds):
         log.write(line)
 
 
@@ -312,7 +324,7 @@ def finish_epoch(run: Run, work: Work, log: Log, claim: Optional[Claim]) -> None
 
 
 def rounded(record: Dict[str, Any]) -> Dict[str, Any]:
-    """A record with at most DIGITS after the point, as it is written and shown."""
+    """Round a record to DIGITS after the point, as it is written and shown."""
 
     def short(value: Any) -> Any:
         if isinstance(value, list):
@@ -326,4 +338,4 @@ def keep(run: Run, work: Work, claim: Optional[Claim]) -> None:
     """Save the run, if the folder is still its own. Raises InputError as `Claim.renew` does."""
     if claim:
         claim.renew()
-    save(run, work.recipe, work.steps, work.data)
+    save(run, work.recipe, work.steps_per_epoch, work.digest)

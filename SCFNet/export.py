@@ -18,10 +18,12 @@ from datasets.transform import check_size, network_input
 from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights
 from SCFNet.device import set_device
+from SCFNet.net import SaliencyNet
 
 if TYPE_CHECKING:
     import onnx
 
+FORMATS = ("onnx", "paddle", "pdparams")
 TOLERANCE = 1e-4  # of the exported network against dygraph, on a photo
 PADDLE2ONNX = {"2": "1.3.1", "3": "2.1.0"}  # what reads the programs of which Paddle
 OPSET = 14  # the first with HardSwish
@@ -47,89 +49,88 @@ def export(
     size: Optional[int] = None,
     dynamic_batch: bool = False,
 ) -> List[Path]:
-    """Write the checkpoint `weights` as 'onnx' (STEM.onnx), as 'paddle' (the program, its
-    parameters, and STEM.meta, beside each other), or as 'pdparams' (STEM.pdparams, of a file of
-    PyTorch); the files written.
+    """Write the checkpoint `weights` in another format, and return the files written.
 
-    `output` is the file, for 'paddle' any of the files or their common stem; by default the stem
-    of `weights`. `size` is by default the network's own. A network to deploy is run on a photo
-    before it is written, and the largest difference from dygraph is printed; InputError if that is
-    over 1e-4, and if the checkpoint, the size or paddle2onnx is wrong.
+    A network to deploy is run on a photo before it is written, and the largest difference from
+    Paddle's dygraph is printed.
+
+    Args:
+        weights: a checkpoint, of Paddle or of PyTorch.
+        file_format: 'onnx' (STEM.onnx), 'paddle' (the program, its parameters and STEM.meta, beside
+            each other), or 'pdparams' (STEM.pdparams).
+        output: the file, for 'paddle' any of the files or their common stem; None is the stem of
+            `weights`.
+        size: height and width of the input, in pixels; None is the network's own.
+        dynamic_batch: let the network take any number of images a run, not one alone.
+
+    Raises ValueError for an unknown format, and InputError if checkpoint, size or paddle2onnx is
+    wrong, or if the difference is over TOLERANCE.
     """
+    if file_format not in FORMATS:
+        raise ValueError(f"unknown format {file_format!r}: choose from {', '.join(FORMATS)}")
     if size is not None:
         check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
-    net = load_net(weights)
-    size = size or net.input_size
     output = Path(output) if output else weights
+    net = load_net(weights)
     if file_format == "pdparams":
         save_weights(net, output.with_suffix(".pdparams"))
         return [output.with_suffix(".pdparams")]
-    meta = {
-        "model_type": net.model_type,
-        "size": str(size),
-        "input": f"{INPUT}: RGB, (0..255 - mean) / std, float32 [N, 3, {size}, {size}]",
-        "output": f"{OUTPUT}: float32 [N, 1, {size}, {size}] in [0, 1]",
-        "mean": json.dumps([round(float(x), 4) for x in net.normalisation.mean]),
-        "std": json.dumps([round(float(x), 4) for x in net.normalisation.std]),
-        "by_max": json.dumps(net.normalisation.by_max),
-        "weights": weights.name,
-        "weights_sha256": digest(load_checkpoint(weights)),
-    }
+    from skimage.data import astronaut
+
+    size = size or net.input_size
+    meta = _metadata(net, weights, size)
     deployed = Deployed(net)
     deployed.eval()
-    photo = network_input([_photo()], size, net.normalisation)
+    photo = network_input([astronaut()], size, net.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder) / "net"
         spec = paddle.static.InputSpec([None if dynamic_batch else 1, 3, size, size], name=INPUT)
-        paddle.jit.save(
-            paddle.jit.to_static(deployed, input_spec=[spec], full_graph=True), str(prefix)
-        )
+        program = paddle.jit.to_static(deployed, input_spec=[spec], full_graph=True)
+        paddle.jit.save(program, str(prefix))
         if file_format == "onnx":
-            data = {".onnx": _to_onnx(prefix, meta)}
-            run = _onnx_runner(data[".onnx"])
+            contents = {".onnx": _to_onnx(prefix, meta)}
+            run = _onnx_runner(contents[".onnx"])
         else:
-            data = {f.suffix: f.read_bytes() for f in Path(folder).iterdir() if f.suffix != ".info"}
-            data[".meta"] = json.dumps(meta, indent=1).encode()
+            saved = [file for file in Path(folder).iterdir() if file.suffix != ".info"]
+            contents = {file.suffix: file.read_bytes() for file in saved}
+            contents[".meta"] = json.dumps(meta, indent=1).encode()
             run = _paddle_runner(prefix)
         difference = float(np.abs(run(photo) - expected).max())
     print(f"largest difference from dygraph on a photo: {difference:.1e}")
     if not difference <= TOLERANCE:
         raise InputError(f"{output}: not written, it differs from dygraph by {difference:.1e}")
-    files = [output.with_suffix(suffix) for suffix in data]
-    for file, content in zip(files, data.values()):
+    files = [output.with_suffix(suffix) for suffix in contents]
+    for file, content in zip(files, contents.values()):
         write_atomically(file, content)
     return files
 
 
-def _photo() -> np.ndarray:
-    from skimage.data import astronaut
-
-    return astronaut()
+def _metadata(net: SaliencyNet, weights: Path, size: int) -> Dict[str, str]:
+    """Describe an exported network: its input and output, and the weights it is of."""
+    mean, std, by_max = net.normalisation
+    return {
+        "model_type": net.model_type,
+        "size": str(size),
+        "input": f"{INPUT}: RGB, (0..255 - mean) / std, float32 [N, 3, {size}, {size}]",
+        "output": f"{OUTPUT}: float32 [N, 1, {size}, {size}] in [0, 1]",
+        "mean": json.dumps([round(float(x), 4) for x in mean]),
+        "std": json.dumps([round(float(x), 4) for x in std]),
+        "by_max": json.dumps(by_max),
+        "weights": weights.name,
+        "weights_sha256": digest(load_checkpoint(weights)),
+    }
 
 
 def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
-    """The saved program at `prefix` as an ONNX file."""
-    needed = PADDLE2ONNX[paddle.__version__[0]]
-    try:
-        import onnx
-        import paddle2onnx
-
-        installed = metadata.version("paddle2onnx")
-        if installed[0] != needed[0]:
-            raise ImportError(f"paddle2onnx {installed} cannot read Paddle {paddle.__version__}")
-    except ImportError as error:
-        raise InputError(f"{error}; pip install onnx paddle2onnx=={needed}") from error
-
-    program = next(f for f in prefix.parent.iterdir() if f.suffix in (".pdmodel", ".json"))
+    """Convert the saved program at `prefix` to an ONNX file."""
     raw, lean = (str(prefix.with_name(name)) for name in ("raw.onnx", "lean.onnx"))
-    options = {} if needed[0] == "1" else {"optimize_tool": "None"}
-    paddle2onnx.export(
-        str(program), str(prefix.with_suffix(".pdiparams")), raw, OPSET, verbose=False, **options
-    )
+    _convert(prefix, raw)
+    import onnx
+
     model = onnx.load(raw)
     _unblock_planes(model)
     _rename(model, model.graph.input[0], INPUT)
@@ -143,6 +144,28 @@ def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
     onnx.helper.set_model_props(model, meta)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def _convert(prefix: Path, target: str) -> None:
+    """Write the saved program at `prefix` to `target` by paddle2onnx.
+
+    Raises InputError if paddle2onnx is not installed, or is not the one for this Paddle.
+    """
+    needed = PADDLE2ONNX[paddle.__version__[0]]
+    try:
+        import onnx  # noqa: F401
+        import paddle2onnx
+
+        installed = metadata.version("paddle2onnx")
+        if installed[0] != needed[0]:
+            raise ImportError(f"paddle2onnx {installed} cannot read Paddle {paddle.__version__}")
+    except ImportError as error:
+        raise InputError(f"{error}; pip install onnx paddle2onnx=={needed}") from error
+
+    program = next(f for f in prefix.parent.iterdir() if f.suffix in (".pdmodel", ".json"))
+    parameters = prefix.with_suffix(".pdiparams")
+    options = {} if needed[0] == "1" else {"optimize_tool": "None"}
+    paddle2onnx.export(str(program), str(parameters), target, OPSET, verbose=False, **options)
 
 
 def _unblock_planes(model: "onnx.ModelProto") -> None:

@@ -22,12 +22,12 @@ NORMAL = 1 << 20  # added to the high half of a float64: the smallest exponent o
 
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Dice loss of sigmoid(logits) and `mask`, smoothed by 1, over each whole sample."""
+    """Compute the Dice loss of sigmoid(logits) and `mask` over each whole sample, smoothed by 1."""
     return _dice(_probability(logits), mask)
 
 
 def boundary_map(x: Tensor, kernel_size: int) -> Tensor:
-    """The boundary of maps `x` [N, 1, H, W] in [0, 1], thickened by a max-pool: [N, 1, H, W].
+    """Find the boundary of maps `x` [N, 1, H, W] in [0, 1], thickened by a max-pool: [N, 1, H, W].
 
     It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), k being the odd `kernel_size`, in values and
     in gradients, which among equal pixels of a window go to the first in reading order. On CPU it
@@ -39,9 +39,10 @@ def boundary_map(x: Tensor, kernel_size: int) -> Tensor:
 
 
 def pooled_boundary(x: Tensor, kernel_size: int) -> Tensor:
-    """`boundary_map` for any device.
+    """Do `boundary_map` on any device.
 
-    The k x k max-pool is a 1 x k, then a k x 1: in this order ties go where a square's go.
+    The k x k max-pool is a 1 x k, then a k x 1: in this order ties go to the pixel to which they
+    go in a square.
     """
     inverse = 1 - x
     edge = functional.max_pool2d(inverse, 3, stride=1, padding=1) - inverse
@@ -53,7 +54,7 @@ def pooled_boundary(x: Tensor, kernel_size: int) -> Tensor:
 
 
 def boundary_dice_loss(logits: Tensor, mask: Tensor, kernel_size: int) -> Tensor:
-    """Dice loss of the two boundaries, `boundary_map`, over each whole sample."""
+    """Compute the Dice loss of the two boundaries, `boundary_map`, over each whole sample."""
     boundary = boundary_map(_probability(logits), kernel_size)
     return _dice(boundary, boundary_map(mask, kernel_size))
 
@@ -65,7 +66,7 @@ def sp_loss(
     weight: float = 1.0,
     boundary: Optional[Tensor] = None,
 ) -> Tensor:
-    """Structure-preserving (SP) loss: Dice + `weight` * boundary Dice (paper section 3.3).
+    """Compute the structure-preserving (SP) loss, Dice + `weight` * boundary Dice (section 3.3).
 
     Args:
         logits: [N, 1, H, W].
@@ -82,14 +83,14 @@ def sp_loss(
 
 
 def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy, averaged over the pixels (the paper's ablation)."""
+    """Compute the binary cross-entropy, averaged over the pixels (the paper's ablation)."""
     return functional.binary_cross_entropy_with_logits(logits.astype("float32"), mask)
 
 
 def fs_loss(
     maps: Sequence[Tensor], mask: Tensor, kernel_size: int, reduction: str = "sum"
 ) -> Losses:
-    """L_FS, the loss of fully supervised training (paper section 3.3): SP of each map.
+    """Compute L_FS, the loss of fully supervised training (paper section 3.3): SP of each map.
 
     Args:
         maps: logits [N, 1, H, W] of m2, m3, m4, m5.
@@ -105,7 +106,7 @@ def fs_loss(
 def kd_loss(
     maps: Sequence[Tensor], teacher: Tensor, from_logits: bool = True, reduction: str = "sum"
 ) -> Losses:
-    """L_KD, the loss of distillation (paper section 3.4): Dice of each map and the teacher's m2.
+    """Compute L_KD, the loss of distillation (section 3.4): Dice of each map to the teacher's.
 
     No gradient reaches the teacher.
 
@@ -122,7 +123,7 @@ def kd_loss(
 def map_losses(
     maps: Sequence[Tensor], target: Tensor, loss: str, kernel_size: int = 1
 ) -> List[Tensor]:
-    """The loss by name of each of the maps against one target, unweighted.
+    """Compute the loss by name of each of the maps against one target, unweighted.
 
     Args:
         maps: logits [N, 1, H, W] of m2, m3, m4, m5.
@@ -154,7 +155,7 @@ def loss_terms(loss: str) -> List[str]:
 
 
 def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
-    """The total of the losses of m2, m3, m4, m5: each map counts half of the one before it."""
+    """Add up the losses of m2, m3, m4, m5: each map counts half of the one before it."""
     return sum(loss / 2**i for i, loss in enumerate(losses))
 
 
@@ -165,17 +166,17 @@ def _reduced(losses: List[Tensor], reduction: str) -> Losses:
 
 
 def soft_target(teacher_logits: Tensor) -> Tensor:
-    """What the student learns from: the teacher's probabilities, float32, without gradient."""
+    """Turn logits into what a student learns from: probabilities, float32, without gradient."""
     return _probability(teacher_logits).detach()
 
 
 def pbsm_kernel(epoch: int, epochs: int = PBSM_EPOCHS, schedule: str = "paper") -> int:
-    """The kernel size of SP's boundary in `epoch` (from 0) of `epochs`: PBSM's staircase 13 ... 1.
+    """Look up the kernel size of SP's boundary in `epoch` (from 0) of `epochs`.
 
-    PBSM is progressive boundary structure mining (paper section 3.3). "paper" (also the notebook):
-    13 in the first 10 of 69 epochs, 2 less every 10, 1 in the last 9; "release": each step one
-    epoch earlier, as the release's code does. Other totals scale the staircase of 69. Raises
-    ValueError for another schedule.
+    PBSM, progressive boundary structure mining (paper section 3.3), is a staircase down from 13.
+    "paper" (also the notebook): 13 in the first 10 of 69 epochs, 2 less every 10, 1 in the last 9.
+    "release": each step one epoch earlier, as the release's code does. Other totals scale the
+    staircase of 69. Raises ValueError for another schedule.
     """
     if schedule not in ("paper", "release"):
         raise ValueError(f"unknown schedule {schedule!r}: choose from paper, release")
@@ -238,8 +239,9 @@ def _max_pool(plane: np.ndarray, kernel_size: int) -> Tuple[np.ndarray, Optional
 
 
 def _unpool(grad: np.ndarray, source: Optional[np.ndarray]) -> np.ndarray:
-    """The gradient of `_max_pool`: each pixel's sum over the windows that took their maximum
-    from it."""
+    """Compute the gradient of `_max_pool`: each pixel's sum over the windows that took their
+    maximum from it.
+    """
     if source is None:
         return grad
     return np.bincount(source, grad.ravel(), grad.size).reshape(grad.shape)

@@ -34,7 +34,7 @@ Value = TypeVar("Value", float, np.ndarray)
 
 
 def _white(image: np.ndarray) -> float:
-    """The largest value of the image's type: 255 of uint8; 1 of bool and floats."""
+    """Tell the largest value of the image's type: 255 of uint8; 1 of bool and floats."""
     return np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
 
 
@@ -59,12 +59,12 @@ def binarize(gt: np.ndarray) -> np.ndarray:
 
 
 def f_measure(precision: Value, recall: Value, beta2: float = BETA2) -> Value:
-    """Weighted harmonic mean; 0 if both are 0."""
+    """Compute the weighted harmonic mean; 0 if both are 0."""
     return (1 + beta2) * precision * recall / (beta2 * precision + recall + EPS)
 
 
 def precision_recall(pred: np.ndarray, gt: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Precision and recall [256] of `pred >= t` for every t in THRESHOLDS.
+    """Compute precision and recall [256] of `pred >= t` for every t in THRESHOLDS.
 
     `pred` is float64 [H, W] in [0, 1], `gt` bool [H, W]. Pixels are counted by how many thresholds
     they reach: 0 (rounding in `scale` may leave one below 0) to 256. Then counts add up from above.
@@ -78,21 +78,21 @@ def precision_recall(pred: np.ndarray, gt: np.ndarray) -> Tuple[np.ndarray, np.n
 
 
 def e_measure(binary: np.ndarray, gt: np.ndarray) -> float:
-    """Enhanced alignment of two bool [H, W] (Fan et al. 2018), summed over N - 1 pixels.
+    """Compute the enhanced alignment of two bool [H, W] (Fan et al. 2018), over N - 1 pixels.
 
     A pixel's alignment depends on its two bits alone: four values and their counts suffice.
     """
-    size, positive, objects = gt.size, np.count_nonzero(binary), np.count_nonzero(gt)
-    both = np.count_nonzero(binary & gt)
-    if objects == 0:
-        total = float(size - positive)
-    elif objects == size:
-        total = float(positive)
+    size, in_pred, in_gt = gt.size, np.count_nonzero(binary), np.count_nonzero(gt)
+    in_both = np.count_nonzero(binary & gt)
+    if in_gt == 0:
+        total = float(size - in_pred)
+    elif in_gt == size:
+        total = float(in_pred)
     else:
-        total = 0.0
-        counts = ((both, 1, 1), (positive - both, 1, 0), (objects - both, 0, 1))
-        for count, in_pred, in_gt in (*counts, (size - positive - objects + both, 0, 0)):
-            x, y = in_pred - positive / size, in_gt - objects / size
+        total, in_neither = 0.0, size - in_pred - in_gt + in_both
+        counts = ((in_both, 1, 1), (in_pred - in_both, 1, 0), (in_gt - in_both, 0, 1))
+        for count, pred_bit, gt_bit in (*counts, (in_neither, 0, 0)):
+            x, y = pred_bit - in_pred / size, gt_bit - in_gt / size
             total += count * (2 * x * y / (x * x + y * y + EPS) + 1) ** 2 / 4
     return total / max(size - 1, 1)
 
@@ -108,12 +108,12 @@ _GAUSSIAN = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
 
 
 def _carry_to_band(error: np.ndarray, gt: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """`error` with, in the band of 3 pixels around the object, the nearest object pixel's."""
+    """Give the pixels in a band of 3 around the object the error of the nearest object pixel."""
     pad = 4
-    objects = cv2.copyMakeBorder(gt.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    padded_gt = cv2.copyMakeBorder(gt.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     source = cv2.copyMakeBorder(error, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     carried = source.copy()
-    stride = objects.shape[1]
+    stride = padded_gt.shape[1]
     band = np.flatnonzero((distance > 0) & (distance < 4.25))
     rows, columns = np.divmod(band, gt.shape[1])
     places = (rows + pad) * stride + columns + pad
@@ -121,13 +121,13 @@ def _carry_to_band(error: np.ndarray, gt: np.ndarray, distance: np.ndarray) -> n
     for square, offsets in _RINGS.items():
         ring = places[squares == square]
         candidates = ring[:, None] + offsets @ (stride, 1)
-        nearest = objects.ravel()[candidates].argmax(axis=1)
+        nearest = padded_gt.ravel()[candidates].argmax(axis=1)
         carried.ravel()[ring] = source.ravel()[candidates[np.arange(len(ring)), nearest]]
     return carried[pad:-pad, pad:-pad]
 
 
 def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
-    """Weighted F-measure, beta^2 = 1 (Margolin et al. 2014); 0 for an all-black mask.
+    """Compute the weighted F-measure, beta^2 = 1 (Margolin et al. 2014); 0 for an all-black mask.
 
     `error` is |pred - gt|, float64 [H, W] in [0, 1], `gt` bool [H, W].
     An error on the object counts no more than its 7x7 Gaussian (sigma 5) mean, in which a pixel
@@ -135,8 +135,8 @@ def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
     only a band around the object needs that look-up. An error off the object weighs 1 to 2, more
     with its distance.
     """
-    objects = np.count_nonzero(gt)
-    if not objects:
+    in_gt = np.count_nonzero(gt)
+    if not in_gt:
         return 0.0
     outside = (~gt).view(np.uint8)
     distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -150,12 +150,12 @@ def weighted_f(error: np.ndarray, gt: np.ndarray) -> float:
     missed = np.minimum(on_object, smooth[near]).sum()
     weight = 2 - np.exp(np.log(0.5) / 5 * distance)  # 1 on the object
     false = error.ravel() @ weight.ravel() - on_object.sum()
-    hit = objects - missed
-    return float(f_measure(hit / (hit + false + EPS), hit / objects, beta2=1))
+    hit = in_gt - missed
+    return float(f_measure(hit / (hit + false + EPS), hit / in_gt, beta2=1))
 
 
 def _region_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
-    """Structural similarity of one region of the map and the mask, float64 [h, w] each."""
+    """Compare the structure of one region of the map and the mask, float64 [h, w] each."""
     x, y = pred.mean(), gt.mean()
     dx = pred - x
     degrees = pred.size - 1 + EPS
@@ -167,7 +167,7 @@ def _region_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
 
 
 def s_measure(pred: np.ndarray, gt: np.ndarray) -> float:
-    """Structure measure (Fan et al. 2017), alpha = 0.5, not below 0.
+    """Compute the structure measure (Fan et al. 2017), alpha = 0.5, not below 0.
 
     Half is the similarity of map and mask on and off the object, half that of the four regions
     that meet at the object's centroid.
@@ -184,13 +184,13 @@ def s_measure(pred: np.ndarray, gt: np.ndarray) -> float:
     rows, columns = gt.sum(axis=1), gt.sum(axis=0)
     middle_y = int(np.rint(rows @ np.arange(height) / rows.sum()))
     middle_x = int(np.rint(columns @ np.arange(width) / columns.sum()))
-    objects = gt.astype(float)
+    gt_values = gt.astype(float)
     by_region = 0.0
     for ys in (slice(0, middle_y), slice(middle_y, height)):
         for xs in (slice(0, middle_x), slice(middle_x, width)):
             region = pred[ys, xs]
             if region.size:
-                by_region += region.size / gt.size * _region_similarity(region, objects[ys, xs])
+                by_region += region.size / gt.size * _region_similarity(region, gt_values[ys, xs])
     return float(max(0, 0.5 * by_object + 0.5 * by_region))
 
 
@@ -232,19 +232,19 @@ class Score:
                 raise ValueError(f"a grey image [H, W] is needed, not one of shape {image.shape}")
             if not np.isfinite(image).all():
                 raise ValueError("the image has values that are not finite")
-        objects = binarize(gt)
-        own = self._measure(pred, objects)
+        gt = binarize(gt)
+        own = self._measure(pred, gt)
         names = (*self.number_names, *self.curve_names)
-        self.sums += np.hstack([1, 0 if objects.any() else 1, *(own[name] for name in names)])
+        self.sums += np.hstack([1, 0 if gt.any() else 1, *(own[name] for name in names)])
         return self._headline(own)
 
     def curves(self) -> Dict[str, np.ndarray]:
-        """`precision`, `recall` and `f` of the set, [256] each, over THRESHOLDS."""
+        """Average `precision`, `recall` and `f` over the set, [256] each, over THRESHOLDS."""
         m = self._means()
         return {"precision": m["precision"], "recall": m["recall"], "f": self._f_curve(m)}
 
     def result(self) -> Dict[str, float]:
-        """The set's values by name: MAE, E, S and F in their kinds."""
+        """Average the set's values: MAE, E, S and F in their kinds, by name."""
         return self._headline(self._means())
 
     def _means(self) -> Dict[str, Any]:

@@ -22,7 +22,7 @@ DECODER_WIDTHS = {"M3_0.5": 16, "EL0": 32, "EL2": 32}  # channels; of the others
 
 
 def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
-    """Conv3x3 - BN - ReLU, Kaiming normal with zero bias."""
+    """Build Conv3x3 - BN - ReLU, Kaiming normal with zero bias."""
     return nn.Sequential(
         nn.Conv2D(
             in_c,
@@ -39,7 +39,7 @@ def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
 
 
 def resize_to(x: Tensor, reference: Tensor) -> Tensor:
-    """`x` [N, C, h, w] bilinearly (half-pixel) at the height and width of `reference`."""
+    """Resize `x` [N, C, h, w] bilinearly (half-pixel) to the height and width of `reference`."""
     return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=False)
 
 
@@ -56,7 +56,7 @@ class SaliencyNet(nn.Layer):
     normalisation: Normalisation = RELEASE
 
     def predict(self, x: Tensor) -> Tensor:
-        """The saliency maps [N, 1, H, W] in [0, 1] of normalised photos [N, 3, H, W]."""
+        """Map normalised photos [N, 3, H, W] to saliency maps [N, 1, H, W] in [0, 1]."""
         return F.sigmoid(self(x)[0])
 
     def scale_backbone_lr(self, scale: float) -> None:
@@ -66,7 +66,7 @@ class SaliencyNet(nn.Layer):
                 parameter.optimize_attr["learning_rate"] = scale
 
     def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
-        """`set_state_dict` by the name that the notebook uses."""
+        """Do `set_state_dict`, by the name that the notebook uses."""
         return self.set_state_dict(state_dict)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from datasets.files import InputError, PathLike
 from datasets.images import read_image
 from datasets.transform import check_size, network_input
-from SCFNet.backends import open_engine
+from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 
 
@@ -43,7 +43,7 @@ class Predictor:
         if size is not None:
             check_size("size", size)
         file = DEFAULT_WEIGHTS if weights is None else find_weights(weights)
-        opened = open_engine(file, device, size, engine, threads)
+        opened = open_backend(file, device, size, engine, threads)
         if backbone not in (None, opened.model_type):
             raise InputError(f"{opened.weights}: is of {opened.model_type}, not of {backbone}")
         if weights is None:
@@ -62,7 +62,7 @@ class Predictor:
     def __call__(
         self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
     ) -> Union[np.ndarray, List[np.ndarray]]:
-        """The map float32 [H, W] in [0, 1] of an RGB uint8 image [H, W, 3].
+        """Predict the map float32 [H, W] in [0, 1] of an RGB uint8 image [H, W, 3].
 
         A list of images, of any sizes, is one batch and gives the list of their maps. With
         `align_corners` maps are resized as the release's test script does it, else as its
@@ -74,8 +74,8 @@ class Predictor:
         return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its map
-        times 255, float32 [H, W, 1]; and image * map, float32 [H, W, 3] in [0, 255].
+        """Predict the AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its
+        map times 255, float32 [H, W, 1]; and image * map, float32 [H, W, 3] in [0, 255].
 
         Raises InputError if the photo cannot be read.
         """
@@ -90,14 +90,14 @@ def _default_predictor() -> Predictor:
 
 
 def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`Predictor.predict` with the default checkpoint, which is read once."""
+    """Do `Predictor.predict` with the default checkpoint, which is read once."""
     return _default_predictor().predict(path)
 
 
 def resize_map(
     saliency: np.ndarray, shape: Tuple[int, int], align_corners: bool = False
 ) -> np.ndarray:
-    """A map float32 [h, w], bilinearly at `shape` (H, W)."""
+    """Resize a map float32 [h, w] bilinearly to `shape` (H, W)."""
     if not align_corners:
         return cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR)
     (height, width), (rows, columns) = saliency.shape, shape
@@ -107,9 +107,9 @@ def resize_map(
 
 
 def _stretch(array: np.ndarray, rows: int) -> np.ndarray:
-    """`array` float32 [h, w] as [rows, w], linearly, with both end rows in place."""
-    where = np.linspace(0, len(array) - 1, rows)
-    first = where.astype(int)
+    """Resize `array` float32 [h, w] linearly to [rows, w], with both end rows in place."""
+    places = np.linspace(0, len(array) - 1, rows)
+    first = places.astype(int)
     second = np.minimum(first + 1, len(array) - 1)
-    weight = (where - first).astype("float32")[:, None]
+    weight = (places - first).astype("float32")[:, None]
     return array[first] * (1 - weight) + array[second] * weight

@@ -35,15 +35,16 @@ LITE2: Sequence[Stage] = (  # 1.1 times as wide, 1.2 times as deep
 TAPS = (1, 2, 4, 6)  # the last stages at strides 4, 8, 16 and 32
 STEM_CHANNELS = 32
 
-# Photos come as the release normalises them (datasets.transform.RELEASE), and were made
-# (x - 127) / 128 of RGB in [0, 255] when the published weights were trained.
+# Photos come as the release normalises them, by the numbers of datasets.transform.RELEASE, which
+# stand here again as backbones import nothing of datasets. The published weights were trained on
+# (x - 127) / 128 of RGB in [0, 255].
 RELEASE_MEAN = np.array([124.55, 118.90, 102.94], "float32")
 RELEASE_STD = np.array([56.77, 55.97, 57.50], "float32")
 OWN_MEAN, OWN_STD = 127.0, 128.0
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
-    """Convolution without bias, padded as TensorFlow does: the smaller half first."""
+    """Build a convolution without bias, padded as TensorFlow does: the smaller half first."""
     return nn.Conv2D(
         in_c, out_c, kernel_size, stride, padding="SAME", groups=groups, bias_attr=False
     )
@@ -117,10 +118,10 @@ class EfficientNetLite(nn.Layer):
 
 
 def efficientnet_lite0() -> EfficientNetLite:
-    """EfficientNet-Lite0: 24, 40, 112 and 320 channels."""
+    """Build EfficientNet-Lite0: 24, 40, 112 and 320 channels."""
     return EfficientNetLite(LITE0)
 
 
 def efficientnet_lite2() -> EfficientNetLite:
-    """EfficientNet-Lite2: 24, 48, 120 and 352 channels."""
+    """Build EfficientNet-Lite2: 24, 48, 120 and 352 channels."""
     return EfficientNetLite(LITE2)

@@ -43,7 +43,7 @@ TAPS = (2, 5, 11, 14)  # the last blocks at strides 4, 8, 16 and 32
 
 
 def _make_divisible(value: float, divisor: int = 8) -> int:
-    """`value` rounded to a multiple of `divisor`, at most 10 % down."""
+    """Round `value` to a multiple of `divisor`, at most 10 % down."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
@@ -140,5 +140,5 @@ class MobileNetV3(nn.Layer):
 
 
 def mobilenet_v3_large_x0_5() -> MobileNetV3:
-    """MobileNetV3-Large x0.5: 16, 24, 56 and 80 channels."""
+    """Build MobileNetV3-Large x0.5: 16, 24, 56 and 80 channels."""
     return MobileNetV3(0.5)

@@ -3,7 +3,7 @@
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
 """
 
-from typing import List, Sequence, Type, Union
+from typing import List, Optional, Sequence, Type, Union
 
 import paddle
 from paddle import nn
@@ -52,8 +52,8 @@ class BottleneckBlock(nn.Layer):
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-def _downsample(in_c: int, out_c: int, stride: int) -> Union[nn.Sequential, None]:
-    """The projection of a shortcut whose shape changes, else None."""
+def _downsample(in_c: int, out_c: int, stride: int) -> Optional[nn.Sequential]:
+    """Build the projection of a shortcut whose shape changes; else None."""
     if stride == 1 and in_c == out_c:
         return None
     return nn.Sequential(nn.Conv2D(in_c, out_c, 1, stride, bias_attr=False), nn.BatchNorm2D(out_c))
@@ -92,15 +92,15 @@ class ResNet(nn.Layer):
 
 
 def resnet18() -> ResNet:
-    """ResNet-18: 64, 128, 256 and 512 channels."""
+    """Build ResNet-18: 64, 128, 256 and 512 channels."""
     return ResNet(BasicBlock, (2, 2, 2, 2))
 
 
 def resnet34() -> ResNet:
-    """ResNet-34: 64, 128, 256 and 512 channels."""
+    """Build ResNet-34: 64, 128, 256 and 512 channels."""
     return ResNet(BasicBlock, (3, 4, 6, 3))
 
 
 def resnet50() -> ResNet:
-    """ResNet-50: 256, 512, 1024 and 2048 channels."""
+    """Build ResNet-50: 256, 512, 1024 and 2048 channels."""
     return ResNet(BottleneckBlock, (3, 4, 6, 3))

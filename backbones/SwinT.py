@@ -4,7 +4,7 @@ Source: Liu et al., "Swin Transformer", ICCV 2021. The published weights are for
 sizes (multiples of 32) run by padding the feature map to whole windows and masking the padding.
 """
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -22,30 +22,37 @@ def _windows(x: paddle.Tensor, window: int) -> paddle.Tensor:
 
 
 def _unwindows(x: paddle.Tensor, window: int, size: Size) -> paddle.Tensor:
-    """The inverse of `_windows` for a map of `size` (H, W)."""
+    """Invert `_windows`, for a map of `size` (H, W)."""
     h, w = size
     x = x.reshape([-1, h // window, w // window, window, window, x.shape[-1]])
     return x.transpose([0, 1, 3, 2, 4, 5]).reshape([-1, h, w, x.shape[-1]])
 
 
 def _attention_mask(size: Size, window: int, shift: Size) -> np.ndarray:
-    """What may not attend to what: float32 [windows, window², window²], 0 or -100.
+    """Say what may not attend to what: float32 [windows, window², window²], 0 or -100.
 
     Within a window of the padded and rolled map of `size` (H, W), a position attends only to
     those of its own region: not across the seam of the roll, nor to padding.
     """
-    region = np.zeros([-(-side // window) * window for side in size], "int64")
-    for axis, side in enumerate(size):
-        padded = region.shape[axis]
-        position = np.arange(padded)
-        label = (position >= padded - window).astype("int64")
-        label += (position >= padded - shift[axis]) if shift[axis] else 0
-        label[(position + shift[axis]) % padded >= side] = 3
-        region += np.expand_dims(label, 1 - axis) * (4 if axis else 1)
+    rows, columns = (_regions(side, window, step) for side, step in zip(size, shift))
+    region = rows[:, None] + 4 * columns
     h, w = region.shape
     region = region.reshape(h // window, window, w // window, window)
     region = region.transpose(0, 2, 1, 3).reshape(-1, window * window)
     return np.where(region[:, None] == region[:, :, None], 0.0, -100.0).astype("float32")
+
+
+def _regions(side: int, window: int, shift: int) -> np.ndarray:
+    """Label the positions along a side of the padded and rolled map: int64 [padded side].
+
+    0 is before the last window, 1 and 2 are in it, before and behind the roll's seam, 3 is padding.
+    """
+    padded = -(-side // window) * window
+    label = np.zeros(padded, "int64")
+    label[padded - window :] = 1
+    label[padded - shift :] = 2
+    label[(np.arange(padded) + shift) % padded >= side] = 3
+    return label
 
 
 class DropPath(nn.Layer):
@@ -90,7 +97,7 @@ class WindowAttention(nn.Layer):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: paddle.Tensor, mask: paddle.Tensor = None) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, mask: Optional[paddle.Tensor] = None) -> paddle.Tensor:
         """x [B * windows, window², C]; mask [windows, window², window²] or None."""
         b, n, c = x.shape
         q, k, v = (
@@ -121,7 +128,7 @@ class SwinBlock(nn.Layer):
         if any(shift):
             mask = paddle.to_tensor(_attention_mask(size, window, shift))
             self.register_buffer("attn_mask", mask)
-        self.masks: Dict[Size, paddle.Tensor] = {}
+        self.masks: Dict[Size, Optional[paddle.Tensor]] = {}
         self.size = size
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, heads)
@@ -130,11 +137,11 @@ class SwinBlock(nn.Layer):
         self.mlp = Mlp(dim)
 
     def _shift(self, size: Size) -> Size:
-        """Half a window along each side that has more than one window."""
+        """Give the shift: half a window along each side that has more than one window."""
         h, w = (self.window // 2 if self.shifted and side > self.window else 0 for side in size)
         return h, w
 
-    def _mask(self, size: Size, shift: Size) -> paddle.Tensor:
+    def _mask(self, size: Size, shift: Size) -> Optional[paddle.Tensor]:
         if size == self.size:
             return self.attn_mask if any(shift) else None
         if size not in self.masks:
@@ -260,5 +267,5 @@ class SwinTransformer(nn.Layer):
 
 
 def swin_base_384() -> SwinTransformer:
-    """Swin-B, patch 4, window 12, made for 384x384: 128, 256, 512 and 1024 channels."""
+    """Build Swin-B, patch 4, window 12, made for 384x384: 128, 256, 512 and 1024 channels."""
     return SwinTransformer(384, 128, (2, 2, 18, 2), (4, 8, 16, 32), 12, 0.1)

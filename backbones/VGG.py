@@ -40,5 +40,5 @@ class VGG16(nn.Layer):
 
 
 def vgg16() -> VGG16:
-    """VGG-16: 128, 256, 512 and 512 channels."""
+    """Build VGG-16: 128, 256, 512 and 512 channels."""
     return VGG16()

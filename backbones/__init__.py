@@ -25,7 +25,7 @@ BACKBONES: Dict[str, Tuple[str, str]] = {
 
 
 def build_backbone(name: str) -> "paddle.nn.Layer":
-    """The backbone of model type `name`, with random weights.
+    """Build the backbone of model type `name`, with random weights.
 
     The layer has `channels`, the four channel counts from shallow to deep, and maps images
     [N, 3, H, W] to the list of these four feature maps.

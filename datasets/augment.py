@@ -1,4 +1,4 @@
-"""Augmentation: what happens to a photo and its mask before they are batched."""
+"""Augmentation: random variants of a photo and its mask, the release's and stronger ones."""
 
 from typing import NamedTuple, Optional, Tuple
 
@@ -11,22 +11,24 @@ BLUR_CHANCE, BLUR_SIZES = 0.1, (3, 10)
 CONTRAST, BRIGHTNESS = (0.5, 1.5), (-15, 15)
 HORIZONTAL_FLIP, VERTICAL_FLIP = 0.5, 0.2
 
-HUE_SHIFT = 9  # of OpenCV's 180 steps around the circle
-SATURATION = (0.4, 1.6)
-OBJECT_KEPT = 0.5  # the part of the object that a strong crop must leave in the picture
-PASTED_SIDE = (0.2, 0.7)  # longer side of a pasted object, as a part of the photo's shorter side
-ZOOM_SIDE, ZOOM_SHIFT = (0.6, 1.8), (-0.5, 0.5)  # a zoom's sides, its shift: parts of the object's
-ZOOM_LEAST = 96  # pixels on a side, which are blurred no more than a small photo
-ZOOM_KEPT = 0.3  # the part of the object that a zoom must leave in the picture
+HUE_SHIFT = 9  # at most, of OpenCV's 180 steps around the circle
+SATURATION = (0.4, 1.6)  # factors
+OBJECT_KEPT = 0.5  # share of the object that a strong crop must keep
+PASTED_SIDE = (0.2, 0.7)  # longer side of a pasted object, as a share of the photo's shorter side
+ZOOM_SIDE = (0.6, 1.8)  # side of a zoom's window, as a share of the object's
+ZOOM_SHIFT = (-0.5, 0.5)  # of the window from the object's middle, as a share of the object's side
+ZOOM_LEAST = 96  # pixels, a window's smallest side: fewer would be blurred by the resize
+ZOOM_KEPT = 0.3  # share of the object that a zoom must keep
 
 
 class Augmentation(NamedTuple):
     """How strong the augmentation is; the defaults are the release's.
 
-    crop: the largest part of each side that the random crop cuts off, in [0, 1).
-    colour: also shift the hue and scale the saturation.
-    paste: the chance that the object of another pair is pasted onto the photo.
-    zoom: the chance of a crop about the object, so close that the frame often cuts it.
+    Args:
+        crop: the largest share of each side that the random crop cuts off, in [0, 1).
+        colour: also shift the hue and scale the saturation.
+        paste: the chance that the object of another pair is pasted onto the photo.
+        zoom: the chance of a crop around the object, so close that the frame often cuts it.
     """
 
     crop: float = 1 / 8
@@ -45,13 +47,15 @@ def augment(
     rng: np.random.Generator,
     settings: Augmentation = RELEASE,
 ) -> Pair:
-    """One random variant of a photo, RGB uint8 [H, W, 3], and its mask, uint8 [H, W], or None.
+    """Make a random variant of a photo, RGB uint8 [H, W, 3], and its mask, uint8 [H, W], or None.
 
-    Gaussian blur, a crop of up to 1/8 of each side, contrast and brightness with a clip, a
-    horizontal and a vertical flip; blur and colour leave the mask alone. The release crops after
-    the colours, and after it has normalised, in floats. Here the photo stays uint8, and is
-    normalised after the loader's resize: normalisation is affine and bilinear weights sum to 1,
-    so the two commute, and the distribution is the same up to rounding to one grey level.
+    The release's steps are a Gaussian blur, contrast and brightness with a clip, a crop of up to
+    1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.
+
+    The release works in floats, and crops after it has normalised. Here the photo is cropped before
+    its colours change, stays uint8, and is normalised after the loader's resize: normalisation is
+    affine and bilinear weights sum to 1, so the two commute. The distribution is the same, up to
+    rounding to one grey level.
     """
     if rng.random() < BLUR_CHANCE:
         size = int(rng.integers(*BLUR_SIZES)) | 1  # 3 is half as likely as 5, 7 and 9
@@ -76,10 +80,16 @@ def paste_object(
     donor_mask: np.ndarray,
     rng: np.random.Generator,
 ) -> Pair:
-    """Copy-paste: the donor's object, scaled and mirrored at random, at a random place of `image`.
+    """Paste the donor's object, scaled and mirrored at random, at a random place of `image`.
 
-    Shapes and ranges as in `augment`, for both pairs; the masks are united. Returns the pair
-    unchanged where the donor's mask is empty.
+    The masks are united. If the donor's mask is empty, the pair is returned unchanged.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        mask: its mask, uint8 [H, W].
+        donor_image: RGB uint8 [h, w, 3].
+        donor_mask: its mask, uint8 [h, w].
+        rng: the source of all random numbers.
     """
     box = _box(donor_mask)
     if not box:
@@ -102,29 +112,30 @@ def paste_object(
 
 
 def _box(mask: np.ndarray) -> Tuple[slice, ...]:
-    """The rows and the columns of the object; () where the mask is empty."""
+    """Find the rows and the columns of the object; () if the mask is empty."""
     places = [np.flatnonzero((mask > 127).any(axis)) for axis in (1, 0)]
     return tuple(slice(place[0], place[-1] + 1) for place in places if place.size)
 
 
 def _zoom(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Pair:
-    """Cut to a window about the object; uncut where it has none or the window loses it."""
-    window = tuple(_near(part, side, rng) for part, side in zip(_box(mask), mask.shape))
+    """Crop to a window around the object; not if there is no object, or the window loses it."""
+    window = tuple(_near(extent, side, rng) for extent, side in zip(_box(mask), mask.shape))
     if not window or mask[window].sum() < ZOOM_KEPT * mask.sum():
         return image, mask
     return image[window], mask[window]
 
 
-def _near(part: slice, side: int, rng: np.random.Generator) -> slice:
-    """A random interval of a photo's `side` about the object's `part` of it."""
-    extent = part.stop - part.start
-    length = min(side, max(ZOOM_LEAST, round(extent * rng.uniform(*ZOOM_SIDE))))
-    centre = part.start + extent * (0.5 + rng.uniform(*ZOOM_SHIFT))
+def _near(extent: slice, side: int, rng: np.random.Generator) -> slice:
+    """Draw an interval of a photo's `side` around the `extent` of the object on it."""
+    size = extent.stop - extent.start
+    length = min(side, max(ZOOM_LEAST, round(size * rng.uniform(*ZOOM_SIDE))))
+    centre = extent.start + size * (0.5 + rng.uniform(*ZOOM_SHIFT))
     start = min(max(0, round(centre - length / 2)), side - length)
     return slice(start, start + length)
 
 
 def _shift_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shift the hue and scale the saturation of RGB uint8 [H, W, 3]."""
     levels = np.arange(256)
     hue = (levels + rng.integers(-HUE_SHIFT, HUE_SHIFT + 1)) % 180
     saturation = np.minimum(levels * rng.uniform(*SATURATION), 255)
@@ -135,9 +146,9 @@ def _shift_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _crop(
     image: np.ndarray, mask: Optional[np.ndarray], rng: np.random.Generator, cut: float
 ) -> Pair:
-    """Cut up to `cut` of each side, at a random offset; uncut where that loses the object.
+    """Cut off up to `cut` of each side, at a random offset; not if that loses the object.
 
-    A crop of at most 1/8 is the release's, and is taken whatever it loses.
+    A crop of at most 1/8 is the release's, and is made whatever it loses.
     """
     window = tuple(_interval(side, cut, rng) for side in image.shape[:2])
     if mask is None:
@@ -148,6 +159,7 @@ def _crop(
 
 
 def _interval(side: int, cut: float, rng: np.random.Generator) -> slice:
+    """Draw what is left of a `side` of which up to `cut` is cut off."""
     removed = int(rng.integers(max(1, int(side * cut))))
     start = int(rng.integers(max(1, removed)))
     return slice(start, start + side - removed)

@@ -11,7 +11,7 @@ SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # the profile's colour spa
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """An image of mode RGB, L or CMYK as RGB in sRGB.
+    """Convert an image of mode RGB, L or CMYK to RGB in sRGB.
 
     `profile` is the ICC profile in its file. One that is empty, broken, or of another colour space
     than the image counts for nothing, as in browsers.
@@ -25,7 +25,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def pixels_to_srgb(pixels: np.ndarray, profile: bytes, grey: bool = False) -> np.ndarray:
-    """`to_srgb` for RGB uint8 [H, W, 3]; the pixels themselves if the profile changes nothing."""
+    """Do `to_srgb` for RGB uint8 [H, W, 3]; the same array if the profile changes nothing."""
     if not profile or _transform(profile, "L" if grey else "RGB") is None:
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
@@ -34,7 +34,7 @@ def pixels_to_srgb(pixels: np.ndarray, profile: bytes, grey: bool = False) -> np
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> Optional[ImageCms.ImageCmsTransform]:
-    """From `profile` to sRGB. None if that changes no colour by more than one level of 255."""
+    """Build the conversion of `profile` to sRGB; None if no colour changes by over 1 level."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != SPACES[mode]:

@@ -19,8 +19,8 @@ class Damaged(Exception):
 
 
 def fingerprint(data: bytes, image_format: str) -> Optional[int]:
-    """A checksum of the colours of an image file, None if it cannot be decoded. By Pillow, because
-    OpenCV prints what it thinks of a file.
+    """Sum up the colours of an image file in a checksum; None if it cannot be decoded. By Pillow,
+    because OpenCV prints what it thinks of a file.
     """
     checksum = 0
     try:

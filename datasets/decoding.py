@@ -81,8 +81,8 @@ def in_turn(pixels: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def large_photo(path: PathLike) -> Iterator[bool]:
-    """`in_turn` for all that is done with a photo, from reading to writing, by its header; yields
-    whether it is large.
+    """Do `in_turn` for all that is done with a photo, from reading to writing, by its header;
+    yields whether it is large.
     """
     pixels = 0
     with contextlib.suppress(Exception):  # the fault is for the reader to tell
@@ -94,7 +94,7 @@ def large_photo(path: PathLike) -> Iterator[bool]:
 
 
 def orientation_of(image: Image.Image) -> object:
-    """EXIF's number for which way up a decoded image is; 1, which is upright, if it is broken."""
+    """Read EXIF's number for which way up a decoded image is: 1, which is upright, if broken."""
     with contextlib.suppress(Exception):
         return image.getexif().get(jpeg.ORIENTATION, 1)
     return 1
@@ -112,7 +112,7 @@ def upright(pixels: np.ndarray, orientation: object) -> np.ndarray:
 
 
 def _formats(path: PathLike) -> List[str]:
-    """The formats to try; HEIC is one of them if pillow-heif is installed."""
+    """List the formats to try; HEIC is one of them if pillow-heif is installed."""
     brand = _brand(path)
     if brand in AVIF_BRANDS and features.check("avif"):
         return ["AVIF"]
@@ -126,14 +126,14 @@ def _formats(path: PathLike) -> List[str]:
 
 
 def _brand(path: PathLike) -> bytes:
-    """The brand of a file of the family of MP4, to which HEIC and AVIF belong; else nothing."""
+    """Read the brand of a file of MP4's family, to which HEIC and AVIF belong; else nothing."""
     with Path(path).open("rb") as stream:
         start = stream.read(12)
     return start[8:] if start[4:8] == b"ftyp" else b""
 
 
 def _unknown(path: PathLike) -> str:
-    """What to say of a file that none of the formats fits."""
+    """Say what is wrong with a file that none of the formats fits."""
     brand, readable = _brand(path), _formats(path)
     if brand in HEIC_BRANDS and "HEIF" not in readable:
         return "is a HEIC photo, which needs another package: pip install pillow-heif"

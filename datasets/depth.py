@@ -8,7 +8,9 @@ WHITES = (1.0, 255.0, 65535.0)
 
 
 def white_of(largest: float) -> float:
-    """The customary white, of 1, 255 and 65535, that `largest` does not exceed; else `largest`."""
+    """Find the customary white, of 1, 255 and 65535, that `largest` does not exceed; else
+    `largest`.
+    """
     return next((white for white in WHITES if largest <= white), float(largest))
 
 
@@ -21,5 +23,5 @@ def check_numbers(pixels: np.ndarray) -> None:
 
 
 def to_8_bits(pixels: np.ndarray, white: Union[float, np.ndarray]) -> np.ndarray:
-    """Uint8 of the same shape: 0 stays, `white` becomes 255, what lies beyond is clipped."""
+    """Scale to uint8 of the same shape: 0 stays, `white` becomes 255, the rest is clipped."""
     return np.rint(np.clip(pixels / np.float32(white), 0, 1) * 255).astype("uint8")

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterator, Sequence, Union
+from typing import BinaryIO, Iterator, Sequence, Tuple, Union
 
 try:
     import fcntl
@@ -18,23 +18,40 @@ PathLike = Union[str, "os.PathLike[str]"]
 LEFTOVER_AGE = 60.0  # seconds after which a temporary file that nobody has locked is nobody's
 
 
+class Argument(str):
+    """The name of an argument, as a part of an error's message: a tool shows its flag instead."""
+
+
 class InputError(ValueError):
-    """Something a person gave is wrong; the message is one line: file, fault, way out."""
+    """Something a person gave is wrong; the message is one line: file, fault, way out.
+
+    The message is the parts together; `Argument`s among them are names of arguments.
+    """
+
+    @property
+    def parts(self) -> Tuple[str, ...]:
+        """The parts of the message."""
+        return self.args
+
+    def __str__(self) -> str:
+        return "".join(self.parts)
 
 
 class ArgumentError(InputError):
-    """An argument has a value that it cannot have. A tool names its flag in place of `argument`."""
+    """An argument has a value that it cannot have."""
 
     def __init__(self, argument: str, fault: str) -> None:
         super().__init__(argument, fault)  # as it is pickled, to cross from a worker process
-        self.argument, self.fault = argument, fault
 
-    def __str__(self) -> str:
-        return f"{self.argument}: {self.fault}"
+    @property
+    def parts(self) -> Tuple[str, ...]:
+        """The parts of the message: the argument, then the fault."""
+        argument, fault = self.args
+        return Argument(argument), ": ", fault
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:
-    """The first of many texts in one line, and how many more there are."""
+    """Join the first of many texts in one line, and say how many more there are."""
     more = [f"and {len(texts) - shown} more"] if len(texts) > shown else []
     return separator.join([*texts[:shown], *more])
 
@@ -43,7 +60,7 @@ def write_atomically(path: PathLike, data: Union[bytes, memoryview], flush: bool
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
     With `flush` the bytes are flushed to disk, which a power failure asks for, not a killed
-    process. Missing parent folders are made. Raises InputError naming `path` where that fails.
+    process. Missing parent folders are made. Raises InputError naming `path` if that fails.
     """
     with replacing(path) as stream:
         stream.write(data)
@@ -106,9 +123,16 @@ def _lock(stream: BinaryIO) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def check_is_folder(path: PathLike, way_out: str = "") -> None:
+    """Raise InputError, with the `way_out`, unless `path` is a folder."""
+    if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
+        fault = "is a file, not a folder" if os.path.exists(path) else "no such folder"  # noqa: PTH110
+        raise InputError(f"{path}: {fault}{way_out and '; '}{way_out}")
+
+
 def check_is_file(path: PathLike) -> None:
-    """Raise InputError where `path` is missing, empty, a folder, or a pipe or device, the reading
-    of which might never end.
+    """Raise InputError if `path` is missing, empty or a folder, or a pipe or a device, whose
+    reading might never end.
     """
     path = Path(path)
     if path.is_dir():

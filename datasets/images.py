@@ -78,7 +78,7 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 
 
 def encode_image(path: PathLike, image: np.ndarray) -> bytes:
-    """What `write_image` writes to `path`; raises InputError as it does."""
+    """Encode what `write_image` writes to `path`; raises InputError as it does."""
     suffix = Path(path).suffix
     height, width = image.shape[:2]
     if suffix == ".jpg" and max(height, width) > 65500:
@@ -97,12 +97,12 @@ def encode_image(path: PathLike, image: np.ndarray) -> bytes:
 
 
 def write_png(path: PathLike, image: np.ndarray) -> None:
-    """`write_image` for a path that ends in '.png'."""
+    """Do `write_image` for a path that ends in '.png'."""
     write_image(path, image)
 
 
 def _read_jpeg(path: PathLike) -> Optional[np.ndarray]:
-    """The photo by OpenCV, for speed, if it is a grey or YCbCr JPEG file; None for any other."""
+    """Read a grey or YCbCr JPEG file by OpenCV, for speed; None for any other file."""
     data = read_if(path, jpeg.START)
     header = jpeg.read_header(data) if data else None
     if not data or not header or header.channels not in (1, 3):
@@ -120,7 +120,7 @@ def _read_jpeg(path: PathLike) -> Optional[np.ndarray]:
 
 
 def read_if(path: PathLike, start: bytes) -> Optional[bytes]:
-    """The bytes of a file that begins so; None for any other, whose fault is for others to tell."""
+    """Read a file that begins with `start`; None for any other, whose fault others will tell."""
     try:
         if not Path(path).is_file():
             return None
@@ -133,7 +133,7 @@ def read_if(path: PathLike, start: bytes) -> Optional[bytes]:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """RGB or RGBA uint8 [H, W, 3 or 4]; of a huge image no second full-size copy is made."""
+    """Convert to RGB or RGBA uint8 [H, W, 3 or 4], without a second copy of a huge image."""
     image.load()
     width, height = image.size
     profile = image.info.get("icc_profile") or b""
@@ -157,12 +157,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the pixels are grey of more than 8 bits, which Pillow would clip, not scale."""
+    """Tell whether the pixels are grey of more than 8 bits, which Pillow would clip, not scale."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
 def full_scale(image: Image.Image) -> float:
-    """The value that stands for white in a deep image. Raises ValueError if there is none."""
+    """Find the value that stands for white in a deep image. Raises ValueError if there is none."""
     if image.mode.startswith("I;16"):
         return 65535.0
     pixels = np.asarray(image)

@@ -53,7 +53,7 @@ class Header(NamedTuple):
     even_zeros: bool
 
     def orientation(self) -> object:
-        """EXIF's number for which way up the picture is; 1, which is upright, if it is broken."""
+        """Read EXIF's number for which way up the picture is: 1, which is upright, if broken."""
         tags = Image.Exif()
         with contextlib.suppress(Exception):
             tags.load(self.exif)
@@ -110,8 +110,8 @@ def _header(
 
 
 def _even_zeros(tables: bytes) -> bool:
-    """Whether a block without detail can be all zeros in these Huffman tables: its symbol, 0, is
-    the first one of each table, the code of which is zeros.
+    """Tell whether a block without detail can be all zeros in these Huffman tables: its symbol, 0,
+    is the first one of each table, the code of which is zeros.
     """
     at = 0
     while at + 17 < len(tables):
@@ -122,7 +122,7 @@ def _even_zeros(tables: bytes) -> bool:
 
 
 def _count_restarts(header: Header, frame: bytes, interval: int) -> int:
-    """How many restarts a scan of all channels has, one after each `interval` of its units."""
+    """Count the restarts of a scan of all channels, one after each `interval` of its units."""
     if not interval:
         return 0
     factors = [frame[7 + 3 * channel] for channel in range(header.channels)]
@@ -136,7 +136,7 @@ def _count_restarts(header: Header, frame: bytes, interval: int) -> int:
 
 
 def decode(data: bytes, header: Header) -> Optional[np.ndarray]:
-    """The pixels of a grey or YCbCr file as it stores them, RGB uint8 [H, W, 3]; None if OpenCV
+    """Decode a grey or YCbCr file to pixels as it stores them, RGB uint8 [H, W, 3]; None if OpenCV
     cannot decode it. Raises Damaged as `check_whole` does, which is asked if anything looks odd.
     """
     check_size(data, header)
@@ -194,7 +194,7 @@ def check_whole(data: bytes, header: Header) -> None:
 
 
 def _has_odd_markers(data: bytes, header: Header) -> bool:
-    """Whether the data of a file of one scan have other markers in them than restarts and the end.
+    """Tell whether the data of a file of one scan have other markers than restarts and the end.
 
     Looked for in the whole file first, which is faster, as hardly any goes on behind its end.
     """
@@ -213,14 +213,14 @@ def _count_markers(data: bytes) -> int:
 
 
 def _ends_grey(pixels: np.ndarray) -> bool:
-    """Whether the last pixels have the brightness that libjpeg gives for missing data."""
+    """Tell whether the last pixels have the brightness that libjpeg gives for missing data."""
     luma = np.dot(LUMA, pixels[-1, -1].tolist())
     return abs(luma - 128) < 1.5 and bool((abs(pixels[-2:, -8:] @ LUMA - 128) < 1.5).all())
 
 
 def _may_lack_scans(data: bytes, header: Header) -> bool:
-    """Whether the scans leave out a coefficient of a channel, or its last bit; or the last scan of
-    a progressive file may be cut. Raises Damaged for a bomb of scans.
+    """Tell whether the scans leave out a coefficient of a channel, or its last bit; or the last
+    scan of a progressive file may be cut. Raises Damaged for a bomb of scans.
 
     That scan mostly gives one channel its last bit, and is half as long again as the one which gave
     the bit before: so it is of 99 in 100 photos of the web.
@@ -259,7 +259,7 @@ def _end_of_data(data: bytes, start: int, marker: "re.Pattern[bytes]") -> int:
 
 
 def _lost_zeros(data: bytes, zeros: int, end: int, picture: int) -> bool:
-    """Whether the zeros that begin at `zeros` stand for other bytes of the data before `end`.
+    """Tell whether the zeros that begin at `zeros` stand for other bytes of the data before `end`.
 
     Then the picture is finished too late or too early: the decoder would read on, or it leaves many
     bytes unread. Some encoders leave a few, or fill up with zeros, behind a last byte that is none.
@@ -278,15 +278,17 @@ def _lost_zeros(data: bytes, zeros: int, end: int, picture: int) -> bool:
         else:
             high = middle
     last, left = data[low - UNSEEN : low + UNSEEN], data[low + UNSEEN : end]
-    return len(left) > len(ZEROS) if any(left) else bool(left) and not any(last)
+    if any(left):
+        return len(left) > len(ZEROS)
+    return len(left) > 0 and not any(last)
 
 
 def _is_read(data: bytes, start: int, end: int, picture: int) -> bool:
-    """Whether other bytes between `start` and `end` give another picture."""
+    """Tell whether other bytes between `start` and `end` give another picture."""
     changed = data[:start] + b"\xa5" * (end - start) + data[end:]
     return fingerprint(changed, "JPEG") != picture
 
 
 def _wants_more(data: bytes, end: int, picture: int) -> bool:
-    """Whether the decoder would go on reading where the data before a marker at `end` are over."""
+    """Tell whether the decoder would read on after the data before a marker at `end`."""
     return fingerprint(data[:end] + JUNK + data[end:], "JPEG") != picture

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import InputError, PathLike
+from datasets.files import InputError, PathLike, check_is_file, check_is_folder
 
 IMAGES = ("image", "images", "img", "imgs", "im")
 MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")
@@ -16,20 +16,19 @@ PHOTOS_LAYOUT = "a set without masks is a folder of photos, at any depth"
 
 
 def is_called(folder: Path, kind: Sequence[str]) -> bool:
-    """Whether a folder has a name of `kind`, IMAGES or MASKS: in any case, with anything before
-    it ('DUTS-TR-Image'), and with '_aug' after it ('gt_aug').
+    """Tell whether a folder has a name of `kind`, IMAGES or MASKS: in any case, with anything
+    before it ('DUTS-TR-Image'), and with '_aug' after it ('gt_aug').
     """
     return _words(folder)[-1] in kind
 
 
 def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
-    """The folder in `root` that has a name of `kind`, IMAGES or MASKS; None if there is none.
+    """Find the folder in `root` that has a name of `kind`, IMAGES or MASKS; None if there is none.
 
     Of several the one with the shorter, then the earlier name counts: `mask` before `gt` before
     `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` beside `DUTS-TE-Image`.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; {LAYOUT}")
+    check_is_folder(root, LAYOUT)
     found = [path for path in root.iterdir() if path.is_dir() and is_called(path, kind)]
     rank = {path: (len(_words(path)), kind.index(_words(path)[-1])) for path in found}
     if not found:
@@ -43,8 +42,8 @@ def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
 
 
 def files_by_stem(folder: Path) -> Tuple[Dict[str, Path], List[str]]:
-    """Every image file below `folder`, at any depth, by its path there without the suffix; and the
-    faults, one for each second file of a stem.
+    """Find every image file below `folder`, at any depth, by its path there without the suffix; and
+    the faults, one for each second file of a stem.
     """
     found: Dict[str, Path] = {}
     faults = []
@@ -57,18 +56,19 @@ def files_by_stem(folder: Path) -> Tuple[Dict[str, Path], List[str]]:
 
 
 def find_list(root: Path, split: str) -> Optional[Path]:
-    """The list of `split` ('train' or 'test') in `root`, else the other one, else None."""
+    """Find the list of `split` ('train' or 'test') in `root`, else the other one, else None."""
     paths = [root / name for name in (f"{split}.txt", *LISTS)]
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if path.exists() or path.is_symlink()), None)
 
 
 def read_list(path: PathLike, images: Dict[str, Path], masks: Dict[str, Path]) -> Dict[str, str]:
-    """The stems that a list names, in its order; for each the stem of its mask.
+    """Read the stems that a list names, in its order; for each the stem of its mask.
 
     A line is a stem, or a path with folder or suffix, and may go on with that of the mask in a
     second column. Backslashes are slashes. UTF-8 and UTF-16 are read, with or without a byte-order
-    mark. Raises InputError for what is neither.
+    mark. Raises InputError for what is neither, or no file.
     """
+    check_is_file(path)
     try:
         lines = _decode(Path(path).read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -90,7 +90,7 @@ def _words(folder: Path) -> List[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files below `folder`, sorted; through links, but not to a folder that is above them."""
+    """Walk the files below `folder`, sorted; through links, but not to a folder above them."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         here = os.path.realpath(parent)
         folders[:] = sorted(
@@ -110,7 +110,7 @@ def _decode(data: bytes) -> str:
 
 
 def _stem(text: str, known: Dict[str, Path]) -> Optional[str]:
-    """The stem among `known` that a list means by `text`; None if it is not there."""
+    """Find the stem among `known` that a list means by `text`; None if it is not there."""
     bare = _bare(text)
     parts = bare.split("/")
     in_folders = (
@@ -122,6 +122,6 @@ def _stem(text: str, known: Dict[str, Path]) -> Optional[str]:
 
 
 def _bare(text: str) -> str:
-    """`text` with slashes, and without the suffix of an image file."""
+    """Give `text` slashes, and take the suffix of an image file off."""
     path = PurePosixPath(text.strip("\"'").replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)

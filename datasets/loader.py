@@ -120,7 +120,7 @@ def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
 
 
 def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """A sample after its augmentation, whose random numbers are its own in each epoch."""
+    """Read and augment a sample, by random numbers that are its own in each epoch."""
     sample = epoch.samples[index]
     if epoch.augmentation is None:
         return read_pair_uint8(sample)
@@ -134,7 +134,7 @@ def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarra
 
 
 def _aligned(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """`read_pair_uint8`, with a mask of any size brought to the photo's."""
+    """Do `read_pair_uint8`, with a mask of any size brought to the photo's."""
     image, mask = read_pair_uint8(sample)
     if mask is not None and mask.shape != image.shape[:2]:
         mask = cv2.resize(mask, image.shape[1::-1])

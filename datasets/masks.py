@@ -65,7 +65,7 @@ def read_mask(path: PathLike) -> np.ndarray:
 
 
 def read_mask_uint8(path: PathLike) -> np.ndarray:
-    """`read_mask` as uint8 [H, W], 0 to 255: faster for the usual PNG."""
+    """Do `read_mask` as uint8 [H, W], 0 to 255: faster for the usual PNG."""
     codes, values = _read(path)
     if values is AS_THEY_ARE:
         return codes
@@ -108,7 +108,7 @@ def _read(path: PathLike) -> Coded:
 
 
 def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
-    """The pixels by OpenCV, for speed, of a whole grey PNG file, uint8 [H, W]; None for any other.
+    """Read a whole grey PNG file by OpenCV, for speed: uint8 [H, W]; None for any other file.
 
     OpenCV accepts truncated files: hence the look at the end.
     """
@@ -126,8 +126,9 @@ def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
 
 
 def _with_low_bytes(image: Image.Image, path: PathLike) -> Image.Image:
-    """`image`; if it is black, its colours as the file has them, without alpha, where these are 16
-    bits wide and below 256: Pillow keeps the high bytes alone.
+    """Return `image`, with the low bytes of its colours if they are 16 bits wide and below 256.
+
+    Pillow keeps the high bytes alone, so that such an image is black. Alpha is left out.
     """
     if image.mode not in ("RGB", "RGBA", "LA") or image.convert("L").getextrema()[1]:
         return image
@@ -170,8 +171,8 @@ def _code_grey(grey: np.ndarray, lossy: bool) -> Coded:
 
 
 def _is_usual(grey: np.ndarray) -> bool:
-    """Whether uint8 [H, W] holds 0 and 255, and others only if some are those of soft edges: what
-    `_values` leaves as it is, found without a histogram.
+    """Tell whether uint8 [H, W] holds 0 and 255, and others only if some are those of soft edges:
+    what `_values` leaves as it is, found without a histogram.
     """
     low, high = cv2.minMaxLoc(grey)[:2]
     if low != 0 or high != 255:
@@ -181,7 +182,7 @@ def _is_usual(grey: np.ndarray) -> bool:
 
 
 def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:
-    """What the grey levels of a mask stand for. `levels` are those that occur, ascending."""
+    """Say what the grey levels of a mask stand for. `levels` are those that occur, ascending."""
     brightest = levels[-1]
     if lossy and 1 < brightest < DARKEST:
         raise UnclearError(f"is too dark for a mask: its brightest level is {brightest}; {WAY_OUT}")
@@ -198,7 +199,7 @@ def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:
 
 
 def _code_palette(image: Image.Image) -> Optional[Coded]:
-    """By index; None if the palette's colours say more: greys, or one colour of many alphas."""
+    """Code by index; None if the palette says more: greys, or one colour of many alphas."""
     codes = np.asarray(image)
     palette = np.zeros((256, 3), int)
     given = np.reshape(image.getpalette("RGB") or [], (-1, 3))
@@ -244,7 +245,7 @@ def _code_colours(colours: np.ndarray, lossy: bool) -> Coded:
 
 
 def _distinct(colours: np.ndarray) -> np.ndarray:
-    """The different colours [n, 3] of uint8 [..., 3]."""
+    """List the different colours [n, 3] of uint8 [..., 3]."""
     packed = np.unique(
         colours.reshape(-1, 3).astype("uint32") @ np.array([65536, 256, 1], "uint32")
     )

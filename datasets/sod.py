@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from datasets import jpeg
 from datasets.decoding import FORMATS
-from datasets.files import InputError, PathLike, check_is_file, first_few
+from datasets.files import InputError, PathLike, check_is_file, check_is_folder, first_few
 from datasets.images import read_image
 from datasets.layout import (
     IMAGES,
@@ -52,8 +52,7 @@ def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> L
     """
     root = Path(root)
     layout = LAYOUT if labelled else PHOTOS_LAYOUT
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; {layout}")
+    check_is_folder(root, layout)
     images, faults = files_by_stem(_folder(root, IMAGES) if labelled else _photos(root))
     masks: Dict[str, Path] = {}
     if labelled:
@@ -92,8 +91,7 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
     """List the image files below `folder`, at any depth, by stem. Raises InputError if there are
     none, or two of one stem.
     """
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder")
+    check_is_folder(folder)
     files, faults = files_by_stem(Path(folder))
     _raise_faults(Path(folder), faults)
     if not files:
@@ -102,7 +100,7 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
 
 
 def has_masks(root: PathLike) -> bool:
-    """Whether the data set in folder `root` has a folder of masks."""
+    """Tell whether the data set in folder `root` has a folder of masks."""
     return Path(root).is_dir() and find_folder(Path(root), MASKS) is not None
 
 
@@ -115,8 +113,8 @@ def check_files(samples: Sequence[Sample]) -> None:
 
 
 def find_faults(samples: Sequence[Sample]) -> List[Tuple[Sample, str]]:
-    """The samples with a file that does not open or is not whole, or with a mask of another size,
-    and what is wrong. Only headers and ends are read; what looks odd there is decoded.
+    """Find the samples with a file that does not open or is not whole, or with a mask of another
+    size, and what is wrong. Only headers and ends are read; what looks odd there is decoded.
     """
     faults = []
     bar = tqdm(samples, "checking files", leave=False, delay=2, unit="image", disable=None)
@@ -130,17 +128,17 @@ def find_faults(samples: Sequence[Sample]) -> List[Tuple[Sample, str]]:
 
 
 def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """The photo, RGB uint8 [H, W, 3], and the mask, float32 [H, W] in [0, 1], or None.
+    """Read the photo, RGB uint8 [H, W, 3], and the mask, float32 [H, W] in [0, 1], or None.
 
     Raises InputError for a file that cannot be read, or a mask of another size than its photo,
-    where that is not meant to be.
+    unless the mask is a network's map.
     """
     image, mask = read_pair_uint8(sample)
     return image, None if mask is None else mask / np.float32(255)
 
 
 def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """`read_pair` with the mask as uint8 [H, W], 0 to 255, whatever its coding: for speed."""
+    """Do `read_pair` with the mask as uint8 [H, W], 0 to 255, whatever its coding: for speed."""
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
@@ -156,7 +154,7 @@ def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
 
 
 def _folder(root: Path, kind: Sequence[str]) -> Path:
-    """The folder of `root` with a name of `kind`."""
+    """Find the folder in `root` with a name of `kind`. Raises InputError if there is none."""
     found = find_folder(root, kind)
     if not found:
         raise InputError(f"{root}: has no folder {kind[0]}/; {LAYOUT}")
@@ -164,8 +162,8 @@ def _folder(root: Path, kind: Sequence[str]) -> Path:
 
 
 def _photos(root: Path) -> Path:
-    """Where the photos of a set without masks are: in `root` itself, unless it has a folder image/
-    or is a set with masks. An album called 'wedding-images' is one of several.
+    """Find the photos of a set without masks: they are in `root` itself, unless it has a folder
+    image/ or is a set with masks. An album called 'wedding-images' is one of several.
     """
     found = find_folder(root, IMAGES)
     whole = found and (found.name.lower() in IMAGES or has_masks(root))
@@ -178,8 +176,8 @@ def _raise_faults(place: Path, faults: List[str]) -> None:
 
 
 def _looks_whole(sample: Sample) -> bool:
-    """Whether header and end of photo and map are as they should be, and the mask can be read and
-    has the photo's size.
+    """Tell whether header and end of photo and map are as they should be, and the mask can be read
+    and has the photo's size.
     """
     try:
         size = _size_if_whole(sample.image)
@@ -193,7 +191,7 @@ def _looks_whole(sample: Sample) -> bool:
 
 
 def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
-    """Height and width of an upright image file with the usual end; else None."""
+    """Read height and width of an upright image file with the usual end; else None."""
     check_is_file(path)
     with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
         stream.seek(-len(PNG_END), os.SEEK_END)

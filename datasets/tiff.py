@@ -54,7 +54,9 @@ def open_unusual(path: PathLike, most_pixels: int) -> Optional[Image.Image]:
 
 
 def _read_layout(path: PathLike) -> Optional[Layout]:
-    """The layout by the tags of the first picture; None if the file is no TIFF, or is damaged."""
+    """Read the layout from the tags of the first picture; None if the file is no TIFF, or is
+    damaged.
+    """
     with Path(path).open("rb") as stream:
         start = stream.read(8)
         if not start.startswith(STARTS):
@@ -97,7 +99,7 @@ def _pillow_reads(layout: Layout) -> bool:
 
 
 def _opencv_flags(layout: Layout) -> Optional[int]:
-    """How OpenCV reads it right; None if it does not."""
+    """Choose the flags by which OpenCV reads it right; None if it does not."""
     if layout.orientation != 1:
         return None
     if layout.kind == "unsigned" and layout.bits == 16:
@@ -110,7 +112,7 @@ def _opencv_flags(layout: Layout) -> Optional[int]:
 
 
 def _as_image(pixels: np.ndarray) -> Image.Image:
-    """An image of what OpenCV decoded: grey [H, W], or BGR or BGRA [H, W, 3 or 4]."""
+    """Make an image of what OpenCV decoded: grey [H, W], or BGR or BGRA [H, W, 3 or 4]."""
     check_numbers(pixels)
     if pixels.ndim == 2:
         return Image.fromarray(pixels if pixels.dtype == np.uint16 else pixels.astype("float32"))

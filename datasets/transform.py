@@ -65,7 +65,8 @@ def resize_normalised(
 
 
 def renormalised(batch: Any, normalisation: Normalisation) -> Any:
-    """A batch [N, 3, H, W] that is normalised as the release does it, as another network wants it.
+    """Turn a batch [N, 3, H, W], normalised as the release does it, into what another network
+    wants.
 
     Arrays and Paddle's tensors are served alike, by what both know.
     """
@@ -98,9 +99,9 @@ def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find, for each of `after` samples, its two neighbours among `before`, and the weight of the
     second.
     """
-    where = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
-    first = where.astype(int)
-    return first, np.minimum(first + 1, before - 1), (where - first).astype("float32")
+    places = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
+    first = places.astype(int)
+    return first, np.minimum(first + 1, before - 1), (places - first).astype("float32")
 
 
 def check_size(argument: str, size: int) -> None:

@@ -4,6 +4,7 @@ Nothing here imports Paddle, which the tests of prediction do without.
 """
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -200,3 +201,30 @@ def make_set(root, stems, folders=("image", "mask"), suffix=".jpg", listed=None,
     if listed is not None:
         (root / "train.txt").write_text(listed, "utf-8", newline=newline)
     return root
+
+
+ARRAYS = {"a.weight": np.arange(6, dtype="float32").reshape(2, 3), "b": np.ones((), "int64")}
+
+
+def write_pickle(path, value, protocol=4):
+    """Pickle `value` to `path`, which is returned."""
+    path.write_bytes(pickle.dumps(value, protocol))
+    return path
+
+
+def assert_same(found, expected):
+    """Two state dicts have the same keys in the same order, types and values."""
+    assert list(found) == list(expected)
+    for key in expected:
+        assert found[key].dtype == expected[key].dtype
+        np.testing.assert_array_equal(found[key], expected[key])
+
+
+class Hostile:
+    """An object whose unpickling calls `function(*args)`."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call

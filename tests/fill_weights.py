@@ -54,3 +54,10 @@ def fill_zoo(net) -> None:
         original = key.replace("._mean", ".running_mean").replace("._variance", ".running_var")
         value = weight_for(key, list(tensor.shape), original, GAINS[net.model_type])
         tensor.set_value(value.astype(str(tensor.dtype).rsplit(".", 1)[-1]))
+
+
+def noise(name):
+    """The input of a reference's name, as "1x96x128_seed0": Gaussian, float32 [N, 3, H, W]."""
+    size, seed = name.split("_seed")
+    n, h, w = map(int, size.split("x"))
+    return np.random.default_rng(int(seed)).standard_normal((n, 3, h, w)).astype("float32")

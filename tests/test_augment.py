@@ -112,7 +112,7 @@ def test_a_zoom_leaves_a_photo_without_an_object_as_it_is():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 3)])
-def test_the_smallest_photos(size):
+def test_the_smallest_photos_are_augmented(size):
     image, mask = np.full((*size, 3), 9, "uint8"), np.full(size, 255, "uint8")
     for settings_ in (RELEASE, STRONG, ZOOM):
         for found, moved in variants(image, mask, 30, settings_):

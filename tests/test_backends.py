@@ -148,8 +148,8 @@ def test_the_digest_is_of_the_arrays_alone(tmp_path):
 
 
 @needs_converter
-@pytest.mark.parametrize("dynamic_batch", [False, True])
-def test_export_to_onnx(tmp_path, capsys, dynamic_batch):
+@pytest.mark.parametrize("dynamic_batch", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
     weights = shutil.copy(WEIGHTS, tmp_path / "net.pdparams")
     files = export(weights, size=96, dynamic_batch=dynamic_batch)
     assert files == [tmp_path / "net.onnx"]
@@ -171,7 +171,7 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_export_to_paddles_format(tmp_path):
+def test_paddles_format_runs_in_paddle(tmp_path):
     files = export(WEIGHTS, "paddle", tmp_path / "net", size=96)
     assert {f.name for f in files} >= {"net.pdiparams", "net.meta"}
     assert json.loads((tmp_path / "net.meta").read_text())["size"] == "96"

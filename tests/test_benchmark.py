@@ -121,7 +121,7 @@ def test_a_folder_without_photos_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_scores_to_figure3(tmp_path):
+def test_scores_become_figure3(tmp_path):
     scores, results = tmp_path / "scores.json", tmp_path / "results.json"
     rows = [{"model": "M3_0.5", "values": {"Mean-F": f}} for f in (0.8, 0.9)]
     rows.append({"model": None, "values": {"Mean-F": 0.1}})

@@ -97,7 +97,7 @@ def test_a_named_pipe_does_not_hang(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
-def test_an_unreadable_file(tmp_path):
+def test_a_file_without_permission_is_told(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(CAT.read_bytes())
     path.chmod(0)

@@ -1,6 +1,8 @@
 """SCFNet/cli.py: what a tool does when nobody reads it, or nobody can."""
 
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +76,13 @@ def test_an_end_is_one_line_and_a_status(tmp_path, end, status, line):
     err = process.communicate(timeout=60)[1].decode("utf-8")
     assert process.returncode == status
     assert err == line.format(r"a.png: bad\n\x1b[31mforged\udce9 é")
+
+
+@pytest.mark.parametrize("tool", ["predict", "train", "distill", "eval", "export", "benchmark"])
+def test_a_flag_that_is_not_there_is_one_line(tool, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [tool, "--colour"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
+    line = capsys.readouterr().err
+    assert stop.value.code == 2 and line.count("\n") == 1
+    assert re.fullmatch(r"error: .+ \(--help lists the flags\)\n", line)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets.files import InputError
-from SCFNet.scoring.evaluation import Sources, evaluate, find_sets, named_path
+from SCFNet.scoring.evaluation import Sources, find_sets, named_path, score_methods
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = DATA / "metrics_seed11"
@@ -34,9 +34,9 @@ def test_a_set_is_named_after_the_folder_that_holds_its_masks():
 def test_two_of_a_name_are_refused():
     maps = [f"a={REFERENCE / 'maps'}", f"a={REFERENCE / 'gt'}"]
     with pytest.raises(InputError, match="a: is named twice"):
-        evaluate(Sources(masks=REFERENCE / "gt", maps=maps))
+        score_methods(Sources(masks=REFERENCE / "gt", maps=maps))
     with pytest.raises(InputError, match="a: is named twice"):
-        evaluate(Sources(masks=REFERENCE / "gt", maps=maps[:1], weights=["a=a.pdparams"]))
+        score_methods(Sources(masks=REFERENCE / "gt", maps=maps[:1], weights=["a=a.pdparams"]))
 
 
 def test_many_sets_are_subfolders_of_each_method(tmp_path):
@@ -48,8 +48,8 @@ def test_many_sets_are_subfolders_of_each_method(tmp_path):
         data=[tmp_path / "data" / name for name in "AB"], maps=[str(tmp_path / "net")]
     )
     with pytest.raises(InputError, match=r"6 maps have no mask \(0000, 0003, 0004, 0005, 0006, "):
-        evaluate(sources)
-    results, costs = evaluate(sources, allow_missing=True)
+        score_methods(sources)
+    results, costs = score_methods(sources, allow_missing=True)
     found = [(result.method, result.data, result.score.count) for result in results]
     assert found == [("net", "A", 8), ("net", "B", 2)]
     assert costs == {}
@@ -68,8 +68,8 @@ def test_checkpoints_predict_and_score_in_one_go(tmp_path):
     sources = Sources(
         data=[tmp_path / "S"], weights=weights, device="cpu", save_maps=tmp_path / "maps"
     )
-    (result,), costs = evaluate(sources)
+    (result,), costs = score_methods(sources)
     assert (costs["ours"].params, costs["ours"].model) == (800_154, "M3_0.5")
     saved = Sources(data=[tmp_path / "S"], maps=[str(tmp_path / "maps" / "ours")])
-    (again,), _ = evaluate(saved)
+    (again,), _ = score_methods(saved)
     assert again.score.result() == result.score.result()

@@ -190,7 +190,7 @@ def test_marks_are_read_and_cost_no_pixel(tmp_path, suffix):
     assert not is_result(source) and not is_result(tmp_path / "gone.png")
 
 
-def test_globs(photos, tmp_path):
+def test_patterns_are_matched_at_any_depth(photos, tmp_path):
     planned = targets([f"{photos}/**/a.*"], tmp_path / "out")
     assert planned == {
         f"{photos}/a.jpg": ["a.jpg.png"],

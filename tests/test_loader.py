@@ -105,7 +105,7 @@ def test_the_releases_epoch_has_83_steps():
     assert count_batches(10_553, 128) == 83
 
 
-def test_samples_without_masks(ten):
+def test_samples_without_masks_give_the_same_images(ten):
     unlabelled = [sample._replace(mask=None) for sample in ten]
     found, expected = fetch(unlabelled), fetch(ten)
     assert all(masks is None for _, masks in found)

@@ -138,7 +138,7 @@ def test_kd_loss_teaches_all_maps_and_not_the_teacher(arrays):
     assert teacher.grad is None
 
 
-def test_each_named_loss(arrays):
+def test_each_loss_has_a_name(arrays):
     logits, mask = tensor(arrays["pred"]), tensor(arrays["mask"])
     p = 1 / (1 + np.exp(-arrays["pred"].astype("float64")))
     g = arrays["mask"]

@@ -80,7 +80,7 @@ def test_colours_of_16_bits_on_any_scale(tmp_path, suffix, white, channels):
     np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}"), mask)
 
 
-def test_alpha_of_black_in_16_bits(tmp_path):
+def test_alpha_over_black_in_16_bits_is_the_mask(tmp_path):
     pixels = np.zeros((*OBJECT.shape, 4), "uint16")
     pixels[OBJECT, 3] = 65535
     cv2.imwrite(str(tmp_path / "m.png"), pixels)
@@ -88,7 +88,7 @@ def test_alpha_of_black_in_16_bits(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "tiff", "gif", "webp"])
-def test_other_formats_of_masks(tmp_path, suffix):
+def test_masks_read_in_other_formats(tmp_path, suffix):
     path = save(tmp_path / f"m.{suffix}", grey(OBJECT), lossless=True)
     np.testing.assert_array_equal(read_mask_uint8(path), OBJECT * np.uint8(255))
 
@@ -140,7 +140,7 @@ def test_soft_edges_of_a_dim_object_are_the_objects(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "meaning"), [(0, 0), (1, 1), (255, 1), (128, 128 / 255)])
-def test_masks_of_one_value(tmp_path, value, meaning):
+def test_a_mask_of_one_value_is_on_its_scale(tmp_path, value, meaning):
     path = save(tmp_path / "a.png", Image.fromarray(np.full((HEIGHT, WIDTH), value, "uint8")))
     assert np.unique(read_mask(path)).tolist() == [pytest.approx(meaning)]
 

@@ -164,7 +164,7 @@ def test_weighted_f_chooses_among_equally_near_pixels_as_scipy_does(shape, seed)
     assert weighted_f(error, mask) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_all_black_mask():
+def test_an_all_black_mask_has_no_f():
     saliency_map = np.array([[0, 255], [0, 0]], np.uint8)
     score = PaperScore()
     own = score.add(saliency_map, np.zeros((2, 2), np.uint8))
@@ -180,7 +180,7 @@ def test_all_black_mask():
 
 
 @pytest.mark.parametrize("white", [1, 255])
-def test_all_white_mask(white):
+def test_an_all_white_mask_is_all_object(white):
     saliency_map = np.array([[0, 255], [255, 255]], np.uint8)
     score = PaperScore()
     own = score.add(saliency_map, np.full((2, 2), white, np.uint8))

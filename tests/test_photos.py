@@ -71,7 +71,7 @@ def test_jpeg_pixels_are_pillows(tmp_path, photo):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".gif", ".webp", ".jpg"])
-def test_formats(tmp_path, photo, suffix):
+def test_common_formats_read(tmp_path, photo, suffix):
     path = save(tmp_path / f"a{suffix}", photo)
     image = read_image(path)
     assert image.shape == photo.shape and image.dtype == np.uint8 and image.flags.writeable
@@ -80,7 +80,7 @@ def test_formats(tmp_path, photo, suffix):
     assert difference.max() == 0 if lossless else difference.mean() < 12
 
 
-def test_grey_and_one_bit_and_cmyk(tmp_path, photo):
+def test_grey_one_bit_and_cmyk_become_rgb(tmp_path, photo):
     grey = np.asarray(Image.fromarray(photo).convert("L"))
     np.testing.assert_array_equal(read_image(save(tmp_path / "g.png", grey)), np.dstack([grey] * 3))
     bits = grey > 100
@@ -132,7 +132,7 @@ def test_deep_images_are_scaled_not_clipped(tmp_path):
         np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 102, 255])
 
 
-def test_16_bit_colour(tmp_path):
+def test_a_colour_png_of_16_bits_is_scaled(tmp_path):
 
     deep = np.full((2, 2, 3), [257 * 10, 257 * 20, 257 * 30], "uint16")
     cv2.imwrite(str(tmp_path / "a.png"), deep)

@@ -96,7 +96,7 @@ def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
-def test_the_command(photos, tmp_path):
+def test_a_folder_is_predicted_but_for_what_is_no_photo(photos, tmp_path):
     (photos / "broken.jpg").write_text("text")
     (photos / "notes.txt").write_text("not a photo")
     done = predict(photos, "--device", "cpu", "--output", tmp_path / "out")
@@ -108,7 +108,7 @@ def test_the_command(photos, tmp_path):
     assert len(list((tmp_path / "out").rglob("*.png"))) == 6
 
 
-def test_one_photo(photos, tmp_path):
+def test_one_photo_says_what_was_written(photos, tmp_path):
     done = predict(photos / "b.png", "--save", "mask", "overlay", "--output", "one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     weights, written = done.stderr.splitlines()
@@ -129,14 +129,14 @@ def test_skip_existing_says_what_it_skipped(photos, tmp_path):
         ]
 
 
-def test_a_folder_without_photos(tmp_path):
+def test_a_folder_without_photos_is_told_with_what_is_in_it(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"x")
     done = predict(tmp_path, "--output", tmp_path / "out")
     assert done.returncode == 1
     assert f"error: {tmp_path}: no photos found, only videos (1); name" in done.stderr
 
 
-def test_standard_input_and_output():
+def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
     command = tool_command("predict", "-", "--save", "cutout", "--output", "-", "--device", "cpu")
     photo = (DATA / "chelsea.png").read_bytes()
     done = subprocess.run(command, input=photo, capture_output=True)

@@ -47,7 +47,7 @@ def test_a_list_is_one_batch_and_equals_one_by_one(predictor, cat):
         np.testing.assert_allclose(saliency, predictor(image), atol=1e-5)
 
 
-def test_the_notebooks_cells(cat):
+def test_the_notebooks_cells_run_unchanged(cat):
     from SCFNet.net import SCFNet
 
     net = SCFNet(1, "M3_0.5")
@@ -102,7 +102,7 @@ def test_an_array_that_is_no_photo_is_refused(predictor, wrong):
         predictor(wrong)
 
 
-def test_files_that_do_not_fit(tmp_path):
+def test_weights_that_are_missing_or_of_another_network_are_told(tmp_path):
     with pytest.raises(InputError, match=r"none\.pdparams"):
         Predictor(tmp_path / "none.pdparams")
     with pytest.raises(InputError, match=r"is of M3_0\.5, not of R50"):

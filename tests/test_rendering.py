@@ -8,7 +8,7 @@ from datasets.files import InputError
 from datasets.images import read_image, write_png
 from SCFNet.prediction.rendering import (
     RenderOptions,
-    fit,
+    cover,
     object_box,
     object_colors,
     overlay,
@@ -30,7 +30,7 @@ def test_a_map_becomes_bytes():
     assert to_bytes(SALIENCY, 0.81).max() == 0
 
 
-def test_the_box_of_the_object():
+def test_the_box_holds_the_object_or_all():
     alpha = to_bytes(SALIENCY)
     assert IMAGE[object_box(alpha)].shape == (10, 25, 3)
     assert IMAGE[object_box(alpha * 0)].shape == IMAGE.shape
@@ -42,7 +42,7 @@ def test_the_overlay_tints_the_object_alone():
     assert shown[15, 28, 0] > 130 and shown[15, 28, 1] < 100
 
 
-def test_cutouts():
+def test_a_cutout_lies_on_nothing_or_on_a_background():
     alpha = to_bytes(SALIENCY)
     cutout = render("cutout", IMAGE, alpha, RenderOptions())
     np.testing.assert_array_equal(cutout, np.dstack([IMAGE, alpha]))
@@ -51,11 +51,11 @@ def test_cutouts():
     np.testing.assert_array_equal(over[15, 28], [80, 131, 80])
 
 
-def test_backgrounds(tmp_path):
+def test_a_background_is_a_colour_or_a_picture_that_covers(tmp_path):
     picture = np.zeros((10, 40, 3), "uint8")
     picture[:, 14:26] = 255
     write_png(tmp_path / "wide.png", picture)
-    fitted = fit(parse_background(str(tmp_path / "wide.png")), (20, 20))
+    fitted = cover(parse_background(str(tmp_path / "wide.png")), (20, 20))
     assert fitted.shape == (20, 20, 3) and fitted.min() == 255
     for wrong in ("no-such-thing", "x" * 5000, ""):
         with pytest.raises(InputError, match=r"background: .*neither a colour"):
@@ -86,7 +86,7 @@ def test_the_colours_of_a_soft_rim_are_the_objects(scale, softness):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (2000, 2)])
-def test_edge_colors_of_thin_pictures(shape):
+def test_edge_colors_work_in_thin_pictures(shape):
     image = np.full((*shape, 3), 90, "uint8")
     options = RenderOptions(edge_colors=True)
     for value in (0, 128, 255):

@@ -114,7 +114,7 @@ def test_a_state_that_lacks_something_is_refused(saved, tmp_path, key):
         (set_item("optimizer", {}), "of other weights"),
         (set_item("optimizer", WEIGHT, {"_velocity_0": np.zeros(2)}), f"does not fit {WEIGHT}"),
         (empty_slots, "the optimizer's state is empty"),
-        (set_item("recipe", {}), "is of --model None, not M3_0.5"),
+        (set_item("recipe", {}), "is of model None, not M3_0.5"),
         (set_item("weights", WEIGHT, [1, 2]), "no run has written"),
         (set_item("average", WEIGHT, np.full((1, 16, 3, 3), np.nan, "float32")), "no run has"),
         (set_item("optimizer", WEIGHT, 7), "no run has written"),
@@ -167,14 +167,12 @@ def test_a_run_does_not_go_on_with_other_photos(tmp_path, capsys):
     for kind, suffix in (("image", "jpg"), ("mask", "png")):
         (tmp_path / "b" / kind / f"0.{suffix}").rename(tmp_path / "b" / kind / f"x.{suffix}")
     again = recipe(**{**knobs, "data": tmp_path / "b", "epochs": 2, "resume": "auto"})
-    with pytest.raises(
-        InputError, match="its 6 photos are not these 6: go on with the same --data"
-    ):
+    with pytest.raises(InputError, match="its 6 photos are not these 6: go on with the same data"):
         engine.train(again)
     moved = (tmp_path / "a").rename(tmp_path / "moved")
     again = recipe(**{**knobs, "data": moved, "epochs": 2, "resume": "auto"})
     assert engine.train(again) == 0
-    assert "--epochs 1 -> 2" in capsys.readouterr().out
+    assert "epochs: 1 -> 2" in capsys.readouterr().out
 
 
 def test_the_digest_knows_names_order_and_sizes(tmp_path):

@@ -22,7 +22,7 @@ def ten(tmp_path_factory):
 
 @pytest.mark.parametrize("folders", [("image", "mask"), ("images", "masks"), ("image", "masks")])
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".bmp", ".JPG"])
-def test_folder_names_and_suffixes(tmp_path, folders, suffix):
+def test_common_folder_names_and_suffixes_are_found(tmp_path, folders, suffix):
     make_set(tmp_path, ["b", "a.1"], folders, suffix)
     assert list_pairs(tmp_path) == [
         Sample(s, tmp_path / folders[0] / (s + suffix), tmp_path / folders[1] / f"{s}.png")
@@ -132,7 +132,7 @@ def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
         '"{}.jpg"',
     ],
 )
-def test_lists_of_other_sets(tmp_path, line, encoding):
+def test_lists_as_other_sets_write_them_read(tmp_path, line, encoding):
     make_set(tmp_path, ["b", "a", "n/c"])
     lines = [line.replace("{}", stem) for stem in ("b", "n/c")]
     (tmp_path / "train.txt").write_bytes("\r\n".join(lines).encode(encoding))
@@ -147,6 +147,19 @@ def test_a_second_column_names_the_mask(tmp_path):
         ("a", "a_gt.png"),
         ("b", "b_gt.png"),
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_list_that_is_no_file_is_an_error_and_not_passed_over(tmp_path):
+    make_set(tmp_path, ["a", "b"])
+    listing = tmp_path / "train.txt"
+    listing.symlink_to("moved.txt")
+    with pytest.raises(InputError, match=r"train\.txt: does not exist"):
+        list_pairs(tmp_path)
+    listing.unlink()
+    os.mkfifo(listing)
+    with pytest.raises(InputError, match=r"train\.txt: is not a regular file"):
+        list_pairs(tmp_path)
 
 
 def test_names_with_spaces_and_commas_are_names(tmp_path):
@@ -201,9 +214,12 @@ def test_other_files_do_not_matter(tmp_path):
     assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
 
 
-def test_places_that_are_no_data_set(tmp_path):
+def test_what_is_no_data_set_is_told(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         list_pairs(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file, not a folder; a data set is"):
+        list_pairs(tmp_path / "file")
     with pytest.raises(InputError, match="has no folder image/"):
         list_pairs(tmp_path)
     (tmp_path / "image").mkdir()

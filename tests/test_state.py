@@ -17,7 +17,7 @@ from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch
 
 
-def test_backbone_rate_and_decay():
+def test_the_backbone_has_a_rate_of_its_own_and_its_norms_no_decay():
     released = SCFNet(1, "M3_0.5")  # a notebook's own loop relies on it
     assert {p.optimize_attr["learning_rate"] for p in released.bkbone.parameters()} == {0.1}
     assert released.linear2.weight.optimize_attr["learning_rate"] == 1.0
@@ -96,9 +96,9 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model": "R50"}, "is of --model M3_0.5, not R50"),
-        ({"decoder": "base"}, "is of --decoder scfm, not base"),
-        ({"ema": 0.9}, "--ema was 0.0, now it is 0.9"),
+        ({"model": "R50"}, "is of model M3_0.5, not R50"),
+        ({"decoder": "base"}, "is of decoder scfm, not base"),
+        ({"ema": 0.9}, "ema was 0.0, now it is 0.9"),
     ],
 )
 def test_a_state_of_another_network_is_refused(tmp_path, change, message):

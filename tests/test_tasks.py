@@ -110,7 +110,7 @@ def test_a_worker_that_is_killed_is_no_hang(monkeypatch):
         for process in multiprocessing.active_children():
             process.kill()
 
-    with pytest.raises(InputError, match=r"was killed.*fewer --workers"):
+    with pytest.raises(InputError, match=r"was killed.*fewer workers"):
         score_tasks([Task("m", "s", [pair] * 2000, [], [])], "paper", 2, per_image=kill)
 
 

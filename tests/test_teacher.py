@@ -56,7 +56,7 @@ def test_bad_teachers_are_refused(pairs, tmp_path):
         (text, {}, "not an ONNX file"),
         (flat, {}, "0 inputs of four dimensions"),
         (grey, {}, r"input photo is .*, not \[N, 3, S, S\]"),
-        (fixed, {"teacher_size": 96}, "its input is 64 px"),
+        (fixed, {"teacher_size": 96}, "takes 64 px"),
         (fixed, {"teacher_output_name": "x"}, "has no output x, but map"),
         (fixed, {"teacher_input_name": "x"}, "has no input x"),
         (few, {}, "9 of 10 photos have no map in it: 0, 2, 3"),

@@ -15,7 +15,7 @@ from SCFNet.export import export
 from SCFNet.predictor import Predictor
 from SCFNet.training import state, teacher
 from SCFNet.zoo import ZOO, build_network
-from tests.conftest import distill_recipe, recipe, run_tool, write_pairs
+from tests.conftest import distill_recipe, recipe, write_pairs
 from tests.fill_weights import fill_zoo
 from tests.test_backends import needs_converter
 from tests.test_torch_files import write as write_torch
@@ -58,6 +58,7 @@ def test_a_student_learns_in_two_steps(name, photos, teacher_file, tmp_path):
     assert load_net(tmp_path / state.LAST).model_type == name
 
 
+@pytest.mark.slow
 def test_a_teacher_is_trained_and_goes_on(photos, tmp_path):
     knobs = {"model": "CTDNet18", "data": photos, "batch_size": 8, "loss": "bce+sp", "sizes": 64}
     assert engine.train(recipe(**knobs, output=tmp_path, epochs=1)) == 0
@@ -70,19 +71,19 @@ def test_a_teacher_is_trained_and_goes_on(photos, tmp_path):
 @pytest.mark.parametrize("name", EVERY)
 def test_a_teacher_gets_its_own_size_and_normalisation(name, files, photos, tmp_path):
     path = files(name)
-    found = teacher.open_teacher(distill_recipe(teacher=path))
     net = load_net(path)
-    assert found.size == net.input_size
+    assert teacher.open_teacher(distill_recipe(teacher=path)).size == net.input_size
+    found = teacher.open_teacher(distill_recipe(teacher=path, teacher_size=96))
     photo = cv2.cvtColor(cv2.imread(str(photos / "image" / "1.jpg")), cv2.COLOR_BGR2RGB)
-    images = network_input([photo], net.input_size)
+    images = network_input([photo], 96)
     with paddle.no_grad():
-        batch = network_input([photo], net.input_size, net.normalisation)
+        batch = network_input([photo], 96, net.normalisation)
         expected = net.predict(paddle.to_tensor(batch)).numpy()
     np.testing.assert_allclose(found.run(paddle.to_tensor(images)).numpy(), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_student_of_each_teacher(name, files, photos, tmp_path):
+def test_each_network_teaches(name, files, photos, tmp_path):
     knobs = {"data": photos, "batch_size": 8, "epochs": 1, "sizes": 64, "output": tmp_path}
     assert distill.distill(distill_recipe(**knobs, teacher=files(name), teacher_size=64)) == 0
     assert load_net(tmp_path / state.LAST).model_type == "M3_0.5"
@@ -100,7 +101,7 @@ def test_arrays_and_tensors_are_renormalised_alike():
     assert renormalised(release, RELEASE) is release
 
 
-@pytest.mark.parametrize("kind", ["archive", "legacy"])
+@pytest.mark.parametrize("kind", ["archive", pytest.param("legacy", marks=pytest.mark.slow)])
 def test_a_published_file_predicts(kind, files, tmp_path):
     """As its authors feed it: at 320, divided by the photo's largest value, then normalised."""
     published = {
@@ -128,12 +129,9 @@ def test_a_published_file_predicts(kind, files, tmp_path):
     assert all(np.array_equal(same[key], whole[key]) for key in whole)
 
 
-def test_tools_name_both_networks(files, tmp_path):
-    photo = tmp_path / "photo.png"
-    cv2.imwrite(str(photo), np.zeros((8, 8, 3), "uint8"))
-    done = run_tool("predict", photo, "--weights", files("SAMNet"), "--backbone", "U2Netp")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "is of SAMNet, not of U2Netp" in done.stderr
+def test_a_file_of_another_network_is_refused_with_both_names(files, tmp_path):
+    with pytest.raises(InputError, match=r"is of SAMNet, not of U2Netp"):
+        Predictor(files("SAMNet"), backbone="U2Netp", device="cpu")
     knobs = {"data": tmp_path, "output": tmp_path / "o", "pretrained": files("SAMNet")}
     with pytest.raises(InputError, match=r"is of SAMNet, not of U2Netp"):
         state.new_run(recipe(model="U2Netp", **knobs))
@@ -146,7 +144,10 @@ def test_what_a_network_lacks_is_said():
         recipe(model="SAMNet", decoder="base")
 
 
-@pytest.mark.parametrize(("name", "file"), [("GCPANet", "resnet50"), ("CTDNet18", "resnet18")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("CTDNet18", "resnet18"), pytest.param("GCPANet", "resnet50", marks=pytest.mark.slow)],
+)
 def test_imagenet_files_are_paddles_resnets(name, file, tmp_path, monkeypatch):
     resnet = getattr(paddle.vision.models, file)()
     save_weights(resnet, tmp_path / f"{file}.pdparams")

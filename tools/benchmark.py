@@ -22,28 +22,26 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.cli import run
+from SCFNet.cli import Parser, run
+
+if TYPE_CHECKING:
+    from SCFNet.scoring.tables import Row
 
 
-def main() -> int:
-    from datasets.files import write_atomically
-    from SCFNet.scoring.plots import plot_figure3
-    from SCFNet.scoring.report import read_f, read_rows
-    from SCFNet.scoring.tables import measurements
+def parse_arguments() -> argparse.Namespace:
     from SCFNet.zoo import NETWORKS
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     subject = parser.add_mutually_exclusive_group()
     add = subject.add_argument
-    add("--metrics", action="store_true", help="measure the measures of tools/eval.py")
-    add("--training", action="store_true", help="measure the parts of training")
-    add("--distill", action="store_true", help="measure the ways to distil")
-    add("--deploy", action="store_true", help="measure ONNX Runtime, and predicting a folder")
+    add("--metrics", action="store_true", help="time the measures of tools/eval.py")
+    add("--training", action="store_true", help="time the parts of training")
+    add("--distill", action="store_true", help="time the ways to distil")
+    add("--deploy", action="store_true", help="time ONNX Runtime, and predicting a folder")
     add("--plot", type=Path, metavar="FILE", help="draw figure 3 of the rows in this file")
     add = parser.add_argument
     add(
@@ -52,52 +50,87 @@ def main() -> int:
         nargs="+",
         default=NETWORKS,
         choices=NETWORKS,
-        help="the networks to measure; default: all",
+        metavar="NAME",
+        help=f"networks to measure: {', '.join(NETWORKS)}; default: all",
     )
-    engines = ["dygraph", "static"]
-    add("--engines", nargs="+", default=["dygraph"], choices=engines, help="default: dygraph")
-    add("--device", default="auto", help="auto, cpu, gpu or gpu:N; default: auto")
-    add("--batches", nargs="+", type=int, default=[1, 8], metavar="N", help="default: 1 8")
-    add("--seconds", type=float, default=5, help="time for each number; default: 5")
-    add("--photos", type=Path, metavar="DIR", help="photos for --deploy; default: 300 are made")
+    add(
+        "--engines",
+        nargs="+",
+        default=["dygraph"],
+        choices=["dygraph", "static"],
+        help="ways to run the networks in Paddle; default: dygraph",
+    )
+    add("--device", default="auto", help="device to run on: auto, cpu, gpu or gpu:N; default: auto")
+    add(
+        "--batches",
+        nargs="+",
+        type=int,
+        default=[1, 8],
+        metavar="N",
+        help="batch sizes for which images a second are measured; default: 1 8",
+    )
+    add(
+        "--seconds",
+        type=float,
+        default=5,
+        metavar="X",
+        help="time to spend on each number; default: 5",
+    )
+    add(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="folder of photos for --deploy; default: 300 are made",
+    )
     add("--scores", type=Path, metavar="FILE", help="take F from what tools/eval.py --json wrote")
     add("--json", type=Path, metavar="FILE", help="keep the rows in this file")
     args = parser.parse_args()
     if min(args.batches) < 1:
         parser.error("--batches must be at least 1")
+    if args.plot and args.plot.suffix == ".png":
+        parser.error(f"--plot {args.plot}: the figure would replace it; call the rows *.json")
+    return args
+
+
+def measure(args: argparse.Namespace) -> List[List["Row"]]:
+    """Measure what the arguments ask for; the rows of each table."""
+    if args.metrics:
+        from SCFNet.benchmarks import metrics
+
+        return [metrics.compare(rounds=50), metrics.scale_workers(images=2000)]
+    if args.deploy:
+        from SCFNet.benchmarks import deploy
+
+        return [deploy.measure_all(args.photos)]
+    if args.training:
+        from SCFNet.benchmarks import processes, training
+
+        return [training.compare(rounds=9), processes.compare(epochs=9)]
+    if args.distill:
+        from SCFNet.benchmarks import distill
+
+        return [distill.compare(rounds=5)]
+    from SCFNet.benchmarks import models
+    from SCFNet.scoring.report import read_f
+
+    f = read_f(args.scores) if args.scores else {}
+    rows = models.measure_all(args.models, args.engines, args.device, args.batches, args.seconds)
+    return [[{**row, "F": f.get(row["model"])} if f else row for row in rows]]
+
+
+def main() -> int:
+    args = parse_arguments()
+    from datasets.files import write_atomically
+    from SCFNet.scoring.plots import plot_figure3
+    from SCFNet.scoring.report import read_rows
+    from SCFNet.scoring.tables import measurements
 
     if args.plot:
         figure = args.plot.with_suffix(".png")
-        if figure == args.plot:
-            parser.error(f"--plot {figure}: the figure would replace it; call the rows *.json")
         plot_figure3(read_rows(args.plot), figure)
         print(figure)
         return 0
-    if args.metrics:
-        from SCFNet.benchmarks import metrics as bench_metrics
-
-        tables = [bench_metrics.compare(rounds=50), bench_metrics.scale_workers(images=2000)]
-    elif args.deploy:
-        from SCFNet.benchmarks import deploy as bench_deploy
-
-        tables = [bench_deploy.measure_all(args.photos)]
-    elif args.training:
-        from SCFNet.benchmarks import processes as bench_processes
-        from SCFNet.benchmarks import training as bench_training
-
-        tables = [bench_training.compare(rounds=9), bench_processes.compare(epochs=9)]
-    elif args.distill:
-        from SCFNet.benchmarks import distill as bench_distill
-
-        tables = [bench_distill.compare(rounds=5)]
-    else:
-        from SCFNet.benchmarks import models as bench_models
-
-        f = read_f(args.scores) if args.scores else {}
-        rows = bench_models.measure_all(
-            args.models, args.engines, args.device, args.batches, args.seconds
-        )
-        tables = [[{**row, "F": f.get(row["model"])} if f else row for row in rows]]
+    tables = measure(args)
     if args.json:
         rows = [row for table in tables for row in table]
         write_atomically(args.json, json.dumps(rows, indent=1).encode())

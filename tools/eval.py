@@ -7,19 +7,19 @@
     python tools/eval.py --masks data/SOD/mask --maps output --json scores.json --latex table1.tex
 
 With --data the maps of NAME=ROOT are ROOT/SET/*.png, and --weights predicts them itself: both may
-be given. Prints the paper's Table 1 in Markdown. Cut-outs and overlays that tools/predict.py wrote
-beside its masks are no maps. --protocol paper is the toolbox behind the paper's
-tables, pysod the PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
+be given. Cut-outs and overlays that tools/predict.py wrote beside its masks are no maps. Prints the
+paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's tables, pysod the
+PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
 
 The ablation of the paper's Table 3, a command for each row, and one for the table:
 
     python tools/train.py --output output/base --decoder base --loss bce
     python tools/train.py --output output/bce --loss bce
     python tools/train.py --output output/dice --loss dice
-    python tools/train.py --output output/sp13 --loss sp --boundary 13
-    python tools/train.py --output output/sp5 --loss sp --boundary 5
-    python tools/train.py --output output/sp1 --loss sp --boundary 1
-    python tools/train.py --output output/pbsm --loss sp --boundary paper
+    python tools/train.py --output output/sp13 --loss sp --kernel-size 13
+    python tools/train.py --output output/sp5 --loss sp --kernel-size 5
+    python tools/train.py --output output/sp1 --loss sp --kernel-size 1
+    python tools/train.py --output output/pbsm --loss sp --kernel-size paper
     python tools/eval.py --data data/ECSSD data/DUTS-TE --weights \\
         BASE=output/base/last.pdparams BCE=output/bce/last.pdparams \\
         DICE=output/dice/last.pdparams SP13=output/sp13/last.pdparams \\
@@ -33,55 +33,76 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from SCFNet.cli import run
+from SCFNet.cli import Parser, run
 
 
 def parse_arguments() -> argparse.Namespace:
     from SCFNet.metrics import PROTOCOLS
     from SCFNet.prediction.parallel import cores
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     what = parser.add_argument_group("what to score")
     masks = what.add_mutually_exclusive_group(required=True)
-    masks.add_argument("--masks", type=Path, metavar="DIR", help="the masks of one set")
+    masks.add_argument("--masks", type=Path, metavar="DIR", help="folder with one set's masks")
     masks.add_argument(
-        "--data", nargs="+", type=Path, default=(), metavar="SET", help="data sets, with mask/"
+        "--data",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="SET",
+        help="folders of data sets, each with mask/",
     )
     what.add_argument(
-        "--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="a folder of maps per method"
+        "--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="each method's folder of maps"
     )
     what.add_argument(
         "--weights",
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
-        help="checkpoints that predict, or small, accurate",
+        help="networks that predict the maps: checkpoints, .onnx files, small or accurate",
     )
-    what.add_argument("--device", default="auto", help="for --weights: auto, cpu, gpu or gpu:N")
     what.add_argument(
-        "--save-maps", type=Path, metavar="DIR", help="keep predictions as DIR/NAME/SET/STEM.png"
+        "--device",
+        default="auto",
+        help="device that --weights run on: auto, cpu, gpu or gpu:N; default: auto",
+    )
+    what.add_argument(
+        "--save-maps",
+        type=Path,
+        metavar="DIR",
+        help="keep the maps of --weights as DIR/NAME/SET/STEM.png",
     )
     how = parser.add_argument_group("how to score")
     how.add_argument(
-        "--protocol", choices=list(PROTOCOLS), default="paper", help="default: paper, see above"
+        "--protocol",
+        choices=list(PROTOCOLS),
+        default="paper",
+        help="protocol of the measures; default: paper",
     )
     how.add_argument(
-        "--workers", type=int, default=cores(), metavar="N", help="processes; default: one a core"
+        "--workers",
+        type=int,
+        default=cores(),
+        metavar="N",
+        help="processes that score; default: one for each core",
     )
     how.add_argument(
-        "--allow-missing", action="store_true", help="average over the maps that can be read"
+        "--allow-missing",
+        action="store_true",
+        help="average over the maps that are there and can be read",
     )
     out = parser.add_argument_group("what to write, beside the table that is printed")
-    out.add_argument("--json", type=Path, metavar="FILE", help="all values and curves")
-    out.add_argument("--csv", type=Path, metavar="FILE", help="a line for each method and set")
-    out.add_argument("--per-image", type=Path, metavar="FILE", help="a CSV line for each image")
-    out.add_argument("--latex", type=Path, metavar="FILE", help="the table, to \\input")
-    out.add_argument("--plot", type=Path, metavar="DIR", help="curves of precision, recall and F")
-    out.add_argument(
-        "--costs", type=Path, metavar="FILE", help="JSON with Params and FLOPs of methods to print"
+    files = (
+        ("--json", "FILE", "write all values and curves as JSON"),
+        ("--csv", "FILE", "write a CSV line for each method and set"),
+        ("--per-image", "FILE", "write a CSV line for each image"),
+        ("--latex", "FILE", "write the table for LaTeX, to \\input"),
+        ("--plot", "DIR", "draw curves of precision, recall and F"),
+        ("--costs", "FILE", "take Params and FLOPs of --maps from this JSON file"),
     )
+    for flag, metavar, text in files:
+        out.add_argument(flag, type=Path, metavar=metavar, help=text)
     args = parser.parse_args()
     if not args.maps and not args.weights:
         parser.error("give --maps or --weights")
@@ -101,7 +122,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     from SCFNet.scoring import plots, report
-    from SCFNet.scoring.evaluation import Sources, evaluate
+    from SCFNet.scoring.evaluation import Sources, score_methods
 
     costs = report.read_costs(args.costs) if args.costs else {}
     if args.plot:
@@ -109,7 +130,7 @@ def main() -> int:
     sources = Sources(args.masks, args.data, args.maps, args.weights, args.device, args.save_maps)
     with ExitStack() as stack:
         per_image = args.per_image and stack.enter_context(report.per_image_csv(args.per_image))
-        results, found = evaluate(
+        results, found = score_methods(
             sources, args.protocol, args.workers, args.allow_missing, per_image
         )
     costs.update(found)

@@ -5,7 +5,7 @@
     python tools/predict.py 'trip/*.jpg' --save overlay --output shown --skip-existing
     python tools/predict.py photo.jpg --save cutout --edge-colors --background white --crop
     python tools/predict.py clip.mp4 --save overlay --every 3
-    python tools/predict.py photos/ --weights weights/R50.pdparams --device gpu --batch-size 16
+    python tools/predict.py photos/ --weights small --device gpu --batch-size 16
     python tools/predict.py - --save cutout --output - < photo.jpg > cutout.png
 
 Inputs are images, videos, folders (searched recursively for images; the tree is kept in the output)
@@ -14,7 +14,7 @@ the object on nothing (or on --background), STEM-overlay.jpg the photo with the 
 outlined. A second photo of the same stem in a folder has its suffix in the name: a.jpg.png. A video
 gives MP4 files of its size, its times and its sound; its cut-out lies on green, or on --background.
 
-On a CPU ONNX Runtime runs the network, without Paddle, where tools/export.py has put an .onnx file
+On a CPU ONNX Runtime runs the network, without Paddle, if tools/export.py has put an .onnx file
 beside the checkpoint; --engine says which of the two is to run.
 Exit status: 0 all written, 1 some inputs failed (each is listed), 2 wrong usage.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.files import ArgumentError
-from SCFNet.cli import fail, run
+from SCFNet.cli import Parser, fail, run
 
 KINDS = ("mask", "cutout", "overlay")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has
@@ -97,26 +97,69 @@ def predict(args: argparse.Namespace, output: Path) -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="image, video, folder, glob pattern, or -")
-    add("--output", default="output", metavar="DIR", help="default: output; - is standard output")
-    add("--save", nargs="+", default=["mask"], metavar="KIND", help=f"{', '.join(KINDS)}; mask")
-    add("--weights", metavar="NAME|FILE", help="small, accurate, a .pdparams or an .onnx file")
-    add("--backbone", help="check that the weights are of this network; default: any")
-    add("--device", default="auto", help="auto, cpu, gpu or gpu:N; default: auto")
-    add("--engine", choices=["auto", "paddle", "onnx"], default="auto", help="default: auto")
-    add("--size", type=int, help="side of the network's input; default: 352, for ST 384")
-    add("--batch-size", type=int, default=1, help="photos per run of the network; default: 1")
-    add("--threshold", type=float, metavar="T", help="hard mask: object where the map is >= T")
-    add("--crop", action="store_true", help="crop everything saved to the object's box")
+    add(
+        "--output",
+        default="output",
+        metavar="DIR",
+        help="folder for the results, or - for standard output; default: output",
+    )
+    add(
+        "--save",
+        nargs="+",
+        default=["mask"],
+        metavar="KIND",
+        help=f"pictures to write of each input: {', '.join(KINDS)}; default: mask",
+    )
+    add(
+        "--weights",
+        metavar="NAME|FILE",
+        help="weights to use: small or accurate (the shipped ones), a checkpoint (.pdparams, .pth) "
+        "or an .onnx file; default: accurate",
+    )
+    add("--backbone", metavar="NAME", help="refuse weights of any other network than this")
+    add("--device", default="auto", help="device to run on: auto, cpu, gpu or gpu:N; default: auto")
+    add(
+        "--engine",
+        choices=["auto", "paddle", "onnx"],
+        default="auto",
+        help="what runs the network; default: auto, the faster one that is there",
+    )
+    add(
+        "--size",
+        type=int,
+        metavar="N",
+        help="side of the network's input, in pixels; default: the network's own",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="photos in one run of the network; default: 1",
+    )
+    add(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="make masks hard: what is X or more, from 0 to 1, is the object",
+    )
+    add("--crop", action="store_true", help="crop all pictures to the object's box")
     add("--background", metavar="COLOR|IMAGE", help="lay cut-outs over a colour or a picture")
     add("--edge-colors", action="store_true", help="free cut-outs' edges from the old background")
-    add("--align-corners", action="store_true", help="resize maps as the release's test script")
+    add(
+        "--align-corners", action="store_true", help="resize maps as the release's test script does"
+    )
     add("--skip-existing", action="store_true", help="leave out inputs whose results are there")
-    add("--every", type=int, default=1, metavar="N", help="videos: a new map each N frames")
+    add(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="predict every Nth frame of a video, and repeat its map until the next; default: 1",
+    )
     args = parser.parse_args()
 
     args.save = list(dict.fromkeys(args.save))

@@ -1,4 +1,8 @@
-"""Speed of deployment: the ONNX engine against Paddle, and a folder against the network alone."""
+"""Speed of deployment: the ONNX engine against Paddle, and a folder against the network alone.
+
+A folder is predicted in a process of its own, python -m SCFNet.benchmarks.deploy, whose peak memory
+then is that of the run.
+"""
 
 import json
 import subprocess
@@ -12,13 +16,14 @@ from tqdm import tqdm
 
 from datasets.images import write_image
 from datasets.sod import list_folder
-from SCFNet.backends import INPUT, OUTPUT, Engine, open_onnx, open_paddle
+from SCFNet.backends import INPUT, OUTPUT, Backend, open_onnx, open_paddle
 from SCFNet.benchmarks.timing import Way, time_in_turns
+from SCFNet.checkpoint import DEFAULT_WEIGHTS
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.parallel import in_parallel
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import RenderOptions
-from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
+from SCFNet.predictor import Predictor
 from SCFNet.scoring.tables import Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +61,7 @@ def make_photos(folder: Path, count: int) -> Path:
 
 
 def best_in_turns(ways: Mapping[str, Way], rounds: int) -> Dict[str, float]:
-    """The seconds of the fastest call of each way; they take turns."""
+    """Time each way and return the seconds of its fastest call; the ways take turns."""
     return {name: float(times.min()) for name, times in time_in_turns(ways, rounds).items()}
 
 
@@ -72,15 +77,18 @@ def _row(what: str, value: float, against: str, other: float, unit: str, reach: 
 
 
 def _network_row(rounds: int) -> Row:
-    engines = [open_paddle(DEFAULT_WEIGHTS, "cpu", None)]
-    engines.append(open_onnx(DEFAULT_WEIGHTS.with_suffix(".onnx")))
+    backends = [
+        open_paddle(DEFAULT_WEIGHTS, "cpu", None),
+        open_onnx(DEFAULT_WEIGHTS.with_suffix(".onnx")),
+    ]
     x = np.random.default_rng(0).standard_normal((1, 3, 352, 352)).astype("float32")
 
-    def run(engine: Engine) -> Way:
-        engine.run(x)
-        return lambda: engine.run(x)
+    def warmed_up(backend: Backend) -> Way:
+        backend.run(x)
+        return lambda: backend.run(x)
 
-    best = best_in_turns({engine.name: run(engine) for engine in engines}, 20 * rounds)
+    ways = {backend.name: warmed_up(backend) for backend in backends}
+    best = best_in_turns(ways, 20 * rounds)
     what = "network, batch 1, 352 x 352, ONNX engine"
     return _row(what, best["onnx"] * 1e3, "dygraph", best["paddle"] * 1e3, "ms", "<= 0.2")
 
@@ -97,9 +105,9 @@ def _process_row(photo: Path, temporary: Path, rounds: int) -> Row:
 
 
 def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
-    """Predict a folder in a process of its own, whose peak memory then is that of the run."""
-    code = "from SCFNet.benchmarks.deploy import folder_process; folder_process()"
-    command = [sys.executable, "-c", code, str(photos), str(temporary / "masks"), str(rounds)]
+    """Predict a folder in a process of its own."""
+    command = [sys.executable, "-m", "SCFNet.benchmarks.deploy"]
+    command += [str(photos), str(temporary / "masks"), str(rounds)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     seen = json.loads(done.stdout)
     what = f"folder of {seen['photos']} photos, masks written"
@@ -112,8 +120,11 @@ def _folder_rows(photos: Path, temporary: Path, rounds: int) -> List[Row]:
     ]
 
 
-def folder_process() -> None:
-    """Print, as JSON, the images/s of a folder and of the network alone, and the peak memory."""
+def main() -> None:
+    """Print, as JSON, the images/s of a folder and of the network alone, and the peak memory.
+
+    sys.argv has the folder of photos, that of the masks, and the number of rounds.
+    """
     import onnxruntime
 
     photos, output, rounds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -124,14 +135,14 @@ def folder_process() -> None:
     peak = _peak_memory()
 
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
-    engine = open_onnx(exported)
+    backend = open_onnx(exported)
     x = np.zeros((1, 3, 352, 352), "float32")
     count = min(100, len(jobs))
     best = best_in_turns(
         {
             "threads": lambda: [session.run([OUTPUT], {INPUT: x}) for _ in range(count)],
-            "loop": lambda: [engine.run(x) for _ in range(count)],
-            "beside": lambda: list(in_parallel(engine.run, [x] * count)),
+            "loop": lambda: [backend.run(x) for _ in range(count)],
+            "beside": lambda: list(in_parallel(backend.run, [x] * count)),
             "folder": lambda: predict_jobs(predictor, jobs, RenderOptions()),
         },
         rounds,
@@ -147,6 +158,10 @@ def folder_process() -> None:
 
 
 def _peak_memory() -> float:
-    """This process's, in MB. `getrusage` would count the parent's too, from before the exec."""
+    """Read this process's, in MB. `getrusage` would count the parent's from before the exec."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

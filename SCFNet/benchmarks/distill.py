@@ -26,8 +26,8 @@ SIDE = 224
 
 
 def compare(rounds: int, backbone: str = "R50") -> List[Row]:
-    """A row per way to distil an M3_0.5 from a teacher of `backbone`: its time an image, that of
-    what it is compared with, and their ratio. The two take turns, `rounds` times; medians of the
+    """Make a row per way to distil an M3_0.5 from a teacher of `backbone`: its time an image, that
+    of what it is compared with, and their ratio. The two take turns, `rounds` times; medians of the
     time on a CPU's core.
     """
     set_device("cpu")
@@ -75,7 +75,7 @@ def compare(rounds: int, backbone: str = "R50") -> List[Row]:
 
 
 def steps(recipe: DistillRecipe, samples: Sequence[Sample], target: Optional[Target] = None) -> Way:
-    """A step of a new student on a batch that is loaded and augmented for it."""
+    """Make a step of a new student on a batch that is loaded and augmented for it."""
     run = new_run(recipe)
     loading = Epoch(samples, [SIDE], BATCH)
 

@@ -24,7 +24,7 @@ JPEG_QUALITY = 84  # gives about 25 KB a photo
 
 
 def loaders(samples: Sequence[Sample]) -> Tuple[Way, Way]:
-    """Two ways to load a batch of 8 at 288 px, with other random numbers in each call: the
+    """Make two ways to load a batch of 8 at 288 px, with other random numbers in each call: the
     release's steps, and ours.
     """
     calls = itertools.count(), itertools.count()
@@ -88,7 +88,7 @@ def write_photos(folder: Path, count: int = BATCH) -> List[Sample]:
 
 
 def ellipses(height: int, width: int = 0) -> np.ndarray:
-    """Eight masks, float32 [8, 1, H, W]; W = H if it is 0."""
+    """Draw eight masks, float32 [8, 1, H, W]; W = H if it is 0."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : (width or height) * 1j]
     found = [(y - i / 20) ** 2 / 0.4 + x**2 / (0.2 + i / 20) < 1 for i in range(BATCH)]
     return np.stack(found)[:, None].astype("float32")

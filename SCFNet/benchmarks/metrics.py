@@ -21,11 +21,11 @@ def example(height: int = 300, width: int = 400, seed: int = 0) -> Tuple[np.ndar
     noise = cv2.GaussianBlur(rng.random((height, width)), (0, 0), 25)
     mask = noise > np.quantile(noise, 0.75)
     found = np.clip(mask + rng.normal(0, 0.3, mask.shape), 0, 1)
-    saliency_map = scale(cv2.GaussianBlur(found, (0, 0), 3))
-    return np.rint(255 * saliency_map).astype(np.uint8), mask.astype(np.uint8) * 255
+    pred = scale(cv2.GaussianBlur(found, (0, 0), 3))
+    return np.rint(255 * pred).astype(np.uint8), mask.astype(np.uint8) * 255
 
 
-def obvious_way(saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, object]:
+def obvious_way(pred: np.ndarray, gt: np.ndarray) -> Dict[str, object]:
     """Compute MAE, the F curve [256], E and weighted F as their definitions read.
 
     So does the release: by a loop over thresholds with maps of floats and lists of the object's
@@ -33,43 +33,43 @@ def obvious_way(saliency_map: np.ndarray, mask: np.ndarray) -> Dict[str, object]
     """
     from scipy.ndimage import correlate, distance_transform_edt
 
-    values, objects = scale(saliency_map), scale(mask) >= 0.5
-    places = np.where(objects)
+    pred, gt = scale(pred), scale(gt) >= 0.5
+    places = np.where(gt)
     curve = []
     for threshold in np.linspace(0, 1, 256):
-        binary = (values >= threshold).astype(np.float32)
+        binary = (pred >= threshold).astype(np.float32)
         hits = binary[places].sum()
-        precision, recall = hits / (binary.sum() + EPS), hits / (objects.sum() + EPS)
+        precision, recall = hits / (binary.sum() + EPS), hits / (gt.sum() + EPS)
         curve.append((1 + BETA2) * precision * recall / (BETA2 * precision + recall + EPS))
 
-    binary = (values >= min(2 * values.mean(), 1)).astype(float)
-    x, y = binary - binary.mean(), objects - objects.mean()
+    binary = (pred >= min(2 * pred.mean(), 1)).astype(float)
+    x, y = binary - binary.mean(), gt - gt.mean()
     aligned = (2 * x * y / (x * x + y * y + EPS) + 1) ** 2 / 4
 
-    distance, (rows, columns) = distance_transform_edt(~objects, return_indices=True)
-    error = np.abs(values - objects)
+    distance, (rows, columns) = distance_transform_edt(~gt, return_indices=True)
+    error = np.abs(pred - gt)
     gaussian = cv2.getGaussianKernel(7, 5, cv2.CV_64F)
     smooth = correlate(error[rows, columns], gaussian @ gaussian.T, mode="constant")
-    weighted = np.where(objects & (smooth < error), smooth, error)
-    weighted *= np.where(objects, 1, 2 - np.exp(np.log(0.5) / 5 * distance))
-    hit = objects.sum() - weighted[objects].sum()
-    recall, precision = hit / objects.sum(), hit / (hit + weighted[~objects].sum() + EPS)
+    weighted = np.where(gt & (smooth < error), smooth, error)
+    weighted *= np.where(gt, 1, 2 - np.exp(np.log(0.5) / 5 * distance))
+    hit = gt.sum() - weighted[gt].sum()
+    recall, precision = hit / gt.sum(), hit / (hit + weighted[~gt].sum() + EPS)
     return {
         "MAE": error.mean(),
         "F": np.array(curve),
-        "E-measure": aligned.sum() / (objects.size - 1),
+        "E-measure": aligned.sum() / (gt.size - 1),
         "Wgt-F": 2 * precision * recall / (precision + recall + EPS),
     }
 
 
-def library(saliency_map: np.ndarray, mask: np.ndarray) -> None:
+def library(pred: np.ndarray, gt: np.ndarray) -> None:
     """Compute the same four by the PySODMetrics library."""
     import py_sod_metrics
 
     f = py_sod_metrics.FmeasureV2({"f": py_sod_metrics.FmeasureHandler(True, True)})
     mae, e = py_sod_metrics.MAE(), py_sod_metrics.Emeasure()
     for measure in (mae, f, e, py_sod_metrics.WeightedFmeasure()):
-        measure.step(saliency_map, mask)
+        measure.step(pred, gt)
 
 
 def compare(rounds: int) -> List[Row]:

@@ -21,8 +21,8 @@ FLAGS = {"device": "cpu", "pretrained": "none", "sizes": 224, "batch-size": 16, 
 
 
 def compare(epochs: int, photos: int = 64) -> List[Row]:
-    """A row for one process and one for two, with the same global batch, on made photos: images/s
-    without the first epoch, and the speed-up. Each process computes in one thread.
+    """Make a row for one process and one for two, with the same global batch, on made photos:
+    images/s without the first epoch, and the speed-up. Each process computes in one thread.
 
     Raises InputError if a run fails.
     """

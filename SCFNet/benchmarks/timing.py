@@ -37,7 +37,7 @@ def time_in_turns(
 
 
 def median_computing(first: Way, second: Way, rounds: int, repeats: int = 1) -> np.ndarray:
-    """Median seconds [2] of computing of a call of each of two ways, which take turns."""
+    """Measure the median seconds [2] that a call of each of two ways computes; they take turns."""
     ways = {"first": first, "second": second}
     times = time_in_turns(ways, rounds, repeats, warm_up=True, clock=time.process_time)
     return np.median(list(times.values()), axis=1)

@@ -26,11 +26,12 @@ from SCFNet.training.state import new_run
 
 functional = paddle.nn.functional
 
-LOSS_SIDE, K = 224, 13
+LOSS_SIDE, KERNEL_SIZE = 224, 13
 
 
 def compare(rounds: int) -> List[Row]:
-    """A row per part of training: ms an image of the other way, of ours, and ours as its share.
+    """Make a row per part of training: ms an image of the other way, of ours, and ours as its
+    share.
 
     The two ways take turns, `rounds` times; the numbers are medians of the time on a CPU's core.
     """
@@ -51,7 +52,10 @@ def compare(rounds: int) -> List[Row]:
     bar.close()
     parts = {
         f"whole step, {STEP_SIDE} px": ("the network alone", steps),
-        f"SP loss, {LOSS_SIDE} px, k = {K}": ("square pools, mask's boundary per map", losses),
+        f"SP loss, {LOSS_SIDE} px, kernel size {KERNEL_SIZE}": (
+            "square pools, mask's boundary per map",
+            losses,
+        ),
         "load a pair of 400x300": ("the release's steps", tuple(map(float, loading.split()))),
     }
     return [
@@ -67,7 +71,9 @@ def compare(rounds: int) -> List[Row]:
 
 
 def sp_losses() -> Tuple[Way, Way]:
-    """The SP loss of four maps [8, 1, 224, 224], forward and backward: obvious way, and ours."""
+    """Make two ways to the SP loss of four maps [8, 1, 224, 224], forward and backward: obvious
+    way, and ours.
+    """
     mask = paddle.to_tensor(ellipses(LOSS_SIDE))
     rng = np.random.default_rng(0)
     maps = []
@@ -79,19 +85,19 @@ def sp_losses() -> Tuple[Way, Way]:
         maps[-1].stop_gradient = False
 
     def run(loss: Callable[..., Tensor]) -> None:
-        loss(maps, mask, K).backward()
+        loss(maps, mask, KERNEL_SIZE).backward()
         for logits in maps:
             logits.clear_gradient()
 
     return lambda: run(obvious_fs_loss), lambda: run(fs_loss)
 
 
-def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, k: int) -> Tensor:
-    """`fs_loss` as its definition reads: square pools, and the mask's boundary for each map."""
+def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, kernel_size: int) -> Tensor:
+    """Do `fs_loss` as its definition reads: square pools, and the mask's boundary for each map."""
 
     def boundary(x: Tensor) -> Tensor:
         edge = functional.max_pool2d(1 - x, 3, stride=1, padding=1) - (1 - x)
-        return functional.max_pool2d(edge, k, stride=1, padding=k // 2)
+        return functional.max_pool2d(edge, kernel_size, stride=1, padding=kernel_size // 2)
 
     def boundary_dice(logits: Tensor) -> Tensor:
         p, g = boundary(functional.sigmoid(logits)), boundary(mask)
@@ -102,8 +108,9 @@ def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, k: int) -> Tensor:
 
 
 def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
-    """A step of M3_0.5 on 8 images: forward, backward and update alone, and loading, SP loss and
-    all that the training loop does in a step."""
+    """Make two steps of M3_0.5 on 8 images: forward, backward and update alone, and loading, SP
+    loss and all that the training loop does in a step.
+    """
     recipe = Recipe(pretrained="none", batch_size=BATCH)
     run = new_run(recipe)
     epoch = Epoch(samples, [STEP_SIDE], BATCH)
@@ -117,7 +124,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
     def whole() -> None:
         images, masks = load_batch(epoch, range(BATCH), STEP_SIDE)
         images, masks = paddle.to_tensor(images), paddle.to_tensor(masks)
-        train_step(run, recipe, images, masks, lr=1e-3, kernel_size=K)
+        train_step(run, recipe, images, masks, lr=1e-3, kernel_size=KERNEL_SIZE)
 
     run.optimizer.set_lr(1e-3)
     return network_alone, whole

@@ -44,7 +44,7 @@ def _number_type(code: str) -> np.dtype:
 def _from_buffer(
     data: Union[bytes, bytearray], dtype: Union[np.dtype, _Dtype], shape: Tuple, order: str
 ) -> np.ndarray:
-    """Protocol 5's way to write an array."""
+    """Make an array as protocol 5 writes it."""
     dtype = dtype.value if isinstance(dtype, _Dtype) else dtype
     if not isinstance(data, (bytes, bytearray)) or not isinstance(dtype, np.dtype):
         raise TypeError("no data, or no dtype")
@@ -53,12 +53,12 @@ def _from_buffer(
 
 
 def _ndarray(shape: Tuple[int, ...], code: str, data: bytearray) -> np.ndarray:
-    """What `checkpoint.dump_plain` writes."""
+    """Make the array that `checkpoint.dump_plain` has written."""
     return _from_buffer(data, _number_type(code), shape, "C")
 
 
 def from_bfloat16(raw: np.ndarray) -> np.ndarray:
-    """The float32 values of bfloat16 ones, which numpy lacks and which are held as uint16."""
+    """Turn bfloat16 values, which numpy lacks and which are held as uint16, into float32."""
     return (raw.astype("u4") << 16).view("f4")
 
 
@@ -67,33 +67,33 @@ def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Protocol 2's way to write bytes."""
+    """Make bytes as protocol 2 writes them."""
     if encoding != "latin1":
         raise ValueError(f"bytes as {encoding!r}")
     return text.encode("latin1")
 
 
 def _bytearray(data: Union[bytes, str] = b"", encoding: str = "latin1") -> bytearray:
-    """`bytearray(data)`, without the form that allocates as many bytes as a number says."""
+    """Do `bytearray(data)`, without the form that allocates as many bytes as a number says."""
     return bytearray(_encode(data, encoding) if isinstance(data, str) else memoryview(data))
 
 
 def _tensor_data(expression: str, variables: Dict[str, Any]) -> Any:
-    """Paddle's way to write a lone tensor, `eval('data', {'data': array})`, without the eval."""
+    """Read a lone tensor as Paddle writes it, `eval('data', {'data': array})`, without the eval."""
     if expression != "data":
         raise ValueError(f"eval of {expression!r}")
     return variables["data"]
 
 
 def tuple_of(items: Tuple = ()) -> Tuple:
-    """Paddle's way to write a tensor among others, `tuple((name, array))`."""
+    """Read a tensor among others as Paddle writes it, `tuple((name, array))`."""
     if not isinstance(items, tuple):
         raise TypeError("a tuple of something else")
     return items
 
 
 def dict_of(items: Union[List, Dict, Tuple] = ()) -> Dict:
-    """An ordered dict, of another dict or of pairs."""
+    """Make an ordered dict of another dict, or of pairs."""
     made: Dict = {}
     set_items(made, items.items() if isinstance(items, dict) else items)
     return made

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
-from datasets.files import InputError, check_is_file
+from datasets.files import Argument, InputError, check_is_file
 from SCFNet.formats.unpickle import printable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class NotAProtobuf(Exception):
 
 
 def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
-    """Any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores.
+    """Open any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores.
 
     Raises InputError if it cannot be read, or is nothing that ONNX Runtime can run.
     """
@@ -97,7 +97,7 @@ def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
 
 
 def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str = "") -> List[Any]:
-    """The shape of the input for photos: the one called `wanted`, or the only one of four
+    """Find the shape of the input for photos: the one called `wanted`, or the only one of four
     dimensions. Raises InputError if there is none, or it is not float32 [N, 3, S, S], any N or 1.
     """
     inputs = {one.name: one for one in session.get_inputs()}
@@ -106,8 +106,10 @@ def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str
     if wanted and wanted not in photos:
         raise InputError(f"{file}: has no input {wanted} of four dimensions; it has {shown}")
     if not wanted and len(photos) != 1:
-        way_out = "choose one by --teacher-input-name" if photos else "it cannot be a teacher"
-        raise InputError(f"{file}: {len(photos)} inputs of four dimensions in {shown}; {way_out}")
+        fault = f"{file}: {len(photos)} inputs of four dimensions in {shown}; "
+        if not photos:
+            raise InputError(fault, "it cannot be a teacher")
+        raise InputError(fault, "choose one by ", Argument("teacher_input_name"))
     name = wanted or photos[0]
     if len(inputs) > 1:
         raise InputError(f"{file}: wants more than photos, its inputs are {shown}")
@@ -125,7 +127,7 @@ def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str
 def run_session(
     file: Path, session: "onnxruntime.InferenceSession", batch: np.ndarray, output: str
 ) -> np.ndarray:
-    """The maps [N, h, w] of photos [N, 3, S, S]: `output`, which has one channel or none.
+    """Map photos [N, 3, S, S] to [N, h, w]: the `output`, which has one channel or none.
 
     A batch is split if the file takes one photo, or fails on more. Raises InputError if it fails on
     one too, takes longer than `PATIENCE`, or gives anything but a map of finite numbers for each.
@@ -179,7 +181,7 @@ def _time_limit(options: "onnxruntime.RunOptions", photos: int) -> Iterator[None
 
 
 def check_saliency(file: Path, maps: np.ndarray) -> np.ndarray:
-    """`maps`; InputError unless they lie in [0, 1]."""
+    """Return `maps`. Raises InputError unless they lie in [0, 1]."""
     low, high = maps.min(), maps.max()
     if not (low >= RANGE[0] and high <= RANGE[1]):
         raise InputError(f"{file}: gives values from {low:.4g} to {high:.4g}, not from 0 to 1")
@@ -232,7 +234,7 @@ def _check_graph(file: Path, data: bytes) -> None:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
-    """The fields of the protocol buffer data[at:end], as (number, value, 0) for an integer and
+    """Read the fields of the protocol buffer data[at:end]: (number, value, 0) for an integer and
     (number, end, begin) for bytes. Fields of other types are passed over.
     """
     while at < end:
@@ -254,7 +256,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
 
 
 def _varint(data: bytes, at: int) -> Tuple[int, int]:
-    """The number at `at`, seven bits a byte, and where it ends."""
+    """Read the number at `at`, seven bits a byte, and find its end."""
     value = data[at]
     if value < 128:
         return value, at + 1

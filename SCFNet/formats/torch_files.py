@@ -54,14 +54,14 @@ class Storage:
 
 
 def is_torch_file(stream: BinaryIO) -> bool:
-    """Whether a stream at its start is one of PyTorch's, or some other archive."""
+    """Tell whether a stream at its start is one of PyTorch's, or some other archive."""
     start = stream.read(32)
     stream.seek(0)
     return start.startswith(ZIP_START) or LEGACY_MAGIC in start
 
 
 def read_torch(stream: BinaryIO) -> Any:
-    """What `torch.save` wrote, with numpy arrays for tensors.
+    """Read what `torch.save` wrote, with numpy arrays for tensors.
 
     Raises `unpickle.Refused` for code, and for what needs much more memory than the file's size,
     and any other exception for a damaged file.
@@ -132,8 +132,8 @@ class _Storages:
         self.found: Dict[str, Storage] = {}
 
     def find(self, persistent_id: Tuple) -> np.ndarray:
-        """The values of the id ('storage', type, name, device, length), in legacy files followed
-        by None or (name, begin, length) of a part of the storage.
+        """Find the values of the id ('storage', type, name, device, length), in legacy files
+        followed by None or (name, begin, length) of a part of the storage.
         """
         kind, code, name, _, length, *view = persistent_id
         if kind != "storage" or code not in STORAGES.values() or type(name) is not str:
@@ -163,7 +163,7 @@ def _natural(value: Any) -> int:
 def _rebuild_tensor(
     values: np.ndarray, begin: int, shape: Tuple, strides: Tuple, *_: Any
 ) -> np.ndarray:
-    """The tensor of `shape` at `begin` of its storage; PyTorch counts strides in values."""
+    """Cut the tensor of `shape` out of its storage at `begin`; strides are in values, not bytes."""
     if values.ndim != 1 or not values.flags.c_contiguous or len(shape) != len(strides):
         raise ValueError("not a storage, or a shape without strides")
     count, last = 1, _natural(begin)

@@ -38,7 +38,7 @@ class Deferred:
 
 
 def printable(value: Any, limit: int = 80) -> str:
-    """`value` for a message: on one line, without control codes, at most `limit` letters."""
+    """Word `value` for a message: on one line, without control codes, at most `limit` letters."""
     text = repr(value)
     if isinstance(value, str):
         text = text[1:-1]
@@ -52,7 +52,7 @@ def unpickle(
     persistent: Optional[Callable[[Any], Any]] = None,
     beside: int = 0,
 ) -> Any:
-    """The value of the pickle at the stream's position; the stream is left behind it.
+    """Read the value of the pickle at the stream's position; the stream is left behind it.
 
     The value is made of None, bool, int, float, str, bytes, bytearray, list, tuple, dict, and of
     what the functions in `names` return; it is a tree of at most `MAX_STEPS` values, at most
@@ -99,7 +99,7 @@ def _children(container: Any) -> Any:
 
 
 def _size(value: Any) -> int:
-    """Bytes that `value` takes, without what its items take."""
+    """Count the bytes that `value` takes, without what its items take."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, (list, tuple, dict)):
@@ -123,18 +123,18 @@ class _Machine:
         self.memo: Dict[int, Any] = {}
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes."""
+        """Read the next `size` bytes."""
         data = self.stream.read(size) if size <= self.size else b""
         if len(data) < size:
             raise EOFError("cut short")
         return data
 
     def byte(self) -> int:
-        """The next byte, as a number."""
+        """Read the next byte, as a number."""
         return self.stream.read(1)[0]
 
     def number(self, code: str) -> Any:
-        """The next number, of a struct `code`."""
+        """Read the next number, of a struct `code`."""
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
 
     def line(self) -> str:
@@ -160,7 +160,7 @@ class _Machine:
         return items
 
     def spend(self, value: Any) -> Any:
-        """`value`, its size taken from the budget, so that no datum is copied for ever."""
+        """Return `value`, its size taken from the budget: no datum is copied for ever."""
         self.budget -= _size(value)
         if self.budget < 0:
             raise Refused("it unfolds to much more than its size")

@@ -35,22 +35,22 @@ class Found(NamedTuple):
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name is a video's."""
+    """Tell whether the name is a video's."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is an image's."""
+    """Tell whether the name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def exists(path: Path) -> bool:
-    """Whether the file is there. There is none of a name that is too long."""
+    """Tell whether the file is there, as none is whose name is too long."""
     return os.path.exists(path)  # noqa: PTH110  Path.exists raises
 
 
 def count_pictures(path: Path) -> int:
-    """How many pictures are in an image file; 1 of a kind that holds one, or that is broken."""
+    """Count the pictures in an image file: 1 if its kind holds one, or if it is broken."""
     if path.suffix.lower() not in ANIMATED_SUFFIXES or not path.is_file():
         return 1
     try:
@@ -61,7 +61,7 @@ def count_pictures(path: Path) -> int:
 
 
 def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], CounterType[str]]:
-    """The files that `inputs` name, each once, and how many files were left out, by kind.
+    """Find the files that `inputs` name, each once, and count what was left out, by kind.
 
     An input is an image or video file, a folder or a glob pattern. A folder is searched for images
     at any depth, also through links, but not in hidden folders and not in `output`. Results of
@@ -78,7 +78,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], Count
 
 
 def describe(left_out: CounterType[str]) -> str:
-    """What was left out, in words: 'videos (3), .txt (1)'."""
+    """Put into words what was left out: 'videos (3), .txt (1)'."""
     return first_few([f"{kind} ({count})" for kind, count in left_out.most_common()])
 
 
@@ -97,7 +97,7 @@ def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found
 
 
 def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
-    """The files that match a pattern, or the pattern with a fault if none does."""
+    """Find the files that match a pattern, or the pattern with a fault if none does."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob has no absolute patterns
@@ -111,7 +111,7 @@ def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
 
 
 def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Found]:
-    """The images below `folder`, sorted by path; the folder with a fault if there is none, and
+    """Find the images below `folder`, sorted by path; the folder with a fault if there is none, and
     each folder that cannot be listed.
     """
     unlisted: List[OSError] = []
@@ -147,5 +147,5 @@ def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Fo
 
 
 def _entry(path: Path) -> str:
-    """Where a file lies, whatever links lead there; a link to a file is a file of its own."""
+    """Tell where a file lies, whatever links lead there; a link to a file is a file of its own."""
     return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118

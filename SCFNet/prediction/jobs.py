@@ -26,15 +26,16 @@ class Job(NamedTuple):
 def plan_jobs(
     inputs: Sequence[str], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
 ) -> List[Job]:
-    """The jobs for `inputs`, as `find_inputs` and `name_results` make them."""
+    """Plan the jobs for `inputs` by `find_inputs` and `name_results`."""
     return name_results(find_inputs(inputs, output)[0], output, endings, keep)
 
 
 def name_results(
     found: Sequence[Found], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
 ) -> List[Job]:
-    """The jobs for files that were found. A result is named after the stem and one of `endings`,
-    of which a video's results have '.mp4' for the suffix; the tree below a folder is kept.
+    """Make the jobs for files that were found. A result is named after the stem and one of
+    `endings`, of which a video's results have '.mp4' for the suffix; the tree below a folder is
+    kept.
 
     The name holds the suffix too ('a.jpg.png') if another file in the input's folder would claim
     it, whether that one is predicted or not: so a name does not depend on what else is predicted.
@@ -42,7 +43,7 @@ def name_results(
     in `keep`, by whatever path, it grows by the folders above ('trip/a.jpg.png').
     """
     listings: Dict[Path, DefaultDict[str, List[Path]]] = {}
-    efforts = [int(_has_twin(f.source, listings)) for f in found]
+    efforts = [1 if _has_twin(f.source, listings) else 0 for f in found]
     while True:
         jobs = [
             Job(f.source, tuple(output / n for n in _names(f, effort, endings)), f.fault)
@@ -56,14 +57,14 @@ def name_results(
 
 
 def has_results(job: Job) -> bool:
-    """Whether all targets of a job are there, and none is a result of another input."""
+    """Tell whether all targets of a job are there, and none is a result of another input."""
     if job.fault or not all(map(exists, job.targets)):
         return False
     return all(read_mark(target) in (None, mark_of(job.source)) for target in job.targets)
 
 
 def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) -> bool:
-    """Whether another input in the folder of `source` would be named as it is."""
+    """Tell whether another input in the folder of `source` would be named as it is."""
     folder = source.parent
     if folder not in listings:
         listings[folder] = defaultdict(list)
@@ -79,7 +80,7 @@ def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) 
 
 
 def _claims(path: Path) -> List[str]:
-    """The shortest names of all results that `path` can have. Case is ignored, as some file
+    """List the shortest names of all results that `path` can have. Case is ignored, as some file
     systems do.
     """
     return [
@@ -88,7 +89,7 @@ def _claims(path: Path) -> List[str]:
 
 
 def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
-    """The results' names below the output: the more `effort`, the less likely they are taken."""
+    """Name the results below the output: the more `effort`, the less likely names are taken."""
     path, parts = found.source.absolute(), found.source.absolute().parts[1:]
     if effort == 0:
         name = str(found.relative.with_suffix(""))
@@ -104,8 +105,8 @@ def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
 
 
 def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:
-    """The indices of jobs with a target that is another's too, or a file that must stay: an input,
-    one in `keep`, or a picture beside the input that is no result.
+    """Find the indices of jobs with a target that is another's too, or a file that must stay: an
+    input, one in `keep`, or a picture beside the input that is no result.
     """
     real = lru_cache(maxsize=None)(os.path.realpath)
     kept = {
@@ -128,8 +129,8 @@ def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:
 
 
 def _identities(path: Path, real: Callable[[Path], str]) -> Set[str]:
-    """What tells that two paths are one file: the place, without case and links in the folders,
-    that of what a link leads to, and the file itself if there is one.
+    """List what tells that two paths are one file: the place, without case and links in the
+    folders, that of what a link leads to, and the file itself if there is one.
     """
     place = os.path.join(real(path.parent), path.name)  # noqa: PTH118
     identities = {place.casefold()}

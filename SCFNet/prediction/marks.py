@@ -1,6 +1,6 @@
 """The mark in a result, which says that it is one, and of which input it was made.
 
-It lets a folder that holds results be read as a folder of photos, and --skip-existing tell the
+It lets a folder that holds results be read as a folder of photos, and `jobs.has_results` tell the
 result of one `a.jpg` from that of another. PNG and JPEG files have it near their beginning, as a
 comment; MP4 files near their end.
 """
@@ -21,14 +21,14 @@ JPEG_HEADER = 20  # bytes of the start marker and of JFIF's segment
 
 
 def mark_of(source: Path) -> str:
-    """The mark for the results of `source`: its name and size, as a digest."""
+    """Make the mark for the results of `source`: a digest of its name and size."""
     size = source.stat().st_size if source.is_file() else 0
     identity = os.fsencode(source.name) + b" %d" % size
     return f"SCFNet result of {hashlib.sha256(identity).hexdigest()[:16]}"
 
 
 def add_mark(encoded: bytes, mark: str) -> bytes:
-    """A PNG or JPEG file of OpenCV's, with the mark."""
+    """Put the mark into a PNG or JPEG file of OpenCV's."""
     if encoded.startswith(b"\x89PNG"):
         chunk = b"tEXtComment\0" + mark.encode()
         checksum = struct.pack(">I", zlib.crc32(chunk))
@@ -39,7 +39,7 @@ def add_mark(encoded: bytes, mark: str) -> bytes:
 
 
 def read_mark(path: Path) -> Optional[str]:
-    """The mark of a result, None of any other file."""
+    """Read the mark of a result; None of any other file."""
     if not path.is_file():  # opening a pipe would wait for a writer
         return None
     try:
@@ -53,5 +53,5 @@ def read_mark(path: Path) -> Optional[str]:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is a result; only those with a result's suffix are looked into."""
+    """Tell whether a file is a result; only those with a result's suffix are looked into."""
     return path.suffix in (".png", ".jpg", ".mp4") and read_mark(path) is not None

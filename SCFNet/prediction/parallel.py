@@ -10,14 +10,14 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Count the CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def workers() -> int:
-    """Threads to share the work: one more than there are cores, as one of them waits for files;
+    """Count the threads to share the work: one more than there are cores, as one waits for files;
     not above nine, as each holds a photo.
     """
     return min(8, cores()) + 1
@@ -26,8 +26,8 @@ def workers() -> int:
 def in_parallel(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: Optional[int] = None
 ) -> Iterator[Result]:
-    """`map` by threads, in order, with at most `ahead` items in flight (default: twice as many as
-    threads); on an exception or Ctrl-C those that have not begun are dropped.
+    """Do `map` by threads, in order, with at most `ahead` items in flight (default: twice as many
+    as threads); on an exception or Ctrl-C those that have not begun are dropped.
     """
     ahead = 2 * workers() if ahead is None else ahead
     pending: Deque[Future[Result]] = deque()

@@ -99,8 +99,8 @@ def _finish(
 def _write(
     job: Job, image: np.ndarray, shown: np.ndarray, alpha: np.ndarray, options: RenderOptions
 ) -> None:
-    """Write the pictures of one photo: cut-outs of `image`, overlays of `shown`, which lies over
-    white where `image` is transparent. `alpha` is its map, uint8 [H, W].
+    """Write the pictures of one photo: cut-outs of `image`, overlays of `shown`, which is `image`
+    over white. `alpha` is its map, uint8 [H, W].
     """
     if options.crop:
         box = object_box(alpha)

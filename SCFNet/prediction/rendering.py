@@ -25,7 +25,7 @@ class RenderOptions(NamedTuple):
     Args:
         kinds: keys of `ENDINGS`: a picture is made of each.
         align_corners: resize maps as the release's test script does, else as its notebook.
-        threshold: in [0, 1]; masks are hard, the object is where the map reaches it.
+        threshold: in [0, 1]; masks are hard: what reaches it is the object.
         crop: cut everything to the box of the object.
         background: RGB uint8 [h, w, 3] under cut-outs, [1, 1, 3] for one colour.
         edge_colors: free the soft rim of cut-outs from the colours of the old background.
@@ -40,7 +40,7 @@ class RenderOptions(NamedTuple):
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:
-    """The picture of `kind` ('mask', 'cutout', 'overlay') of RGB uint8 [H, W, 3] and `alpha`
+    """Make the picture of `kind` ('mask', 'cutout', 'overlay') of RGB uint8 [H, W, 3] and `alpha`
     uint8 [H, W]: grey [H, W], RGBA [H, W, 4] (RGB over the background if there is one), RGB
     [H, W, 3].
     """
@@ -52,12 +52,12 @@ def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptio
         image = object_colors(image, alpha)
     if options.background is None:
         return np.dstack([image, alpha])
-    return blend(image, fit(options.background, alpha.shape), alpha)
+    return blend(image, cover(options.background, alpha.shape), alpha)
 
 
 def to_bytes(saliency: np.ndarray, threshold: Optional[float] = None) -> np.ndarray:
-    """A map float32 [H, W] in [0, 1] as uint8 0..255, rounded as `cv2.imwrite` does; with
-    `threshold` 255 where the map reaches it, else 0.
+    """Turn a map float32 [H, W] in [0, 1] into uint8 0..255, rounded as `cv2.imwrite` does; with
+    `threshold` 255 for what reaches it, else 0.
     """
     if threshold is not None:
         return np.where(saliency >= threshold, np.uint8(255), np.uint8(0))
@@ -65,8 +65,8 @@ def to_bytes(saliency: np.ndarray, threshold: Optional[float] = None) -> np.ndar
 
 
 def object_box(alpha: np.ndarray) -> Tuple[slice, slice]:
-    """Rows and columns of the box around all of `alpha` [H, W] that is at least 128; the whole
-    picture where nothing is.
+    """Find the rows and columns of the box around all of `alpha` [H, W] that is at least 128; the
+    whole picture if nothing is.
     """
     seen = alpha >= 128
     rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
@@ -76,7 +76,7 @@ def object_box(alpha: np.ndarray) -> Tuple[slice, slice]:
 
 
 def overlay(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The photo, RGB uint8 [H, W, 3], with the object tinted and outlined."""
+    """Tint and outline the object in the photo, RGB uint8 [H, W, 3]."""
     tint = np.broadcast_to(TINT.astype("uint8"), image.shape)
     picture = blend(tint, image, cv2.convertScaleAbs(alpha, alpha=TINT_STRENGTH))
     hard = np.where(alpha >= 128, np.uint8(255), np.uint8(0))
@@ -88,8 +88,8 @@ def overlay(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def object_colors(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The colours of the object alone, RGB uint8 [H, W, 3], where `alpha`, uint8 [H, W], mixes them
-    with those of the background.
+    """Estimate the object's own colours, RGB uint8 [H, W, 3], where `alpha`, uint8 [H, W], mixes
+    them with those of the background.
 
     This is blur fusion (Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): the
     object and the background are blurred, each by its share, ever less widely, and what the photo
@@ -115,19 +115,19 @@ def object_colors(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _weighted_blur(image: np.ndarray, weight: np.ndarray, kernel_size: int) -> np.ndarray:
-    """The mean of `image` [H, W, 3] around each pixel, by `weight` [H, W, 1]."""
+    """Average `image` [H, W, 3] around each pixel, by `weight` [H, W, 1]."""
     kernel = kernel_size, kernel_size
     weight_mean = cv2.blur(weight, kernel)[..., None]
     return cv2.blur(image * weight, kernel) / (weight_mean + 1e-4)
 
 
 def _unmix(image: np.ndarray, front: np.ndarray, back: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """`front`, corrected by what `image` differs from its mixture with `back`."""
+    """Correct `front` by what `image` differs from its mixture with `back`."""
     return (front + share * (image - (share * front + (1 - share) * back))).clip(0, 255)
 
 
 def blend(front: np.ndarray, back: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """`front` over `back`, uint8 [H, W, 3] both, by `alpha` uint8 [H, W]."""
+    """Lay `front` over `back`, uint8 [H, W, 3] both, by `alpha` uint8 [H, W]."""
     picture = np.empty(back.shape, "uint8")
     for rows in _strips(len(picture)):
         weight = alpha[rows, :, None].astype("float32") / 255
@@ -137,12 +137,13 @@ def blend(front: np.ndarray, back: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _strips(height: int) -> Iterator[slice]:
-    """The rows of a photo, some at a time, so that a huge one has no full-size copy in floats."""
+    """Split a photo's rows into strips, so that a huge one has no full-size copy in floats."""
     return (slice(top, top + 256) for top in range(0, height, 256))
 
 
 def parse_background(text: str) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of an image file, or [1, 1, 3] of a colour ('white', '#20a0ff').
+    """Read RGB uint8 [H, W, 3] of an image file, or make [1, 1, 3] of a colour ('white',
+    '#20a0ff').
 
     Raises ArgumentError for what is neither, InputError for an image that cannot be read.
     """
@@ -158,8 +159,8 @@ def parse_background(text: str) -> np.ndarray:
         ) from error
 
 
-def fit(background: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
-    """`background` [h, w, 3] at `shape` (H, W): scaled to cover it, its middle kept."""
+def cover(background: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
+    """Bring `background` [h, w, 3] to `shape` (H, W): scaled to cover it, its middle kept."""
     (height, width), (rows, columns) = shape, background.shape[:2]
     if (rows, columns) == (height, width):
         return background

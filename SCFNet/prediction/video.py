@@ -10,7 +10,7 @@ from datasets.files import InputError, replacing
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import mark_of
 from SCFNet.prediction.parallel import in_parallel, workers
-from SCFNet.prediction.rendering import RenderOptions, fit, render, to_bytes
+from SCFNet.prediction.rendering import RenderOptions, cover, render, to_bytes
 from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors
 from SCFNet.predictor import Predictor
@@ -29,16 +29,16 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
     """Write a video per kind of `options`: with the size, the times and the sound of the source.
 
     The network runs on each `every`-th frame, whose map is repeated until the next. A file appears
-    when it is complete. Raises InputError where the source is no video, is damaged or breaks off
-    (what can be read is written), and where a target cannot be written.
+    when it is complete. Raises InputError if the source is no video, is damaged or breaks off (what
+    can be read is written), and if a target cannot be written.
     """
     if options.crop:
-        raise InputError(f"{job.source}: --crop is for photos, a video keeps its size")
+        raise InputError(f"{job.source}: crop is for photos, a video keeps its size")
     with ExitStack() as stack:
         reader = VideoReader(job.source)
         stack.callback(reader.close)
         back = GREEN if options.background is None else options.background
-        options = options._replace(background=fit(back, reader.shape))
+        options = options._replace(background=cover(back, reader.shape))
 
         def predict_frame(numbered: Tuple[int, Frame]) -> Seen:
             number, frame = numbered
@@ -65,7 +65,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
 
 
 def repeat_last_map(frames: Iterable[Seen]) -> Iterator[Mapped]:
-    """The frames; one without a map gets that of the frame before it."""
+    """Give each frame without a map that of the frame before it."""
     last = np.zeros((0, 0), "uint8")
     for frame, alpha in frames:
         last = last if alpha is None else alpha

@@ -44,7 +44,7 @@ class VideoReader:
     `shape` is (H, W); `time_base`, in seconds, the unit of the frames' times, which count from the
     file's first picture or sound, `start` by its own clock; `rate` is in frames a second;
     `pixel_shape` a pixel's width over its height; `count` the number of frames if it is known.
-    Raises InputError for a file that is missing or no video, and where PyAV is not installed.
+    Raises InputError for a file that is missing or no video, and if PyAV is not installed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class VideoReader:
         self.colors = Colors(space, codec.color_primaries, codec.color_trc, matrix)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, once; all have the size of the first."""
+        """Yield the frames, once; all have the size of the first."""
         frame, time = self._first, -1
         start = round(self.start / self.time_base)
         usual = max(1, round(1 / self.rate / self.time_base))
@@ -144,7 +144,8 @@ class VideoReader:
             if frame.width * frame.height > MAX_PIXELS:
                 size = f"{frame.width} x {frame.height}"
                 raise InputError(f"{self.path}: frames of {size} pixels are too large")
-            self.damaged += int(frame.is_corrupt)
+            if frame.is_corrupt:
+                self.damaged += 1
             yield frame
 
     def _upright(self, frame: "av.VideoFrame") -> np.ndarray:
@@ -160,7 +161,7 @@ class VideoReader:
 
 
 def open_container(path: Path, stack: ExitStack) -> "av.container.InputContainer":
-    """The video file `path`, which `stack` closes.
+    """Open the video file `path`, which `stack` closes.
 
     Raises InputError if it is missing or no video, and if PyAV is not installed.
     """
@@ -180,7 +181,7 @@ def open_container(path: Path, stack: ExitStack) -> "av.container.InputContainer
 
 
 def display_matrix(frame: "av.VideoFrame") -> Tuple[int, int, int, int]:
-    """(a, b, c, d), each 0, 1 or -1: a frame's point (x, y) is shown at (ax + cy, bx + dy)."""
+    """Read (a, b, c, d), each 0, 1 or -1: a frame's point (x, y) is shown at (ax + cy, bx + dy)."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.sign(np.frombuffer(bytes(data), "=i4", 5)).tolist()
@@ -190,7 +191,7 @@ def display_matrix(frame: "av.VideoFrame") -> Tuple[int, int, int, int]:
 
 
 def turned(image: np.ndarray, matrix: Tuple[int, int, int, int]) -> np.ndarray:
-    """`image` [H, W, 3] as the display matrix wants it shown."""
+    """Turn `image` [H, W, 3] as the display matrix wants it shown."""
     a, b, c, d = matrix
     if a == 0:
         image, a, d = image.swapaxes(0, 1), c, b

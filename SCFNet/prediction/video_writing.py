@@ -73,7 +73,7 @@ class VideoWriter:
         self._file.flush()
         with ExitStack() as stack:
             again = open_container(Path(self._file.name), stack)
-            found = sum(packet.size > 0 for packet in again.demux(video=0))
+            found = len([packet for packet in again.demux(video=0) if packet.size])
         if found != self._written:
             raise OSError(f"{found} of {self._written} frames are in it")
 
@@ -174,10 +174,10 @@ class SoundCopy:
         return packet.dts * packet.time_base - self._reader.start
 
     def _read(self) -> Optional["av.Packet"]:
-        """The next packet that is to be heard."""
+        """Read the next packet that is to be heard."""
         import av
 
-        with suppress(av.error.FFmpegError):  # where the file breaks off, as the reader says
+        with suppress(av.error.FFmpegError):  # the file breaks off there, as the reader will say
             for packet in self._packets:
                 if packet.dts is None or packet.is_corrupt:
                     continue
@@ -211,7 +211,7 @@ class _Track:
         self._resampler = av.AudioResampler("fltp", layout, rate, frame_size=1024)
 
     def convert(self, packet: "av.Packet", start: Fraction) -> Iterator["av.Packet"]:
-        """What is to be written for a packet of the source, whose clock begins at `start`."""
+        """Make what is to be written for a packet of the source, whose clock begins at `start`."""
         offset = round(start / packet.time_base)
         if self._resampler:
             for frame in packet.decode():
@@ -226,7 +226,7 @@ class _Track:
             yield packet
 
     def flush(self) -> Iterator["av.Packet"]:
-        """What is left to be written when the source has ended."""
+        """Make what is left to be written when the source has ended."""
         if self._resampler:
             yield from self._encode(self._resampler.resample(None))
             yield from self._stream.encode()

@@ -32,9 +32,9 @@ PAPER_SIZE = 352  # at which the paper counts others' networks, whatever their o
 
 
 def cost_of(weights: PathLike) -> Cost:
-    """The cost of the network in a checkpoint; not known of an exported file (.onnx).
+    """Count the cost of the network in a checkpoint; of an exported file (.onnx) it is not known.
 
-    Raises InputError where it is none.
+    Raises InputError for any other file.
     """
     if Path(weights).suffix == ".onnx":
         return NO_COST

@@ -1,4 +1,4 @@
-"""One run of tools/eval.py: finding the sets and the methods, predicting where asked, scoring."""
+"""One run of tools/eval.py: finding the sets and the methods, predicting if asked, scoring."""
 
 import tempfile
 from pathlib import Path
@@ -30,7 +30,7 @@ class Sources(NamedTuple):
     save_maps: Optional[Path] = None
 
 
-def evaluate(
+def score_methods(
     sources: Sources,
     protocol: str = "paper",
     workers: int = 1,
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def named_path(text: str) -> Tuple[str, Path]:
-    """Name and path of 'NAME=PATH', or of a folder or file, which is named after itself."""
+    """Split 'NAME=PATH' into name and path; a folder or file alone is named after itself."""
     name, equals, path = text.partition("=")
     whole = Path(text)
     if not equals or whole.exists():
@@ -76,7 +76,7 @@ def named_path(text: str) -> Tuple[str, Path]:
 
 
 def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
-    """The named items as a dict. Raises InputError if two have the same name."""
+    """Collect named items in a dict. Raises InputError if two have the same name."""
     named: Dict[str, T] = {}
     for name, item in items:
         if name in named:
@@ -86,7 +86,9 @@ def by_name(items: Iterable[Tuple[str, T]]) -> Dict[str, T]:
 
 
 def find_sets(masks: Optional[Path], data: Sequence[Path]) -> Dict[str, Dict[str, Path]]:
-    """The masks by stem of each set, by name: of one folder `masks`, or of data sets' folders."""
+    """List the masks of each set: {set: {stem: path}}, of one folder `masks` or of data sets'
+    folders.
+    """
     if not masks:
         return by_name((root.resolve().name, list_masks(root)) for root in data)
     place = masks.resolve()

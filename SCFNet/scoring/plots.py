@@ -62,7 +62,9 @@ def plot_figure3(rows: List[Row], path: PathLike) -> None:
     """
     rows = [row for row in rows if _is_positive(row.get("F"))]
     if not rows:
-        raise InputError("no row of the results has an F: measure with --scores")
+        raise InputError(
+            "no row of the results has an F: python tools/benchmark.py --scores takes it along"
+        )
     figure, axes = _new_figure(len(FIGURE3), width=3.3, height=3.4)
     from matplotlib import ticker
 
@@ -93,7 +95,7 @@ def plot_figure3(rows: List[Row], path: PathLike) -> None:
 
 
 def _is_positive(value: object) -> bool:
-    """Whether a value of a row, which a person may have written, can be drawn."""
+    """Tell whether a value of a row, which a person may have written, can be drawn."""
     return isinstance(value, (int, float)) and 0 < value < np.inf
 
 
@@ -104,7 +106,7 @@ def _plot_methods(
     ylabel: str,
     path: PathLike,
 ) -> None:
-    """A panel per set. The y axis holds what lies between 0.05 and 0.95: the ends are steep."""
+    """Draw a panel per set. The y axis fits what lies between 0.05 and 0.95: the ends are steep."""
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
     figure, axes = _new_figure(len(sets), width=4.6, height=4)
@@ -125,7 +127,7 @@ def _plot_methods(
 
 
 def _new_figure(panels: int, width: float, height: float) -> "Tuple[Figure, List[Axes]]":
-    """A figure with panels side by side, `width` x `height` inches each, apart from pyplot."""
+    """Make a figure with panels side by side, `width` x `height` inches each, apart from pyplot."""
     check_matplotlib()
     from matplotlib.figure import Figure
 

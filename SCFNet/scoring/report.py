@@ -74,7 +74,7 @@ def paper_cells(
 
 
 def paper_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
-    """The scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
+    """Write the scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
 
     The best value of a column is **bold** and the second _italic_. What the numbers leave out is
     said below the table.
@@ -90,7 +90,7 @@ def paper_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) ->
 
 
 def latex_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
-    r"""The same table as \input for LaTeX, with rules of the package booktabs."""
+    r"""Write the same table to \input in LaTeX, with rules of the package booktabs."""
     table = paper_cells(results, protocol, costs, LATEX_MARKS)
     groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, 3) for name in table.sets)]
     measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
@@ -103,7 +103,7 @@ def latex_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) ->
 
 
 def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
-    """All values and curves, 256 thresholds from 0 to 1: a line for each method and set.
+    """Write all values and curves, 256 thresholds from 0 to 1: a line for each method and set.
 
     A value that is not finite, as the library of `pysod` may give, is null.
     """
@@ -130,7 +130,7 @@ def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str
 
 
 def read_costs(path: PathLike) -> Dict[str, Cost]:
-    """Costs from a JSON file {"U2Net": {"params": 44.0e6, "flops": 47.7e9}, ...}.
+    """Read costs from a JSON file {"U2Net": {"params": 44.0e6, "flops": 47.7e9}, ...}.
 
     Raises InputError if it is no such file.
     """
@@ -147,7 +147,7 @@ def read_costs(path: PathLike) -> Dict[str, Cost]:
 
 
 def read_f(path: PathLike) -> Dict[str, float]:
-    """The F of each network of this repository in a file of `to_json`, by its backbone's name.
+    """Read the F of each network of this repository, by its name, from a file of `to_json`.
 
     It is the mean over the file's sets. Raises InputError if it is no such file.
     """
@@ -164,7 +164,7 @@ def read_f(path: PathLike) -> Dict[str, float]:
 
 
 def read_rows(path: PathLike) -> List[Row]:
-    """The rows that tools/benchmark.py --json wrote. Raises InputError if it is no such file."""
+    """Read the rows that tools/benchmark.py --json wrote. Raises InputError for any other file."""
     rows = _read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: is not what tools/benchmark.py --json writes: a list of rows")
@@ -181,7 +181,7 @@ def _read_json(path: PathLike) -> Any:
 
 
 def to_csv(results: List[Result], protocol: str) -> str:
-    """A line for each method and set with all its values."""
+    """Write a CSV line for each method and set with all its values."""
     text = io.StringIO()
     names = list(results[0].score.result())
     writer = csv.writer(text, lineterminator="\n")
@@ -235,7 +235,7 @@ def _in_units(number: Optional[float], unit: float) -> str:
 
 
 def _mark_best(values: List[Optional[float]], lower_is_better: bool, marks: Marks) -> List[str]:
-    """The values with three decimals, the best two marked; '-' for None."""
+    """Print the values with three decimals, the best two marked; '-' for None."""
     texts = ["-" if value is None else f"{value:.3f}" for value in values]
     if len(values) == 1:
         return texts
@@ -245,7 +245,7 @@ def _mark_best(values: List[Optional[float]], lower_is_better: bool, marks: Mark
 
 
 def _left_out(result: Result) -> str:
-    """What an average leaves out, or nothing."""
+    """Describe what an average leaves out; '' if nothing."""
     lists = {
         "missing": result.missing,
         "unreadable": result.unreadable,

@@ -13,7 +13,7 @@ LATEX_SPECIAL = {
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table whose columns are aligned also as plain text; the first column is left."""
+    """Write a Markdown table, aligned as plain text too: first column left, the others right."""
     lines = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
 
@@ -27,7 +27,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def measurements(rows: List[Row]) -> str:
-    """A Markdown table of rows with the same keys; numbers are cut to four digits."""
+    """Write a Markdown table of rows with the same keys; numbers are cut to four digits."""
 
     def cell(value: object) -> str:
         if isinstance(value, float):
@@ -43,7 +43,7 @@ def latex(
     rows: Sequence[Sequence[str]],
     notes: Sequence[str],
 ) -> str:
-    """A LaTeX tabular with notes below it, to \\input; the first column is left, the rest centred.
+    """Write a LaTeX tabular with notes below it: the first column left, the others centred.
 
     Args:
         groups: text and number of columns of each cell above the header, rules under wide ones.
@@ -76,10 +76,10 @@ def latex(
 
 
 def escape_latex(text: str) -> str:
-    """The text as LaTeX prints it, whatever is in it."""
+    """Escape a text so that LaTeX prints it, whatever is in it."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in _one_line(text))
 
 
 def _one_line(cell: object) -> str:
-    """The cell without line feeds, and with a question mark for what cannot be printed."""
+    """Take line feeds out of a cell, and put a question mark for what cannot be printed."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(str(cell).split()))

@@ -6,21 +6,22 @@ import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import InputError, first_few
+from datasets.files import Argument, InputError, first_few
 from datasets.masks import read_grey, read_mask_uint8
 from datasets.sod import list_folder
 from SCFNet.metrics import PROTOCOLS, Score
 from SCFNet.prediction.rendering import ENDINGS
 
 CHUNK = 16  # images that a worker scores at a time
+ALLOW_MISSING = Argument("allow_missing")
 
 
 class Pair(NamedTuple):
@@ -60,7 +61,8 @@ class Part(NamedTuple):
     faults: List[Tuple[str, str]]
 
 
-Job = Tuple[str, List[Pair]]  # a protocol, and what to score by it
+Chunk = Tuple[str, List[Pair]]  # a protocol, and what to score by it
+Scorer = Callable[[Sequence[Chunk]], Iterable[Part]]  # scores chunks, in order
 
 # Called with method, data set, stem and the values of each image that was scored.
 PerImage = Callable[[str, str, str, Dict[str, float]], None]
@@ -97,13 +99,13 @@ def pair_maps(
         faults.append(f"{len(extra)} maps have no mask ({first_few(extra)})")
     if faults and (not allow_missing or not pairs):
         raise InputError(
-            f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
+            f"{folder}: {' and '.join(faults)}; ", ALLOW_MISSING, " scores those that have both"
         )
     return Task(method, data, pairs, missing, extra)
 
 
 def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
-    """Whether a file is named as another picture of one of the maps."""
+    """Tell whether a file is named as another picture of one of the maps."""
     endings = (Path(ending).stem for ending in ENDINGS.values() if ending.startswith("-"))
     return any(stem.endswith(end) and stem[: -len(end)] in maps for end in endings)
 
@@ -121,33 +123,23 @@ def score_tasks(
         tasks: the maps and masks, of `pair_maps`.
         protocol: a name of PROTOCOLS.
         workers: processes of one thread each; at 1 this process does all.
-        allow_missing: average over the rest where files cannot be read, unless no file can.
+        allow_missing: average over the rest if files cannot be read, unless no file can.
         per_image: called with the values of each image.
 
     Raises InputError, with count and first names, for files that cannot be read, and if a worker
     is killed.
     """
+    total = sum(len(task.pairs) for task in tasks)
     chunks = sum(-(-len(task.pairs) // CHUNK) for task in tasks)
-    with ExitStack() as stack:
-        pool = None
-        if min(workers, chunks) > 1:
-            # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(min(workers, chunks), spawn, _start_worker)
-            stack.enter_context(pool)
-        else:
-            stack.callback(cv2.setNumThreads, cv2.getNumThreads())
-            start_scoring()
-        total = sum(len(task.pairs) for task in tasks)
-        bar = stack.enter_context(tqdm(total=total, unit="map", desc="scoring", disable=None))
-        results = []
+    bar = tqdm(total=total, unit="map", desc="scoring", disable=None)
+    results = []
+    with _scorer(min(workers, chunks)) as score_chunks, bar:
         for task in tasks:
             score = PROTOCOLS[protocol]()
             faults: List[Tuple[str, str]] = []
             starts = range(0, len(task.pairs), CHUNK)
-            jobs = [(protocol, task.pairs[start : start + CHUNK]) for start in starts]
-            for part in _score_by(pool, jobs) if pool else map(_score_chunk, jobs):
+            parts = score_chunks([(protocol, task.pairs[i : i + CHUNK]) for i in starts])
+            for part in parts:
                 score.sums += part.sums
                 faults += part.faults
                 bar.update(len(part.values) + len(part.faults))
@@ -158,11 +150,30 @@ def score_tasks(
             if faults and (not allow_missing or not score.count):
                 raise InputError(
                     f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
-                    f" be scored ({first_few(names)}): {faults[0][1]};"
-                    " --allow-missing averages over the rest"
+                    f" be scored ({first_few(names)}): {faults[0][1]}; ",
+                    ALLOW_MISSING,
+                    " averages over the rest",
                 )
             results.append(Result(task.method, task.data, score, task.missing, task.extra, names))
     return results
+
+
+@contextmanager
+def _scorer(workers: int) -> Iterator[Scorer]:
+    """Provide what scores chunks: `workers` processes, or this process if they would be one."""
+    if workers < 2:
+        threads = cv2.getNumThreads()
+        start_scoring()
+        try:
+            yield lambda chunks: map(_score_chunk, chunks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
+        yield lambda chunks: _score_by(pool, chunks)
 
 
 def start_scoring() -> None:
@@ -175,15 +186,15 @@ def start_scoring() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def _score_by(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[Part]:
+def _score_by(pool: ProcessPoolExecutor, chunks: Sequence[Chunk]) -> Iterator[Part]:
     """Score by processes, in order. Raises InputError if one of them is killed."""
-    futures = deque(pool.submit(_score_chunk, job) for job in jobs)
+    futures = deque(pool.submit(_score_chunk, chunk) for chunk in chunks)
     try:
         while futures:
             yield futures.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            "a process that scored was killed, perhaps as memory was short; try fewer --workers"
+            "a process that scored was killed, perhaps as memory was short; try fewer workers"
         ) from error
     finally:
         for future in futures:
@@ -195,9 +206,9 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
 
 
-def _score_chunk(job: Job) -> Part:
+def _score_chunk(chunk: Chunk) -> Part:
     """Score some pairs by a protocol."""
-    protocol, pairs = job
+    protocol, pairs = chunk
     score = PROTOCOLS[protocol]()
     values, faults = [], []
     for pair in pairs:

@@ -7,7 +7,7 @@ from typing import Iterator, Optional, Tuple
 import paddle
 from filelock import FileLock, Timeout
 
-from datasets.files import InputError, remove_leftovers
+from datasets.files import Argument, InputError, remove_leftovers
 from SCFNet.training.recipe import Recipe
 
 LOCK = ".lock"
@@ -46,17 +46,18 @@ class Claim:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise InputError(
-                f"{self.folder}: another run is writing here: stop it, or give another --output"
+                f"{self.folder}: another run is writing here: stop it, or give another ",
+                Argument("output"),
             ) from error
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             fault = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{self.folder}: cannot be written: {fault}; give another --output"
+                f"{self.folder}: cannot be written: {fault}; give another ", Argument("output")
             ) from error
         self._taken = self._identity()
 
     def _identity(self) -> Optional[Tuple[int, int]]:
-        """What tells the lock's file from another of its name; None if there is none."""
+        """Tell the lock's file from another of its name; None if there is none."""
         try:
             found = (self.folder / LOCK).stat()
         except OSError:
@@ -66,7 +67,7 @@ class Claim:
 
 @contextmanager
 def claimed(recipe: Recipe) -> Iterator[Optional[Claim]]:
-    """`--output` for this run alone until it ends, without what killed runs left there.
+    """Hold the output folder for this run alone, without what killed runs left there.
 
     None for a process that does not write: a dry run, or not the first of several. Raises
     InputError as `Claim` does.

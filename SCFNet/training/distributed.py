@@ -6,7 +6,7 @@ from typing import Optional
 import paddle
 from paddle import Tensor
 
-from datasets.files import InputError
+from datasets.files import Argument, InputError
 from SCFNet.device import set_device
 from SCFNet.net import SaliencyNet
 
@@ -19,17 +19,17 @@ def start_devices(device: str) -> None:
 
 
 def quiet() -> Optional[bool]:
-    """tqdm's `disable`: a bar on a terminal only, and in the first process only."""
+    """Give tqdm's `disable`: a bar on a terminal only, and in the first process only."""
     return True if paddle.distributed.get_rank() else None
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of all processes' `tensor`s, in place. Raises InputError as `_reduce` does."""
+    """Sum all processes' `tensor`s, in place; raises as `_reduce` does."""
     return _reduce(tensor, paddle.distributed.ReduceOp.SUM)
 
 
 def largest_over_processes(value: int) -> int:
-    """The largest `value` of all processes, once all have one. Raises InputError as `_reduce`."""
+    """Find the largest `value` of all processes, once all have one; raises as `_reduce` does."""
     tensor = paddle.to_tensor([value], "int64")
     return int(_reduce(tensor, paddle.distributed.ReduceOp.MAX))
 
@@ -43,7 +43,9 @@ def _reduce(tensor: Tensor, operation: int) -> Tensor:
             paddle.distributed.all_reduce(tensor, op=operation)
         except RuntimeError as error:
             raise InputError(
-                "another process of this run does not answer; start all again with --resume auto"
+                "another process of this run does not answer; start all again with ",
+                Argument("resume"),
+                " auto",
             ) from error
     return tensor
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import random
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +27,7 @@ CACHE_BATCH, CACHE_AHEAD, CACHE_THREADS = 8, 3, 3  # photos; batches in flight; 
 
 
 def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path) -> List[Sample]:
-    """`samples` with the teacher's maps from `folder`, after those that are missing were made.
+    """Give `samples` the teacher's maps from `folder`, after making those that are missing.
 
     Maps are 8-bit PNGs of the size of the teacher's input. Each process goes its own way through
     the photos and looks again before each: several may fill one folder, and one that is killed
@@ -87,14 +88,11 @@ def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
 def write_maps(maps: np.ndarray, samples: Sequence[Sample], folder: Path) -> None:
     """Write the maps [n, size, size] in [0, 1] of `samples`."""
     for saliency, sample in zip(maps, samples):
-        grey = np.rint(saliency * 255).astype("uint8")
-        if grey.max() == 1:
-            grey[:] = 0  # would be read as a mask that is coded 0/1
-        write_png(map_path(folder, sample), grey)
+        write_png(map_path(folder, sample), np.rint(saliency * 255).astype("uint8"))
 
 
 def map_path(folder: Path, sample: Sample) -> Path:
-    """Where the map of `sample` is in a cache."""
+    """Name the file of `sample`'s map in a cache."""
     return folder / f"{sample.stem}.png"
 
 
@@ -122,13 +120,13 @@ def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
 
 
 def set_digest(samples: Sequence[Sample]) -> str:
-    """Tells one set of photos from another, by number and names."""
+    """Tell one set of photos from another, by number and names."""
     names = "\n".join(sorted(sample.stem for sample in samples))
-    return f"{len(samples)} {hashlib.sha256(names.encode()).hexdigest()}"
+    return f"{len(samples)} {hashlib.sha256(os.fsencode(names)).hexdigest()}"
 
 
 def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
-    """`samples` with the maps of `folder`, of the same stems, as their masks.
+    """Give `samples` the maps of `folder`, of the same stems, as their masks.
 
     Raises InputError, which lists the first ten stems without a map.
     """

@@ -41,8 +41,9 @@ class Log:
         done = run.step // steps * images + run.step % steps * recipe.batch_size
         self.bar = tqdm(total=recipe.epochs * images, initial=done, unit="img", disable=quiet())
         self.work = np.repeat(epoch_areas(recipe), steps)  # a step's time is in proportion to it
-        self.seen = 0
-        self.recent: Deque[Tuple[float, int]] = deque([(time.time(), 0)], maxlen=RECENT + 1)
+        self.seen = 0  # images
+        self.recent: Deque[Tuple[float, int]] = deque(maxlen=RECENT + 1)  # times, and `seen` then
+        self._restart_clock()
 
     def __enter__(self) -> "Log":
         return self
@@ -82,8 +83,10 @@ class Log:
             maps = " ".join(f"{loss:.6f}" for loss in losses[1:])
             pace = (now - start) / (len(self.recent) - 1) / self.work[step - 1]
             left = tqdm.format_interval(self.work[step:].sum() * pace)
-            self.write(f"epoch {epoch + 1} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
-                       f"maps {maps} {speed:.1f} images/s, {left} left")  # fmt: skip
+            self.write(
+                f"epoch {epoch + 1} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
+                f"maps {maps} {speed:.1f} images/s, {left} left"
+            )
         if self.writer:
             self.writer.add_scalar("train/rate", lr, step)
             self.writer.add_scalar("train/total", losses[0], step)
@@ -96,8 +99,7 @@ class Log:
         record = run.log[-1]
         numbers = [f"{name} {value}" for name, value in record.items() if name not in UNSHOWN]
         self.write(f"epoch {record['epoch']}/{self.recipe.epochs}: {', '.join(numbers)}")
-        self.recent.clear()
-        self.recent.append((time.time(), self.seen))  # scoring is not training
+        self._restart_clock()  # scoring is not training
         if not self.writer:
             return
         for name in record:
@@ -106,8 +108,13 @@ class Log:
         for i, picture in enumerate(pictures(run.result, shown[:4])):
             self.writer.add_image(f"maps/{i}", picture, run.step)
 
+    def _restart_clock(self) -> None:
+        """Let the speed be that of the steps from now on."""
+        self.recent.clear()
+        self.recent.append((time.time(), self.seen))
+
     def done(self, run: Run) -> None:
-        """Tell that all epochs are done, which was the best, and where the weights are."""
+        """Tell that all epochs are done, which was the best, and which files hold the weights."""
         output = Path(self.recipe.output)
         told = f"done: {output / LAST}, {len(run.log)} epochs"
         name = next((key for record in run.log for key in record if key.endswith("MAE")), "")
@@ -123,7 +130,7 @@ class Log:
 def rehearsal(
     run: Run, recipe: Recipe, photos: int, scored: int, steps: int, seconds: float
 ) -> List[str]:
-    """What a dry run reports, as lines.
+    """Write the lines that a dry run reports.
 
     Args:
         run: after a few steps.

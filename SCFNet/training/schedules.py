@@ -19,8 +19,8 @@ def lr_at(
     min_lr: float = 0.00064,
     warmup_epochs: float = 5,
 ) -> float:
-    """The learning rate of a step: linear from `min_lr` up to `lr`, then a cosine back to `min_lr`,
-    which the last step has (paper section 4.1).
+    """Compute a step's learning rate: linear from `min_lr` up to `lr`, then a cosine back to
+    `min_lr`, which the last step has (paper section 4.1).
 
     As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up.
 
@@ -43,19 +43,19 @@ def lr_at(
 
 
 def kernel_at(epoch: int, recipe: Recipe) -> int:
-    """The kernel size of the SP loss's boundary in `epoch` (from 0)."""
+    """Look up the kernel size of the SP loss's boundary in `epoch` (from 0)."""
     if recipe.kernel_size.isdecimal():
         return int(recipe.kernel_size)
     return pbsm_kernel(epoch, recipe.epochs, recipe.kernel_size)
 
 
 def sizes_at(epoch: int, recipe: Recipe) -> Sequence[int]:
-    """The sides that batches of `epoch` (from 0) may have."""
+    """Look up the sides that batches of `epoch` (from 0) may have."""
     late = recipe.late_sizes and epoch >= recipe.late_from * recipe.epochs
     return recipe.late_sizes if late else recipe.sizes
 
 
 def epoch_areas(recipe: Recipe) -> List[float]:
-    """The mean area of the inputs of each epoch, in pixels."""
+    """Compute the mean area of the inputs of each epoch, in pixels."""
     epochs = range(recipe.epochs)
     return [float(np.mean(np.square(sizes_at(epoch, recipe)))) for epoch in epochs]

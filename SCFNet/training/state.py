@@ -35,7 +35,7 @@ class Run:
     """All that changes while training. An epoch is over when it has its record in `log`."""
 
     net: SaliencyNet
-    average: Optional[SaliencyNet]  # --ema
+    average: Optional[SaliencyNet]  # of the weights, if the recipe has an `ema`
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
     step: int = 0  # done so far
@@ -56,7 +56,7 @@ class Run:
 
 
 def new_run(recipe: Recipe) -> Run:
-    """A network with its starting weights, and its optimizer. The weights depend on the seed."""
+    """Begin a run: build the network, with its starting weights by the seed, and its optimizer."""
     paddle.seed(recipe.seed)
     net = build_network(recipe.model, recipe.decoder)
     load_pretrained(net, recipe.pretrained)
@@ -77,7 +77,7 @@ def new_run(recipe: Recipe) -> Run:
 
 
 def build_optimizer(net: SaliencyNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
-    """Momentum SGD with L2 decay, or AdamW; the backbone's learning rate is scaled."""
+    """Build momentum SGD with L2 decay, or AdamW; the backbone's learning rate is scaled."""
     scale = recipe.backbone_lr_scale
     if scale is None:
         scale = 1.0 if recipe.pretrained == "none" else BACKBONE_LR_SCALE
@@ -114,7 +114,7 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None
 
     Args:
         run: what is saved.
-        recipe: what the run was told; it says where to.
+        recipe: what the run was told; it says to which folder.
         steps_per_epoch: of this data and batch size.
         data: the digest of the samples, see `samples_digest`.
 
@@ -154,7 +154,7 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None
 
 
 def state_digest(state: Dict[str, Any]) -> str:
-    """The SHA-256 of all that a state holds but its own digest, in hex.
+    """Compute the SHA-256, in hex, of all that a state holds but its own digest.
 
     Raises TypeError or ValueError for what no state holds.
     """
@@ -180,7 +180,7 @@ def samples_digest(samples: Sequence[Sample]) -> str:
 
 
 def optimizer_state(run: Run) -> Dict[str, StateDict]:
-    """{parameter's key: {what the optimizer keeps of it: array}}.
+    """Collect what the optimizer keeps: {parameter's key: {name: array}}.
 
     Paddle's own keys begin with automatic names, which depend on what was built before.
     """
@@ -196,13 +196,13 @@ def optimizer_state(run: Run) -> Dict[str, StateDict]:
 
 
 def arrays(state: Dict[str, Tensor]) -> StateDict:
-    """A state dict's tensors as arrays."""
+    """Turn a state dict's tensors into arrays."""
     return {key: np.asarray(tensor.numpy()) for key, tensor in state.items()}
 
 
 @lru_cache(maxsize=None)
 def git_commit() -> str:
-    """The commit of this repository, '-dirty' where files were changed; '' outside of git."""
+    """Name the commit of this repository, '-dirty' if files were changed; '' outside of git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List
 
 @contextmanager
 def stop_requests() -> Iterator[List[int]]:
-    """The numbers of the signals that came within the block.
+    """Collect the numbers of the signals that come within the block.
 
     A second Ctrl-C acts at once; a second SIGTERM does not: `paddle.distributed.launch` sends
     three. A SIGHUP that is ignored, as under nohup, stays so.

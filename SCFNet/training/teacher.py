@@ -10,7 +10,7 @@ import paddle
 from paddle import Tensor
 
 from backbones import BACKBONES
-from datasets.files import InputError
+from datasets.files import ArgumentError, InputError
 from datasets.transform import RELEASE, check_size, renormalised
 from SCFNet.backends import normalisation_of
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
@@ -38,7 +38,7 @@ class Teacher:
 
 
 def open_teacher(recipe: DistillRecipe) -> Teacher:
-    """The teacher of a `.pdparams` file of this repository's networks, or of an `.onnx` file.
+    """Open the teacher in a `.pdparams` file of this repository's networks, or in an `.onnx` file.
 
     Raises InputError if it cannot be read, or is nothing that maps a photo to one map.
     """
@@ -49,7 +49,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
 
 def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of this repository, in eval mode.
+    """Open a teacher of this repository, in eval mode.
 
     It gets photos of its own size. SCFNet, which is trained at many, gets the student's, unless its
     backbone is Swin.
@@ -73,7 +73,7 @@ def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
 
 
 def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
-    """A teacher of any design, in ONNX Runtime, with its own size and normalisation.
+    """Open a teacher of any design in ONNX Runtime, with its own size and normalisation.
 
     Its input is [N, 3, H, W], RGB; its output [N, 1, h, w], [N, h, w] or [N, h, w, 1].
     """
@@ -87,7 +87,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
         )
     fixed = shape[2] if isinstance(shape[2], int) else 0
     if fixed and recipe.teacher_size not in (None, fixed):
-        raise InputError(f"{path}: its input is {fixed} px, --teacher-size {recipe.teacher_size}")
+        raise ArgumentError("teacher_size", f"{recipe.teacher_size}: {path} takes {fixed} px")
     size = recipe.teacher_size or fixed
     meta = session.get_modelmeta().custom_metadata_map
     own = normalisation_of(path, meta) if "weights_sha256" in meta else RELEASE
@@ -105,7 +105,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
         elif maps.min() < -TOLERANCE or maps.max() > 1 + TOLERANCE:
             warnings.warn(
                 f"{path}: gives {maps.min():.3g} to {maps.max():.3g}, clipped to [0, 1]; if these "
-                "are logits, give --teacher-output logits",
+                "are logits, let teacher_output be logits",
                 stacklevel=2,
             )
         return resized(preds.clip(0, 1), images.shape[-1])
@@ -120,7 +120,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """`x` [N, C, h, w] bilinearly (half-pixel) at `side` x `side`."""
+    """Resize `x` [N, C, h, w] bilinearly (half-pixel) to `side` x `side`."""
     if x.shape[2:] == [side, side]:
         return x
     return paddle.nn.functional.interpolate(x, [side, side], mode="bilinear")

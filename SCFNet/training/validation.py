@@ -20,7 +20,7 @@ SHOWN_SIDE = 224  # of a panel of `pictures`, in pixels
 
 @paddle.no_grad()
 def predict_maps(net: SaliencyNet, photos: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """The saliency maps [n, size, size] in [0, 1] of RGB uint8 `photos`.
+    """Predict the saliency maps [n, size, size] in [0, 1] of RGB uint8 `photos`.
 
     Raises NotFiniteError if they are not numbers.
     """
@@ -34,7 +34,7 @@ def predict_maps(net: SaliencyNet, photos: Sequence[np.ndarray], size: int) -> n
 def evaluate(
     net: SaliencyNet, samples: Sequence[Sample], size: int, batch_size: int = 8
 ) -> Dict[str, float]:
-    """MAE and Max-F (`paper` protocol) of `net` on a labelled set, in eval mode.
+    """Score `net` on a labelled set, in eval mode: MAE and Max-F of the `paper` protocol.
 
     Several processes share the work.
 
@@ -60,22 +60,22 @@ def evaluate(
 
 
 def pictures(net: SaliencyNet, samples: Sequence[Sample]) -> List[np.ndarray]:
-    """Photo, mask and predicted map of each sample side by side, uint8 [H, 3 * H, 3]."""
-    found = []
-    side = (SHOWN_SIDE, SHOWN_SIDE)
+    """Lay photo, mask and predicted map of each sample side by side, uint8 [H, 3 * H, 3]."""
+    rows = []
+    size = (SHOWN_SIDE, SHOWN_SIDE)
     with in_eval_mode(net):
         for sample in samples:
             image, gt = read_pair(sample)
             pred = predict_maps(net, [image], net.input_size)[0]
-            grey = [cv2.resize(np.asarray(plane), side) * 255 for plane in (gt, pred)]
-            panels = [cv2.resize(image, side), *(np.dstack([plane] * 3) for plane in grey)]
-            found.append(np.concatenate(panels, 1).astype("uint8"))
-    return found
+            grey = [cv2.resize(np.asarray(plane), size) * 255 for plane in (gt, pred)]
+            panels = [cv2.resize(image, size), *(np.dstack([plane] * 3) for plane in grey)]
+            rows.append(np.concatenate(panels, 1).astype("uint8"))
+    return rows
 
 
 @contextmanager
 def in_eval_mode(net: SaliencyNet) -> Iterator[None]:
-    """Batch norm and drop path as in prediction, within the block."""
+    """Let batch norm and drop path do as in prediction, within the block."""
     training = net.training
     net.eval()
     try:

@@ -42,7 +42,7 @@ U2NET_INNER = "stage1.rebnconv1.conv_s1.weight"  # [32, ...] in U2Net, [16, ...]
 
 
 def build_network(name: str, decoder: str = "scfm") -> "SaliencyNet":
-    """The network `name`, one of NETWORKS, with random weights; `decoder` is SCFNet's.
+    """Build the network `name`, one of NETWORKS, with random weights; `decoder` is SCFNet's.
 
     Raises ValueError, which lists the known names, for any other name.
     """
@@ -57,7 +57,7 @@ def build_network(name: str, decoder: str = "scfm") -> "SaliencyNet":
 
 
 def detect_network(state: Mapping[str, Any]) -> str:
-    """The name of the network, one of NETWORKS, whose state dict {key: array} this is.
+    """Name the network, one of NETWORKS, whose state dict {key: array} this is.
 
     Raises InputError if it is none of them.
     """

@@ -25,7 +25,7 @@ def _conv(in_c: int, kernel_size: int, stride: int = 1) -> nn.Conv2D:
 
 
 class SpatialPath(nn.Layer):
-    """Features weighed by where their mean and maximum over the channels lie."""
+    """Features weighed pixel by pixel, by their mean and maximum over the channels."""
 
     def __init__(self, in_c: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class CTDNet(SaliencyNet):
         return self.forward_with_edge(x)[0]
 
     def forward_with_edge(self, x: Tensor) -> Tuple[Tuple[Tensor, ...], Tensor]:
-        """The five logits of `forward`, and those of the boundary [N, 1, H, W]."""
+        """Map photos to the five logits of `forward`, and to those of the boundary [N, 1, H, W]."""
         f2, f3, f4, f5 = self.bkbone(x)
         context = self.path1_1(global_mean(f5)).expand([-1, -1, *f5.shape[2:]])
         deep = resize_corners(self.fuse1_1(context, self.path1_2(f5)), f4)
@@ -135,10 +135,10 @@ class CTDNet(SaliencyNet):
 
 
 def ctdnet18() -> CTDNet:
-    """CTDNet on ResNet-18: 11.8 M parameters."""
+    """Build CTDNet on ResNet-18: 11.8 M parameters."""
     return CTDNet("CTDNet18", resnet18())
 
 
 def ctdnet50() -> CTDNet:
-    """CTDNet on ResNet-50: 24.6 M parameters, the one of the KD-SCFNet paper's tables."""
+    """Build CTDNet on ResNet-50: 24.6 M parameters, the one of the KD-SCFNet paper's tables."""
     return CTDNet("CTDNet50", resnet50())

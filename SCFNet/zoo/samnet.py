@@ -27,7 +27,7 @@ SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1 to have a logit
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int = 1, stride: int = 1) -> nn.Conv2D:
-    """Convolution without bias, started as PyTorch does."""
+    """Build a convolution without bias, started as PyTorch does."""
     init = torch_init(in_c * kernel_size**2)
     return nn.Conv2D(
         in_c, out_c, kernel_size, stride, kernel_size // 2, weight_attr=init, bias_attr=False
@@ -35,7 +35,7 @@ def _conv(in_c: int, out_c: int, kernel_size: int = 1, stride: int = 1) -> nn.Co
 
 
 def _depthwise(channels: int, kernel_size: int, stride: int, dilation: int) -> nn.Conv2D:
-    """Depthwise convolution without bias, started as PyTorch does."""
+    """Build a depthwise convolution without bias, started as PyTorch does."""
     return nn.Conv2D(
         channels,
         channels,
@@ -151,7 +151,7 @@ class PyramidPooling(nn.Layer):
 
 
 def _pool(x: Tensor, side: int) -> Tensor:
-    """The adaptive average pool of [N, C, H, W] to [N, C, side, side].
+    """Pool [N, C, H, W] to [N, C, side, side] by adaptive averages.
 
     It is written as two products, since ONNX has adaptive pools only for multiples of `side`.
     """
@@ -163,7 +163,7 @@ def _pool(x: Tensor, side: int) -> Tensor:
 
 @lru_cache(maxsize=None)
 def _bin_means(length: int, bins: int) -> np.ndarray:
-    """[bins, length]: each row averages over its bin; neighbours may share a value."""
+    """Make [bins, length], whose rows average over a bin each; neighbours may share a value."""
     weights = np.zeros((bins, length))
     for i, row in enumerate(weights):
         first, end = i * length // bins, -(-(i + 1) * length // bins)
@@ -224,6 +224,6 @@ class SAMNet(SaliencyNet):
 
 
 def _logit(probability: Tensor) -> Tensor:
-    """The inverse of the sigmoid."""
+    """Invert the sigmoid."""
     p = probability.clip(SMALLEST, 1 - SMALLEST)
     return paddle.log(p / (1 - p))

@@ -30,8 +30,17 @@ U2NET: Stages = {
     "stage1d": ("RSU7", 128, 16, 64),
 }
 U2NETP: Stages = {
-    name: (kind, 3 if in_c == 3 else 128 if name.endswith("d") else 64, 16, 64)
-    for name, (kind, in_c, _, _) in U2NET.items()
+    "stage1": ("RSU7", 3, 16, 64),
+    "stage2": ("RSU6", 64, 16, 64),
+    "stage3": ("RSU5", 64, 16, 64),
+    "stage4": ("RSU4", 64, 16, 64),
+    "stage5": ("RSU4F", 64, 16, 64),
+    "stage6": ("RSU4F", 64, 16, 64),
+    "stage5d": ("RSU4F", 128, 16, 64),
+    "stage4d": ("RSU4", 128, 16, 64),
+    "stage3d": ("RSU5", 128, 16, 64),
+    "stage2d": ("RSU6", 128, 16, 64),
+    "stage1d": ("RSU7", 128, 16, 64),
 }
 LEVELS = (1, 2, 3, 4, 5, 6)
 
@@ -46,7 +55,7 @@ DILATIONS = {
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int, dilation: int = 1) -> nn.Conv2D:
-    """Convolution that keeps the size, started as PyTorch does."""
+    """Build a convolution that keeps the size, started as PyTorch does."""
     init = torch_init(in_c * kernel_size**2)
     return nn.Conv2D(
         in_c,
@@ -132,7 +141,7 @@ class U2Net(SaliencyNet):
             x = getattr(self, f"stage{level}")(x if level == 1 else self.pool(x))
             encoded.append(x)
         sides = [resize_to(self.side6(x), image)]
-        for level in LEVELS[-2::-1]:
+        for level in reversed(LEVELS[:-1]):
             skip = encoded[level - 1]
             x = getattr(self, f"stage{level}d")(paddle.concat([resize_to(x, skip), skip], 1))
             side = getattr(self, f"side{level}")(x)
@@ -141,10 +150,10 @@ class U2Net(SaliencyNet):
 
 
 def u2net() -> U2Net:
-    """U2Net: 44.0 M parameters."""
+    """Build U2Net: 44.0 M parameters."""
     return U2Net("U2Net", U2NET)
 
 
 def u2netp() -> U2Net:
-    """U2Netp: 1.13 M parameters, the "U2Net" of the KD-SCFNet paper's tables."""
+    """Build U2Netp: 1.13 M parameters, the "U2Net" of the KD-SCFNet paper's tables."""
     return U2Net("U2Netp", U2NETP)

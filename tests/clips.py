@@ -1,0 +1,86 @@
+"""Small videos for the tests: writing them, reading them, and predicting them without a network."""
+
+import struct
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.rendering import ENDINGS, RenderOptions
+from SCFNet.prediction.video import predict_video
+
+av = pytest.importorskip("av")
+
+
+def frame_at(i, shape=(48, 64)):
+    """A bright square that moves to the right, a pixel every second frame; RGB."""
+    frame = np.full((*shape, 3), (20, 60, 120), "uint8")
+    frame[10:30, i // 2 % 40 : i // 2 % 40 + 20] = (230, 200, 40)
+    return frame
+
+
+def write_clip(path, count=12, times=None, shape=(48, 64), codec="mpeg4", sound=None, **settings):
+    """A video of `frame_at`, shown at `times` in milliseconds, by default 24 a second."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=24)
+        video.height, video.width = shape
+        video.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000 if times else 24)
+        for name, value in settings.items():
+            setattr(video.codec_context, name, value)
+        audio = sound and container.add_stream(sound, rate=44100, layout="stereo")
+        for i, time in enumerate(times or range(count)):
+            frame = av.VideoFrame.from_ndarray(frame_at(i, shape), "rgb24")
+            frame.pts, frame.time_base = time, video.codec_context.time_base
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if audio:
+            wave = (8000 * np.sin(np.arange(22050) / 16)).astype("int16").repeat(2)[None]
+            tone = av.AudioFrame.from_ndarray(wave, "s16", "stereo")
+            tone.sample_rate, tone.pts = 44100, 0
+            codec = audio.codec_context
+            samples = codec.frame_size or 1024
+            for frame in av.AudioResampler(codec.format, "stereo", 44100, samples).resample(tone):
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode())
+    return path
+
+
+def read_clip(path):
+    """The frames of a video, RGB uint8 [N, H, W, 3], and their times in seconds."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return np.array([f.to_ndarray(format="rgb24") for f in frames]), [f.time for f in frames]
+
+
+def seconds(path):
+    with av.open(str(path)) as container:
+        return container.duration / 1e6
+
+
+def sound_of(path):
+    """The coding of a video's sound, and its packets."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return stream.codec_context.name, [bytes(p) for p in container.demux(stream) if p.size]
+
+
+def patch(path, box, offset, format, *values):
+    """Write numbers into a box of an MP4 file, `offset` bytes behind its name."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(format, data, data.index(box) + len(box) + offset, *values)
+    path.write_bytes(data)
+    return path
+
+
+def bright(image, align_corners=False):
+    """Stands in for a predictor: what is bright is the object."""
+    return (image.astype("float32").mean(2) > 110).astype("float32")
+
+
+def predict_clip(clip, output, kind="overlay", **options):
+    """The video that is made of `clip`."""
+    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]])
+    predict_video(bright, job, RenderOptions((kind,), **options))
+    return job.targets[0]
