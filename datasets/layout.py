@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import InputError, PathLike, check_is_file, check_is_folder
+from datasets.files import InputError, PathLike, check_is_folder
 
 IMAGES = ("image", "images", "img", "imgs", "im")
 MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")
@@ -68,7 +68,8 @@ def read_list(path: PathLike, images: Dict[str, Path], masks: Dict[str, Path]) -
     second column. Backslashes are slashes. UTF-8 and UTF-16 are read, with or without a byte-order
     mark. Raises InputError for what is neither, or no file.
     """
-    check_is_file(path)
+    if not Path(path).is_file():  # a link to nothing, or a pipe, which might never end
+        raise InputError(f"{path}: is not a file")
     try:
         lines = _decode(Path(path).read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -97,7 +97,7 @@ def load_state(path: Path) -> Dict[str, Any]:
 
 
 def _is_well_formed(state: Dict[str, Any]) -> bool:
-    """Tell whether each of `KEPT` is of its kind, down to the arrays, and all numbers are finite."""
+    """Tell whether all of `KEPT` is of its kind, down to the arrays, and numbers are finite."""
     return (
         all(isinstance(state[key], kind) for key, kind in KEPT.items())
         and all(isinstance(record, dict) for record in state["log"])
