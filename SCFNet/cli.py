@@ -32,8 +32,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], int]) -> None:
-    """Run a tool's `main` and exit with its code: 2 for bad input or a package that is not
-    installed, 130 for Ctrl-C. So that this holds for every package, tools import in `main`.
+    """Run a tool's `main` and exit with its code: 2 for bad input, a file that the system refuses
+    or a package that is not installed, 130 for Ctrl-C. So that this holds for every package, tools
+    import in `main`.
 
     A reader who has gone (`tool | head -1`) and a character that the console lacks end no work.
     """
@@ -48,6 +49,10 @@ def run(main: Callable[[], int]) -> None:
         if module in OURS:
             raise
         code = fail(f"{module} is not installed: pip install {PACKAGES.get(module, module)}")
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        if error.filename is None:
+            raise
+        code = fail(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

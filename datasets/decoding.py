@@ -86,6 +86,7 @@ def large_photo(path: PathLike) -> Iterator[bool]:
     """
     pixels = 0
     with contextlib.suppress(Exception):  # the fault is for the reader to tell
+        check_is_file(path)
         with Image.open(path, "r", _formats(path)) as image:
             pixels = image.width * image.height
     with in_turn(pixels):

@@ -58,7 +58,7 @@ def files_by_stem(folder: Path) -> Tuple[Dict[str, Path], List[str]]:
 def find_list(root: Path, split: str) -> Optional[Path]:
     """Find the list of `split` ('train' or 'test') in `root`, else the other one, else None."""
     paths = [root / name for name in (f"{split}.txt", *LISTS)]
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if path.exists() or path.is_symlink()), None)
 
 
 def read_list(path: PathLike, images: Dict[str, Path], masks: Dict[str, Path]) -> Dict[str, str]:
@@ -66,8 +66,10 @@ def read_list(path: PathLike, images: Dict[str, Path], masks: Dict[str, Path]) -
 
     A line is a stem, or a path with folder or suffix, and may go on with that of the mask in a
     second column. Backslashes are slashes. UTF-8 and UTF-16 are read, with or without a byte-order
-    mark. Raises InputError for what is neither.
+    mark. Raises InputError for what is neither, or no file.
     """
+    if not Path(path).is_file():  # a link to nothing, or a pipe, which might never end
+        raise InputError(f"{path}: is not a file")
     try:
         lines = _decode(Path(path).read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from datasets import jpeg
 from datasets.decoding import FORMATS
-from datasets.files import InputError, PathLike, check_is_folder, first_few
+from datasets.files import InputError, PathLike, check_is_file, check_is_folder, first_few
 from datasets.images import read_image
 from datasets.layout import (
     IMAGES,
@@ -192,6 +192,7 @@ def _looks_whole(sample: Sample) -> bool:
 
 def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
     """Read height and width of an upright image file with the usual end; else None."""
+    check_is_file(path)
     with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
         stream.seek(-len(PNG_END), os.SEEK_END)
         usual = stream.read().endswith((jpeg.END, PNG_END))

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from datasets import decoding
+from datasets.decoding import large_photo
 from datasets.files import InputError
 from datasets.images import read_image
 from datasets.masks import read_grey, read_mask, read_mask_uint8
+from datasets.sod import Sample, check_files
 
 CAT = Path(__file__).parent / "data" / "chelsea.png"
 END = b"\xff\xd9"  # of a JPEG file
@@ -84,9 +86,14 @@ def test_broken_files_give_one_line_that_names_them(tmp_path, recwarn):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_named_pipe_does_not_hang(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
     with pytest.raises(InputError, match="not a regular file"):
-        read_image(tmp_path / "pipe.png")
+        read_image(pipe)
+    with large_photo(pipe) as is_large:
+        assert not is_large
+    with pytest.raises(InputError, match="not a regular file"):
+        check_files([Sample("pipe", pipe, None)])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")

@@ -67,6 +67,7 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path):
     [
         ("raise InputError('a.png: bad\\n\\x1b[31mforged\\udce9 é')", 2, "error: {}\n"),
         ("raise ArgumentError('batch_size', 'is 0')", 2, "error: --batch-size: is 0\n"),
+        ("open('x' * 300)", 2, f"error: {'x' * 300}: File name too long\n"),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),
     ],
 )

@@ -241,3 +241,19 @@ def test_a_folder_without_photos_is_an_error(tmp_path):
         "https://example.org/a.jpg: is a URL; download it and name the file"
     ]
     assert faults([tmp_path / "gone.png"], tmp_path) == [""]  # reading it fails
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_among_the_photos_is_not_waited_for(tmp_path):
+    save_photo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    found = targets([tmp_path], tmp_path / "out")
+    assert found == {str(tmp_path / "a.png"): ["a.png"], str(tmp_path / "b.png"): ["b.png"]}
+
+
+def test_a_name_that_is_too_long_costs_no_other(tmp_path):
+    long = save_photo(tmp_path / f"{'x' * 248}.png")
+    photo = save_photo(tmp_path / "a.png")
+    found = targets([photo, long, "y" * 5000], tmp_path / "out", ("cutout",))
+    assert list(found) == [str(photo), str(long), "y" * 5000]
+    assert found[str(long)] == [f"{'x' * 248}-cutout.png"]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import paddle
 import pytest
 
 from datasets.files import InputError
-from datasets.sod import list_pairs
+from datasets.sod import Sample, list_pairs
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.training import label_cache, teacher
 from tests.conftest import distill_recipe as recipe
@@ -91,3 +92,8 @@ def test_weights_that_overflow_fill_no_cache(pairs, teacher_file, tmp_path):
             useless, list_pairs(pairs, labelled=False), tmp_path / "maps"
         )
     assert not list((tmp_path / "maps").glob("*.png"))
+
+
+def test_names_that_are_not_utf_8_have_a_digest():
+    first, second = (Sample(stem, Path(stem), None) for stem in ("caf\udce9", "caf\udcea"))
+    assert label_cache.set_digest([first]) != label_cache.set_digest([second])

@@ -151,6 +151,7 @@ def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
     ("arguments", "said"),
     [
         ([], "no INPUT: name images, videos, folders or patterns"),
+        (["a.png", ""], "error: an INPUT is empty"),
         (["a.png", "--batch-size", "0"], "--batch-size"),
         (["a.png", "--threshold", "2"], "--threshold"),
         (["a.png", "--threshold", "nan"], "--threshold"),
@@ -176,12 +177,18 @@ def test_wrong_usage_is_exit_status_2(arguments, said):
 
 
 def test_inputs_that_cannot_be_are_exit_status_1(tmp_path):
-    done = predict("https://example.org/a.jpg", tmp_path / "a\n.png", "--output", tmp_path)
+    (tmp_path / "in").mkdir()
+    long = tmp_path / "in" / f"{'x' * 248}.png"
+    Image.new("RGB", (9, 9)).save(long)
+    inputs = ("https://example.org/a.jpg", tmp_path / "a\n.png", long, "y" * 300)
+    done = predict(*inputs, "--output", tmp_path, "--save", "cutout")
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:] == [
         "error: https://example.org/a.jpg: is a URL; download it and name the file",
         f"error: {tmp_path}/a\\n.png: does not exist",
-        f"0 of 2 done, in {tmp_path}",
+        f"error: {tmp_path}/{'x' * 248}-cutout.png: cannot be written: File name too long",
+        f"error: {'y' * 300}: cannot be read as an image: File name too long",
+        f"0 of 4 done, in {tmp_path}",
     ]
 
 

@@ -113,6 +113,17 @@ def test_a_state_that_lacks_something_is_refused(saved, tmp_path, key):
         (set_item("step", 10**9), "step 1000000000 is not within epoch 1"),
         (set_item("optimizer", {}), "of other weights"),
         (set_item("optimizer", WEIGHT, {"_velocity_0": np.zeros(2)}), f"does not fit {WEIGHT}"),
+        (empty_slots, "the optimizer's state is empty"),
+        (set_item("recipe", {}), "is of model None, not M3_0.5"),
+        (set_item("weights", WEIGHT, [1, 2]), "no run has written"),
+        (set_item("average", WEIGHT, np.full((1, 16, 3, 3), np.nan, "float32")), "no run has"),
+        (set_item("optimizer", WEIGHT, 7), "no run has written"),
+        (set_item("optimizer", WEIGHT, {"_velocity_0": None}), "no run has written"),
+        (set_item("recipe", "data", np.zeros(3)), "no run has written"),
+        (set_item("log", [np.zeros(3)]), "no run has written"),
+        (set_item("sums", "many"), "no run has written"),
+        (set_item("best", float("nan")), "no run has written"),
+        (set_item("minutes", "long"), "no run has written"),
     ],
 )
 def test_a_state_with_a_right_digest_is_checked_too(saved, tmp_path, change, message):

@@ -149,6 +149,19 @@ def test_a_second_column_names_the_mask(tmp_path):
     ]
 
 
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_list_that_is_no_file_is_an_error_and_not_passed_over(tmp_path):
+    make_set(tmp_path, ["a", "b"])
+    listing = tmp_path / "train.txt"
+    listing.symlink_to("moved.txt")
+    with pytest.raises(InputError, match=r"train\.txt: is not a file"):
+        list_pairs(tmp_path)
+    listing.unlink()
+    os.mkfifo(listing)
+    with pytest.raises(InputError, match=r"train\.txt: is not a file"):
+        list_pairs(tmp_path)
+
+
 def test_names_with_spaces_and_commas_are_names(tmp_path):
     make_set(tmp_path, ["my dog", "a, b"], listed="my dog\na, b.jpg\n")
     assert [s.stem for s in list_pairs(tmp_path)] == ["my dog", "a, b"]

@@ -64,6 +64,11 @@ def test_a_variable_rate_is_kept(tmp_path, name):
     assert abs(seconds(made) - seconds(clip)) < 0.07
 
 
+def test_a_clock_that_does_not_begin_at_zero_is_no_damage(tmp_path):
+    clip = write_clip(tmp_path / "clip.mkv", times=[10000, 10040, 10080])
+    assert read_clip(predict_clip(clip, tmp_path / "out"))[1] == [0, 0.04, 0.08]
+
+
 def test_a_trimmed_video_shows_what_its_edit_list_shows(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", 30, codec="h264")
     patch(clip, b"elst", 8, ">I", 500)  # milliseconds: the first half second is shown

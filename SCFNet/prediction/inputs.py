@@ -11,7 +11,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 from PIL import Image
 
 from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import first_few
+from datasets.files import InputError, first_few
 from SCFNet.prediction.marks import is_result
 
 VIDEO_SUFFIXES = (
@@ -44,9 +44,14 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
+def exists(path: Path) -> bool:
+    """Tell whether the file is there, as none is whose name is too long."""
+    return os.path.exists(path)  # noqa: PTH110  Path.exists raises
+
+
 def count_pictures(path: Path) -> int:
     """Count the pictures in an image file: 1 if its kind holds one, or if it is broken."""
-    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+    if path.suffix.lower() not in ANIMATED_SUFFIXES or not path.is_file():
         return 1
     try:
         with Image.open(path) as image:
@@ -61,7 +66,8 @@ def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], Count
     An input is an image or video file, a folder or a glob pattern. A folder is searched for images
     at any depth, also through links, but not in hidden folders and not in `output`. Results of
     earlier runs count if they are named, not if a folder or a pattern has them. What is not there,
-    a URL, and a folder without photos are among the files, with a fault.
+    a URL, and a folder without photos are among the files, with a fault. Raises InputError for an
+    input without a name.
     """
     left_out: CounterType[str] = Counter()
     found: Dict[str, Found] = {}
@@ -78,11 +84,13 @@ def describe(left_out: CounterType[str]) -> str:
 
 def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found]:
     path = Path(text)
+    if not text:  # which Path takes for the current folder
+        raise InputError("an INPUT is empty: name a file, a folder or a pattern")
     if URL.match(text):
         yield Found(path, Path(path.name), f"{text}: is a URL; download it and name the file")
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if the name is too long
         yield from _walk(path, output, left_out)
-    elif path.exists() or not glob.has_magic(text):
+    elif exists(path) or not glob.has_magic(text):
         yield Found(path, Path(path.name))
     else:
         yield from _match(text, left_out)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Callable, DefaultDict, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from SCFNet.prediction.inputs import Found, find_inputs, is_image, is_video
+from SCFNet.prediction.inputs import Found, exists, find_inputs, is_image, is_video
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS
 
@@ -58,7 +58,7 @@ def name_results(
 
 def has_results(job: Job) -> bool:
     """Tell whether all targets of a job are there, and none is a result of another input."""
-    if job.fault or not all(target.exists() for target in job.targets):
+    if job.fault or not all(map(exists, job.targets)):
         return False
     return all(read_mark(target) in (None, mark_of(job.source)) for target in job.targets)
 
@@ -122,7 +122,7 @@ def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:
             mine = _identities(target, real)
             for identity in mine:
                 claims[identity].add(i)
-            strange = target.exists() and real(target.parent) == home and not is_result(target)
+            strange = exists(target) and real(target.parent) == home and not is_result(target)
             if strange or kept & mine:
                 clashing.add(i)
     return clashing.union(*(claim for claim in claims.values() if len(claim) > 1))

@@ -40,6 +40,8 @@ def add_mark(encoded: bytes, mark: str) -> bytes:
 
 def read_mark(path: Path) -> Optional[str]:
     """Read the mark of a result; None of any other file."""
+    if not path.is_file():  # opening a pipe would wait for a writer
+        return None
     try:
         with path.open("rb") as stream:
             head = stream.read(NEAR)

@@ -101,7 +101,8 @@ class VideoReader:
     def check_complete(self) -> None:
         """Raise InputError if, after the last frame, the file has turned out damaged or cut off."""
         promised = (self._container.duration or 0) * MICROSECOND
-        reached = self._reached - self.start
+        from_zero = "matroska" in self._container.format.name  # its durations may count from there
+        reached = self._reached - (0 if from_zero else self.start)
         if reached < WHOLE * promised:
             raise InputError(
                 f"{self.path}: breaks off after {float(reached):.1f} of {float(promised):.1f} s"

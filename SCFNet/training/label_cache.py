@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import random
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -121,7 +122,7 @@ def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
 def set_digest(samples: Sequence[Sample]) -> str:
     """Tell one set of photos from another, by number and names."""
     names = "\n".join(sorted(sample.stem for sample in samples))
-    return f"{len(samples)} {hashlib.sha256(names.encode()).hexdigest()}"
+    return f"{len(samples)} {hashlib.sha256(os.fsencode(names)).hexdigest()}"
 
 
 def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
