@@ -103,8 +103,10 @@ def run_blocks(blocks: List[Block], folder: Path) -> int:
         start = time.monotonic()
         fault = first_fault(block.commands, folder)
         print(fault or f"passed in {time.monotonic() - start:.0f} s", flush=True)
-        failed += bool(fault)
-        passed += not fault
+        if fault:
+            failed += 1
+        else:
+            passed += 1
     print(f"{passed} passed, {failed} failed, {left_out} not run")
     return failed
 

@@ -203,7 +203,7 @@ def fit(
 
 
 def begin(run: Run, work: Work) -> None:
-    """Go on from what `--resume` names, or make sure that `--output` can be begun afresh."""
+    """Go on from the state that `recipe.resume` names, or make sure that no run would be lost."""
     recipe, state = work.recipe, Path(work.recipe.output, STATE)
     if recipe.resume and recipe.resume != "auto":
         restore(run, Path(recipe.resume), recipe, work.steps_per_epoch, work.digest)

@@ -11,6 +11,13 @@ JUNK = bytes(range(1, 255, 4))  # as long, and without 0xff, which means somethi
 
 ZEROS_FAULT = "damaged: a part of the picture is zeros"
 
+# PNG: samples of a pixel by colour type; first column and row of each pass, and their steps.
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+
 CRITICAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 
 
@@ -45,6 +52,28 @@ def check_png(data: bytes) -> None:
             if found != int.from_bytes(data[end : end + 4], "big"):
                 raise Damaged("damaged: a part of the picture has a wrong checksum")
         at = end + 4
+
+
+def check_png_rows(data: bytes) -> None:
+    """Raise Damaged if a whole PNG file holds fewer rows than its header says: Pillow leaves the
+    others black.
+    """
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    bits = data[24] * SAMPLES.get(data[25], 1)
+    passes = ADAM7 if data[28] else [(0, 0, 1, 1)]
+    sides = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    missing = sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sides if columns > 0)
+    inflate = zlib.decompressobj()
+    at = 8
+    while at + 12 <= len(data) and missing > 0:
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        part = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        while part and missing > 0:
+            missing -= len(inflate.decompress(part, 1 << 20))
+            part = inflate.unconsumed_tail
+        at += 12 + length
+    if missing - len(inflate.flush()) > 0:
+        raise Damaged("truncated: the end of the picture is missing")
 
 
 def check_zeros(data: bytes, image_format: str) -> None:

@@ -7,13 +7,13 @@ import contextlib
 import threading
 import warnings
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Iterator, List
 
 import numpy as np
 from PIL import Image, features
 
 from datasets import jpeg, tiff
-from datasets.damage import check_png, check_zeros
+from datasets.damage import check_png, check_png_rows, check_zeros
 from datasets.files import InputError, PathLike, check_is_file
 
 IMAGE_SUFFIXES = (
@@ -51,7 +51,7 @@ def open_image(path: PathLike) -> Iterator[Image.Image]:
         with tiff.open_unusual(path, MOST_PIXELS) or Image.open(path, "r", _formats(path)) as image:
             check_pixels(path, *image.size)
             with in_turn(image.width * image.height):
-                _check_whole(path, image.format)
+                _check_whole(path, image)
                 yield image
     except InputError:
         raise
@@ -144,13 +144,17 @@ def _unknown(path: PathLike) -> str:
     return f"is not an image ({', '.join(FORMATS)}, AVIF and HEIC can be read)"
 
 
-def _check_whole(path: PathLike, image_format: Optional[str]) -> None:
+def _check_whole(path: PathLike, image: Image.Image) -> None:
     """Raise Damaged for a file that Pillow would decode, though it is not whole."""
+    image_format = image.format
     if image_format not in ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"):
         return
     data = Path(path).read_bytes()
     if image_format == "PNG":
         check_png(data)
+        last_row = image.crop((0, image.height - 1, image.width, image.height))
+        if not any(last_row.tobytes()):
+            check_png_rows(data)
     elif image_format in ("WEBP", "AVIF", "HEIF"):
         check_zeros(data, image_format)
     else:

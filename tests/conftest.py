@@ -6,8 +6,10 @@ Nothing here imports Paddle, which the tests of prediction do without.
 import os
 import pickle
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -67,6 +69,17 @@ def losses_in(printed):
     """The total loss and those of the four maps, [steps, 5], of what a run has printed."""
     lines = [text for _, text in STEP.findall(printed)]
     return np.array([[float(x) for x in re.findall(r"\d+\.\d+", line)[:5]] for line in lines])
+
+
+def write_png_header(path, side):
+    """A grey PNG file that says to be `side` x `side`, and holds 16 rows."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(side + 1) * 16, 1)
+    chunks = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 def leave_temporary(folder):

@@ -19,6 +19,7 @@ from datasets.files import InputError
 from datasets.images import read_image
 from datasets.masks import read_grey, read_mask, read_mask_uint8
 from datasets.sod import Sample, check_files
+from tests.conftest import write_png_header
 
 CAT = Path(__file__).parent / "data" / "chelsea.png"
 END = b"\xff\xd9"  # of a JPEG file
@@ -212,6 +213,36 @@ def test_a_png_with_a_wrong_checksum_is_refused(tmp_path, cat):
 # --- bombs
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_of_fewer_rows_than_it_says_is_refused(tmp_path, cat, mode, interlaced):
+    """Its data are whole, by checksum and end; one whose last row is black is none of these."""
+    image = Image.new(mode, (13, 11)) if mode == "I;16" else cat.resize((13, 11)).convert(mode)
+    image.paste(0, (0, 10, 13, 11))
+    image.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    rows = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
+    size = len(rows) // 11
+    if interlaced:  # seven passes of zeros
+        sides = ((2, 2), (2, 2), (4, 1), (3, 3), (7, 3), (6, 6), (13, 5))
+        bits = 8 * (size - 1) // 13
+        rows = bytes(sum(h * (1 + (w * bits + 7) // 8) for w, h in sides))
+    header = data[16:28] + bytes([interlaced])
+    for part, fault in ((rows, ""), (rows[:-size], "truncated")):
+        body = data[: data.index(b"IDAT") - 4]
+        body = body[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + body[33:]
+        for kind, content in ((b"IDAT", zlib.compress(part)), (b"IEND", b"")):
+            checksum = struct.pack(">I", zlib.crc32(kind + content))
+            body += struct.pack(">I", len(content)) + kind + content + checksum
+        (tmp_path / "a.png").write_bytes(body)
+        for read_file in (read_image, read_grey):
+            if fault:
+                with pytest.raises(InputError, match=fault):
+                    read_file(tmp_path / "a.png")
+            else:
+                assert read_file(tmp_path / "a.png").shape[:2] == (11, 13)
+
+
 def test_a_header_that_hides_the_real_size_is_refused(tmp_path, cat):
     """TEM has no length: what follows looks like a small frame to those who think it has one."""
     data = with_sides(encoded(cat), 32000, 32000)
@@ -237,12 +268,7 @@ def test_a_jpeg_of_very_many_scans_is_refused(tmp_path, cat):
 
 
 def test_masks_and_maps_have_the_photos_limit(tmp_path):
-    header = struct.pack(">IIBBBBB", 16001, 16001, 8, 0, 0, 0, 0)
-    body = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(16002) * 16, 1)), (b"IEND", b"")]
-    chunks = (
-        struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in body
-    )
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    write_png_header(tmp_path / "a.png", 16001)
     for read_file in (read_mask, read_mask_uint8, read_grey, read_image):
         with pytest.raises(InputError, match="exceeds limit of 256 million pixels"):
             read_file(tmp_path / "a.png")

@@ -23,6 +23,8 @@ def test_broken_videos_are_one_line(tmp_path):
     data = bytearray(write_clip(tmp_path / "whole.avi", 60).read_bytes())
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
     (tmp_path / "hole.avi").write_bytes(data)
+    data = write_clip(tmp_path / "whole.ts", 60, codec="mpeg2video").read_bytes()
+    (tmp_path / "hole.ts").write_bytes(data[: 188 * 10] + data[188 * 20 :])  # whole packets
     (tmp_path / "cut.mp4").write_bytes(write_clip(tmp_path / "w.mp4", 9).read_bytes()[:500])
     (tmp_path / "empty.mkv").write_bytes(b"")
     (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/w.mp4\n#EXT-X-ENDLIST\n")
@@ -30,6 +32,7 @@ def test_broken_videos_are_one_line(tmp_path):
     for name, fault in (
         ("cut.mkv", r"breaks off after \d\.\d of 2\.5 s"),
         ("hole.avi", r"is damaged|breaks off"),
+        ("hole.ts", r"is damaged in \d places"),
         ("cut.mp4", "cannot be read as a video"),
         ("empty.mkv", "is empty"),
         ("list.mp4", "cannot be read as a video"),

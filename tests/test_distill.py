@@ -25,6 +25,7 @@ from tests.conftest import (
     run_until,
     start_tool,
     write_pairs,
+    write_png_header,
 )
 
 
@@ -67,6 +68,19 @@ def test_a_folder_of_maps_teaches(pairs, tmp_path, capsys):
     distilled = capsys.readouterr().out
     assert engine.train(recipe(**knobs, output=tmp_path / "b", loss="dice")) == 0
     np.testing.assert_array_equal(losses_in(distilled), losses_in(capsys.readouterr().out))
+
+
+def test_a_map_that_says_to_be_huge_is_one_line(pairs, tmp_path):
+    for i in range(10):
+        write_png_header(tmp_path / f"{i}.png", 16000)
+    towards_maps = distill_recipe(
+        data=pairs, epochs=1, sizes=64, output=tmp_path / "out", teacher=tmp_path
+    )
+    with pytest.raises(
+        InputError, match=r"\d\.png: cannot be read as an image: .*truncated"
+    ) as error:
+        distill.distill(towards_maps)
+    assert "\n" not in str(error.value)
 
 
 def test_masks_teach_beside_a_teacher(pairs, teacher_file, tmp_path):

@@ -13,7 +13,16 @@ from datasets.files import InputError, write_atomically
 from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.training import state
-from tests.conftest import STEP, as_flags, recipe, run_tool, run_until, start_tool, write_pairs
+from tests.conftest import (
+    STEP,
+    as_flags,
+    recipe,
+    run_tool,
+    run_until,
+    start_tool,
+    write_pairs,
+    write_png_header,
+)
 
 ALL_THAT_IS_RANDOM = {
     "workers": 2,
@@ -118,9 +127,19 @@ def corrupt(folder):
     path.write_bytes(path.read_bytes()[:200])
 
 
+def bomb(folder):
+    write_pairs(folder)
+    write_png_header(folder / "mask" / "3.png", 16000)
+
+
 @pytest.mark.parametrize(
     "spoil, message",
-    [(empty, "names no images"), (maskless, "12 faults.* and 2 more"), (corrupt, "3.jpg")],
+    [
+        (empty, "names no images"),
+        (maskless, "12 faults.* and 2 more"),
+        (corrupt, "3.jpg"),
+        (bomb, "3.png: cannot be read as an image: .*truncated"),
+    ],
 )
 def test_bad_data_is_refused_before_training(tmp_path, spoil, message):
     spoil(tmp_path / "data")

@@ -131,6 +131,7 @@ class VideoReader:
                 if packet.stream is self._stream:
                     self._durations[packet.pts] = duration
             if packet.stream is self._stream:
+                self.damaged += int(packet.is_corrupt)
                 yield from self._decode_packet(packet)
 
     def _decode_packet(self, packet: "av.Packet") -> Iterator["av.VideoFrame"]:

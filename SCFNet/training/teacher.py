@@ -16,7 +16,6 @@ from SCFNet.backends import normalisation_of
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
-from SCFNet.loss import soft_target
 from SCFNet.training.recipe import DistillRecipe
 
 TOLERANCE = 0.01  # by which probabilities may lie outside of [0, 1]
@@ -64,7 +63,7 @@ def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     def run(images: Tensor) -> Tensor:
         side = images.shape[-1]
         batch = renormalised(resized(images, size or side), net.normalisation)
-        preds = resized(soft_target(net(batch)[0]), side)
+        preds = resized(net.predict(batch), side)
         if not paddle.isfinite(preds).all():
             raise InputError(f"{path}: gives values that are infinite or not a number")
         return preds
