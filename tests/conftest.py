@@ -3,6 +3,7 @@
 Nothing here imports Paddle, which the tests of prediction do without.
 """
 
+import io
 import os
 import pickle
 import re
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.images import read_image
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -241,3 +243,23 @@ class Hostile:
 
     def __reduce__(self):
         return self.call
+
+
+@pytest.fixture(scope="session")
+def cat():
+    """A photo of 150 x 100 pixels, a PIL image in RGB; do not write into it."""
+    path = ROOT / "tests" / "data" / "chelsea.png"
+    return Image.open(path).convert("RGB").resize((150, 100))
+
+
+def encoded(image, image_format="JPEG", **options):
+    """The bytes of a PIL image as a file."""
+    stream = io.BytesIO()
+    image.save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+def read_bytes_as_image(data, folder):
+    """What `read_image` makes of a file of these bytes."""
+    (folder / "a.jpg").write_bytes(data)
+    return read_image(folder / "a.jpg")

@@ -1,0 +1,94 @@
+"""JPEG files of which a part is lost: decoders pass over it, and no whole file is refused."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.files import InputError
+from tests.conftest import encoded, read_bytes_as_image
+
+END = b"\xff\xd9"  # of a JPEG file
+
+
+JPEGS = {
+    "baseline": {},
+    "best tables": {"optimize": True},
+    "progressive": {"progressive": True},
+    "full colour": {"subsampling": 0},
+    "restarts": {"restart_marker_rows": 1},
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(tmp_path, cat, kind, mode, part):
+    data = encoded(cat.convert(mode), quality=90, **JPEGS[kind])
+    begin = data.index(b"\xff\xda") + 14
+    at = begin + int(part * (len(data) - begin))
+    rest = len(data) - at
+    damaged = {
+        "cut": data[:at],
+        "cut, with an end": data[:at] + END,
+        "zeros": data[:at] + bytes(rest),
+        "zeros, with an end": data[:at] + bytes(rest - 2) + END,
+        "more zeros": data[:at] + bytes(20 * rest) + END,
+        "erased": data[:at] + b"\xff" * (rest - 2) + END,
+    }
+    for name, bad in damaged.items():
+        with pytest.raises(InputError, match="cannot be read as an image") as caught:
+            read_bytes_as_image(bad, tmp_path)
+            pytest.fail(name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "best tables", "full colour", "restarts"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+def test_a_jpeg_with_a_hole_is_refused(tmp_path, cat, kind, part):
+    """After the hole, of zeros or erased, the decoder soon finds its way: the end looks whole."""
+    data = encoded(cat, quality=90, **JPEGS[kind])
+    begin = data.index(b"\xff\xda") + 14
+    at = begin + int(part * (len(data) - begin))
+    for hole in (bytes(80), bytes(512), b"\xff" * 512):
+        with pytest.raises(InputError, match=r"damaged|truncated"):
+            read_bytes_as_image(data[:at] + hole + data[at + len(hole) :], tmp_path)
+
+
+def test_a_jpeg_that_lacks_restarts_is_refused(tmp_path, cat):
+    data = encoded(cat, restart_marker_rows=1)
+    places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    without_any = re.sub(rb"\xff[\xd0-\xd7]", b"", data)
+    for bad in (without_any, data[: places[1]] + data[places[2] :]):
+        with pytest.raises(InputError, match="damaged: a part of the picture is missing"):
+            read_bytes_as_image(bad, tmp_path)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("content", ["photo", "half white", "half grey", "grey"])
+def test_a_whole_jpeg_is_never_refused(tmp_path, cat, kind, content):
+    image = cat.copy()
+    if content != "photo":
+        colour = (255,) * 3 if content == "half white" else (128,) * 3
+        image.paste(colour, (0, 0 if content == "grey" else 20, 150, 100))
+    image = image.resize((450, 290), Image.Resampling.NEAREST)
+    data = encoded(image, **JPEGS[kind])
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    for name, whole in {
+        "plain": data,
+        "no end": data[:-2],
+        "more behind it": data + b"a camera's own data" + bytes(5000) + data,
+        "zeros before the end": data[:-2] + b"\x5a" + bytes(500) + END,
+        "a byte before the end": data[:-2] + b"\x5a" + END,
+        "fill bytes in the header": data[:2] + b"\xff" * 5 + data[2:],
+    }.items():
+        np.testing.assert_array_equal(read_bytes_as_image(whole, tmp_path), expected, err_msg=name)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused(tmp_path, cat):
+    data = encoded(cat, progressive=True)
+    at = data.rindex(b"\xff\xda")
+    with pytest.raises(InputError, match="more than 100 scans"):
+        read_bytes_as_image(data[:at] + (data[at:-2]) * 120 + END, tmp_path)
