@@ -37,7 +37,7 @@ MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 # The shipped checkpoints by the names that stand for them, and the one if none is named.
 SHIPPED = {
-    "small": WEIGHTS / "SCFNet-DUTS.pdparams",
+    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
     "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
 }
 DEFAULT_WEIGHTS = SHIPPED["accurate"]

@@ -123,7 +123,7 @@ def test_the_default_checkpoint_is_there():
 
 
 def test_shipped_checkpoints_have_names():
-    assert find_weights("small") == WEIGHTS_FOLDER / "SCFNet-DUTS.pdparams"
+    assert find_weights("small") == WEIGHTS_FOLDER / "KD-SCFNet-DUTS.pdparams"
     assert find_weights("accurate") == WEIGHTS_FOLDER / "SCFNet-EL-DUTS.pdparams"
     assert find_weights("./small") == Path("small") and find_weights(WEIGHTS) == WEIGHTS
 

@@ -1,6 +1,6 @@
 """Distil any teacher into an SCFNet on photos without masks: the paper's KD-SCFNet.
 
-    python tools/distill.py --teacher weights/SCFNet-DUTS.pdparams --data data/KD-SOD80K
+    python tools/distill.py --teacher accurate --data data/KD-SOD80K
     python tools/distill.py --teacher TEACHER.onnx --teacher-mean 123.7 116.3 103.5 \\
         --teacher-std 58.4 57.1 57.4 --teacher-size 320    # a teacher of another design
     python tools/distill.py --teacher MAPS --data PHOTOS   # a folder of maps made elsewhere

@@ -1,6 +1,6 @@
 """Export a checkpoint for deployment; it is checked against Paddle on a photo first.
 
-    python tools/export.py --weights weights/SCFNet-DUTS.pdparams      # the .onnx file beside it
+    python tools/export.py --weights weights/KD-SCFNet-DUTS.pdparams      # the .onnx file beside it
     python tools/export.py --weights small --output out/512.onnx --size 512 --dynamic-batch
     python tools/export.py --weights small --format paddle --output out/small    # Paddle Inference
     python tools/export.py --weights u2netp.pth --format pdparams      # from PyTorch to Paddle

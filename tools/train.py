@@ -9,7 +9,7 @@
 
 On your own photos, from a network that is trained already, a fifth of them held back for scoring:
 
-    python tools/train.py --data FOLDER --pretrained weights/SCFNet-DUTS.pdparams \\
+    python tools/train.py --data FOLDER --pretrained weights/KD-SCFNet-DUTS.pdparams \\
         --val-fraction 0.2 --output output/mine --optimizer adamw --lr 0.0003 --min-lr 0.00001 \\
         --warmup-epochs 1 --epochs 10 --batch-size 10 --sizes 320 352 --loss bce+sp --kernel-size 5
 
