@@ -123,10 +123,20 @@ def _lock(stream: BinaryIO) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def exists(path: PathLike) -> bool:
+    """Tell whether a file or folder is there; none has a name that is too long."""
+    return os.path.exists(path)  # noqa: PTH110  Path.exists raises for such a name
+
+
+def is_folder(path: PathLike) -> bool:
+    """Tell whether `path` is a folder; none has a name that is too long."""
+    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for such a name
+
+
 def check_is_folder(path: PathLike, way_out: str = "") -> None:
     """Raise InputError, with the `way_out`, unless `path` is a folder."""
-    if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
-        fault = "is a file, not a folder" if os.path.exists(path) else "no such folder"  # noqa: PTH110
+    if not is_folder(path):
+        fault = "is a file, not a folder" if exists(path) else "no such folder"
         raise InputError(f"{path}: {fault}{way_out and '; '}{way_out}")
 
 

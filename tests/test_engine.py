@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.loss import soft_target
 from SCFNet.training import state
@@ -98,3 +99,12 @@ def test_a_loss_that_is_not_finite_changes_no_weight():
         engine.train_step(run, knobs, images, masks * float("nan"), 0.01, 1)
     assert run.step == 0
     np.testing.assert_array_equal(run.net.linear2.weight.numpy(), weight)
+
+
+def test_the_recipe_says_how_often_photos_are_upside_down(pairs):
+    images = []
+    for chance in (0, 1):
+        told = recipe(data=pairs, workers=0, vertical_flip=chance)
+        work = engine.Work(told, list_pairs(pairs), {}, None, 3, "")
+        images.append(next(engine.epoch_batches(work, 0, [64]))[0])
+    np.testing.assert_allclose(images[1], images[0][:, :, ::-1], atol=0.02)

@@ -46,6 +46,7 @@ def test_defaults_are_the_papers():
         ("--device tpu", "device: 'tpu' is none of auto"),
         ("--val-fraction 1", "val_fraction: must be 0 or more, and less than 1, not 1.0"),
         ("--copy-paste 30", "copy_paste: must be from 0 to 1, not 30.0"),
+        ("--vertical-flip -1", "vertical_flip: must be from 0 to 1, not -1.0"),
         ("--epoc 3", "unrecognized arguments: --epoc 3"),
     ],
 )

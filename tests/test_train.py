@@ -32,6 +32,7 @@ ALL_THAT_IS_RANDOM = {
     "augment": "strong",
     "copy_paste": 0.5,
     "zoom": 0.5,
+    "vertical_flip": 0.5,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 from PIL import Image
 
 from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import InputError, first_few
+from datasets.files import InputError, exists, first_few, is_folder
 from SCFNet.prediction.marks import is_result
 
 VIDEO_SUFFIXES = (
@@ -42,11 +42,6 @@ def is_video(path: Path) -> bool:
 def is_image(path: Path) -> bool:
     """Tell whether the name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def exists(path: Path) -> bool:
-    """Tell whether the file is there, as none is whose name is too long."""
-    return os.path.exists(path)  # noqa: PTH110  Path.exists raises
 
 
 def count_pictures(path: Path) -> int:
@@ -88,7 +83,7 @@ def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found
         raise InputError("an INPUT is empty: name a file, a folder or a pattern")
     if URL.match(text):
         yield Found(path, Path(path.name), f"{text}: is a URL; download it and name the file")
-    elif os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if the name is too long
+    elif is_folder(path):
         yield from _walk(path, output, left_out)
     elif exists(path) or not glob.has_magic(text):
         yield Found(path, Path(path.name))

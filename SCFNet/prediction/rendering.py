@@ -1,12 +1,11 @@
 """Pictures of a result: the mask, the cut-out and the overlay."""
 
-import os
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
-from datasets.files import ArgumentError
+from datasets.files import ArgumentError, exists
 from datasets.images import read_image
 
 # How a picture of each kind is named after the photo's stem.
@@ -152,7 +151,7 @@ def parse_background(text: str) -> np.ndarray:
     try:
         return np.array(ImageColor.getcolor(text, "RGB"), "uint8").reshape(1, 1, 3)
     except ValueError as error:
-        if os.path.exists(text):  # noqa: PTH110  Path.exists raises for a text that is too long
+        if exists(text):
             return read_image(text)
         raise ArgumentError(
             "background", f"{text}: neither a colour (white, #20a0ff) nor an image file"
