@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
-from datasets.files import InputError
 from datasets.sod import Sample, read_pair_uint8
-from datasets.transform import resize_normalised
+from SCFNet.errors import InputError
+from SCFNet.photos.transform import resize_normalised
 
 Batch = Tuple[np.ndarray, Optional[np.ndarray]]
 

@@ -13,11 +13,11 @@ import pytest
 import skimage.data
 
 import SCFNet.backends
-from datasets.files import InputError
-from datasets.images import read_image
 from SCFNet.backends import open_onnx
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint
+from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, export
+from SCFNet.photos.images import read_image
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 
 ROOT = Path(__file__).resolve().parents[1]
