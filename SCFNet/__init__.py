@@ -10,9 +10,8 @@ only sets what must be set before Paddle is imported.
 import importlib
 import os
 import warnings
+import zlib  # noqa: F401  loaded after paddlepaddle-gpu 2.6.2, it would crash at the next inflate
 from typing import Any, List
-
-import backbones  # noqa: F401  loads zlib before paddle
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # hides "libcudnn.so not found" on CPU machines
 warnings.filterwarnings("ignore", module=r"paddle\b")  # what Paddle's own modules say on import

@@ -10,12 +10,12 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.files import ArgumentError, InputError
-from datasets.transform import MEAN, STD, Normalisation
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
+from SCFNet.errors import ArgumentError, InputError
 from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
+from SCFNet.photos.transform import MEAN, STD, Normalisation
 
 ENGINES = ("auto", "paddle", "onnx")
 
@@ -180,7 +180,7 @@ def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
 
 
 def _onnx_is_better(device: str) -> bool:
-    """Tell whether Paddle would run on the CPU, and ONNX Runtime is installed.
+    """Tell whether ONNX Runtime is installed, and no Paddle that would run on a GPU.
 
     Paddle, which takes seconds to import, is asked only if there seems to be a GPU.
     """
@@ -188,5 +188,7 @@ def _onnx_is_better(device: str) -> bool:
         return False
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return True
-
-    return set_device(device) == "cpu"
+    try:
+        return set_device(device) == "cpu"
+    except ImportError:  # no Paddle, or one whose libraries are missing
+        return True

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 
 import numpy as np
 
-from datasets.files import InputError, PathLike, write_atomically
+from SCFNet.errors import CheckpointError, InputError
+from SCFNet.files import PathLike, write_atomically
 from SCFNet.formats.arrays import ARRAY_NAMES, from_bfloat16
 from SCFNet.formats.torch_files import is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
@@ -42,10 +43,6 @@ SHIPPED = {
     "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
 }
 DEFAULT_WEIGHTS = SHIPPED["accurate"]
-
-
-class CheckpointError(InputError):
-    """A checkpoint that cannot be read, is refused, or does not fit the network."""
 
 
 class _Pickler(pickle.Pickler):

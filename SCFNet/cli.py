@@ -6,7 +6,7 @@ import io
 import sys
 from typing import Any, Callable, NoReturn, Optional, TextIO
 
-from datasets.files import Argument, InputError
+from SCFNet.errors import ArgumentError, InputError
 
 # What to give to `pip install` for a module, if that is not its own name.
 PACKAGES = {
@@ -42,8 +42,10 @@ def run(main: Callable[[], int]) -> None:
     try:
         code = main()
         print(end="", flush=True)
+    except ArgumentError as error:
+        code = fail(f"{as_flag(error.argument)}: {error.fault}")
     except InputError as error:
-        code = fail("".join(map(as_flag, error.parts)))
+        code = fail(str(error))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module in OURS:
@@ -59,9 +61,9 @@ def run(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
-def as_flag(part: str) -> str:
-    """Turn a part of an error's message into its flag if it is an argument's name."""
-    return f"--{part.replace('_', '-')}" if isinstance(part, Argument) else part
+def as_flag(argument: str) -> str:
+    """Return the flag of an argument: '--batch-size' of 'batch_size'."""
+    return f"--{argument.replace('_', '-')}"
 
 
 def fail(fault: str) -> int:

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Optional, Tuple
 
-from datasets.files import ArgumentError
+from SCFNet.errors import ArgumentError
 
 DEVICES = ("auto", "cpu", "gpu")
 

@@ -6,9 +6,10 @@ from typing import Dict, List, Optional, Sequence
 import paddle
 from paddle import Tensor
 
-from datasets.files import Argument, InputError, first_few
 from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
 from SCFNet.engine import Target, fit, hold_back, prepare
+from SCFNet.errors import InputError
+from SCFNet.files import first_few
 from SCFNet.training.distributed import quiet
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
@@ -72,8 +73,7 @@ def readable(samples: List[Sample], skip: bool) -> List[Sample]:
         return samples
     listed = first_few([fault for _, fault in faults], SHOWN, "; ")
     if not skip:
-        way_out = Argument("skip_unreadable")
-        raise InputError(f"{len(faults)} photos (", way_out, f" leaves them out): {listed}")
+        raise InputError(f"{len(faults)} photos (--skip-unreadable leaves them out): {listed}")
     if not quiet():
         print(f"left out {len(faults)} unreadable photos:", *(f for _, f in faults), sep="\n  ")
     bad = {sample.stem for sample, _ in faults}

@@ -26,12 +26,12 @@ import paddle
 from paddle import Tensor
 
 from datasets.augment import RELEASE, STRONG
-from datasets.files import Argument, ArgumentError, InputError
 from datasets.loader import Batch, Epoch, batches, count_batches
 from datasets.sod import Sample, check_files, list_pairs
-from datasets.transform import renormalised
 from SCFNet.checkpoint import save_weights
+from SCFNet.errors import ArgumentError, InputError, NotFiniteError
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
+from SCFNet.photos.transform import renormalised
 from SCFNet.training.claim import Claim, claimed
 from SCFNet.training.distributed import (
     average_over_processes,
@@ -45,7 +45,6 @@ from SCFNet.training.schedules import kernel_at, lr_at, sizes_at
 from SCFNet.training.state import (
     BEST,
     STATE,
-    NotFiniteError,
     Run,
     new_run,
     samples_digest,
@@ -210,10 +209,7 @@ def begin(run: Run, work: Work) -> None:
     elif recipe.resume and state.exists():
         restore(run, state, recipe, work.steps_per_epoch, work.digest)
     elif state.exists() and not recipe.dry_run:
-        resume, output = Argument("resume"), Argument("output")
-        raise InputError(
-            f"{recipe.output}: holds a run: give ", resume, " auto, or another ", output
-        )
+        raise InputError(f"{recipe.output}: holds a run: give --resume auto, or another --output")
 
 
 def train_epoch(run: Run, work: Work, log: Log, stops: List[int], claim: Optional[Claim]) -> int:

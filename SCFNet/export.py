@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 import numpy as np
 import paddle
 
-from datasets.files import ArgumentError, InputError, PathLike, write_atomically
-from datasets.transform import check_size, network_input
 from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, sharpened_by
 from SCFNet.device import set_device
+from SCFNet.errors import ArgumentError, InputError
+from SCFNet.files import PathLike, write_atomically
 from SCFNet.net import SaliencyNet, SCFNet
+from SCFNet.photos.transform import check_size, network_input
 
 if TYPE_CHECKING:
     import onnx

@@ -14,7 +14,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from backbones import build_backbone
-from datasets.transform import RELEASE, Normalisation
+from SCFNet.photos.transform import RELEASE, Normalisation
 
 BACKBONE_LR_SCALE = 0.1  # the release trains the backbone at a tenth of the rest's rate
 DECODERS = ("scfm", "base")

@@ -7,11 +7,12 @@ from typing import List, Optional, Sequence, Tuple, Union, overload
 import cv2
 import numpy as np
 
-from datasets.files import InputError, PathLike
-from datasets.images import read_image
-from datasets.transform import check_size, network_input
 from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike
+from SCFNet.photos.images import read_image
+from SCFNet.photos.transform import check_size, network_input
 
 
 class Predictor:

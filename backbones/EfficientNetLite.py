@@ -35,8 +35,8 @@ LITE2: Sequence[Stage] = (  # 1.1 times as wide, 1.2 times as deep
 TAPS = (1, 2, 4, 6)  # the last stages at strides 4, 8, 16 and 32
 STEM_CHANNELS = 32
 
-# Photos come as the release normalises them, by the numbers of datasets.transform.RELEASE, which
-# stand here again as backbones import nothing of datasets. The published weights were trained on
+# Photos come as the release normalises them, by the numbers of SCFNet.photos.transform, which stand
+# here again as backbones import nothing of datasets. The published weights were trained on
 # (x - 127) / 128 of RGB in [0, 255].
 RELEASE_MEAN = np.array([124.55, 118.90, 102.94], "float32")
 RELEASE_STD = np.array([56.77, 55.97, 57.50], "float32")

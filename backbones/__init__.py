@@ -1,13 +1,10 @@
 """The backbones by name: `build_backbone('R50')` returns the feature extractor of a model type.
 
-Every import of this repository passes here first (SCFNet and datasets import this package),
-which is why zlib is imported here: with the paddlepaddle-gpu 2.6.2 wheel, a zlib that is loaded
-after Paddle binds to Paddle's own symbols and the next inflate crashes. Paddle itself is imported
-only when a backbone is built.
+Paddle is imported only when a backbone is built.
 """
 
 import importlib
-import zlib  # noqa: F401  must come before paddle
+import zlib  # noqa: F401  before paddle; see SCFNet/__init__.py
 from typing import TYPE_CHECKING, Dict, Tuple
 
 if TYPE_CHECKING:

@@ -1,3 +1,1 @@
-"""Images and SOD data sets: reading, checking, augmenting and batching them."""
-
-import backbones  # noqa: F401  loads zlib before paddle
+"""Data sets of photos and masks: finding, checking, augmenting and batching them."""

@@ -5,8 +5,9 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
-from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import InputError, PathLike, check_is_folder
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike, check_is_folder
+from SCFNet.photos.decoding import IMAGE_SUFFIXES
 
 IMAGES = ("image", "images", "img", "imgs", "im")
 MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")

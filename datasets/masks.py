@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import MOST_PIXELS, open_image, orientation_of, upright
-from datasets.depth import check_numbers, to_8_bits, white_of
-from datasets.files import InputError, PathLike
-from datasets.images import is_deep, read_if
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike
+from SCFNet.photos.decoding import MOST_PIXELS, open_image, orientation_of, upright
+from SCFNet.photos.depth import check_numbers, to_8_bits, white_of
+from SCFNet.photos.images import is_deep, read_if
 
 LABELS = 32  # grey levels below this, and no others but VOID, are the numbers of labels
 VOID, VOID_COLOUR = 255, (224, 224, 192)  # what belongs to no label, as PASCAL VOC marks it

@@ -8,10 +8,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from datasets import jpeg
-from datasets.decoding import FORMATS
-from datasets.files import InputError, PathLike, check_is_file, check_is_folder, first_few
-from datasets.images import read_image
 from datasets.layout import (
     IMAGES,
     LAYOUT,
@@ -23,6 +19,11 @@ from datasets.layout import (
     read_list,
 )
 from datasets.masks import PNG_END, read_map_uint8, read_mask_uint8
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
+from SCFNet.photos import jpeg
+from SCFNet.photos.decoding import FORMATS
+from SCFNet.photos.images import read_image
 
 
 class Sample(NamedTuple):

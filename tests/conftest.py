@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import read_image
+from SCFNet.photos.images import read_image
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 
 ROOT = Path(__file__).resolve().parents[1]

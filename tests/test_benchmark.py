@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from datasets.files import InputError
 from datasets.masks import read_grey
 from SCFNet.benchmarks import deploy, metrics, models, processes
 from SCFNet.benchmarks.timing import median_computing, time_in_turns
+from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore, precision_recall, scale
 from SCFNet.scoring.report import read_rows
 from tests.conftest import run_tool

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.files import InputError
+from SCFNet.errors import InputError
 from tests.conftest import encoded, read_bytes_as_image
 
 END = b"\xff\xd9"  # of a JPEG file

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import decoding
-from datasets.decoding import large_photo
-from datasets.files import InputError
-from datasets.images import read_image
 from datasets.masks import read_grey, read_mask, read_mask_uint8
 from datasets.sod import Sample, check_files
+from SCFNet.errors import InputError
+from SCFNet.photos import decoding
+from SCFNet.photos.decoding import large_photo
+from SCFNet.photos.images import read_image
 from tests.conftest import encoded, read_bytes_as_image, write_png_header
 
 CAT = Path(__file__).parent / "data" / "chelsea.png"
@@ -224,7 +224,7 @@ def seeds_for_mutation(image):
         yield stream.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore")  # as datasets.images does; pytest resets the filters
+@pytest.mark.filterwarnings("ignore")  # as SCFNet.photos.images does; pytest resets the filters
 def test_mutated_files_give_an_image_or_an_input_error(tmp_path, cat):
     dice = random.Random(0)
     outcomes = {True: 0, False: 0}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.files import InputError
+from SCFNet.errors import InputError
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.prediction.video import predict_video

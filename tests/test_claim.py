@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.files import InputError
 from SCFNet import engine
+from SCFNet.errors import InputError
 from SCFNet.training.claim import LOCK, Claim, claimed
 from tests.conftest import recipe
 

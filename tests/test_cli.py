@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOL = """
 import sys
 from pathlib import Path
-from datasets.files import ArgumentError, InputError
+from SCFNet.errors import ArgumentError, InputError
 from SCFNet.cli import run
 
 def main():

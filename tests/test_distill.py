@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError
 from datasets.loader import Epoch, load_batch
 from datasets.sod import list_pairs
 from SCFNet import distill, engine
 from SCFNet.benchmarks import distill as bench_distill
+from SCFNet.errors import InputError
 from SCFNet.training import label_cache, state
 from SCFNet.training.teacher import open_teacher
 from tests.conftest import (

@@ -6,11 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError
 from datasets.loader import Epoch, batches
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
+from SCFNet.errors import InputError
 from SCFNet.loss import map_losses, weighted_sum
 from SCFNet.training import distributed, state
 from tests.conftest import as_flags, recipe, run_until, start_tool

@@ -8,11 +8,11 @@ import paddle
 import pytest
 
 from backbones import EfficientNetLite, build_backbone
-from datasets.files import InputError
-from datasets.images import read_image
-from datasets.transform import RELEASE
 from SCFNet.checkpoint import load_checkpoint
+from SCFNet.errors import InputError
 from SCFNet.net import SCFNet
+from SCFNet.photos.images import read_image
+from SCFNet.photos.transform import RELEASE
 from SCFNet.training import pretrained
 from tests.fill_weights import fill, noise
 

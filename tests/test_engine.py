@@ -8,6 +8,7 @@ import pytest
 
 from datasets.sod import list_pairs
 from SCFNet import engine
+from SCFNet.errors import NotFiniteError
 from SCFNet.loss import soft_target
 from SCFNet.training import state
 from tests.conftest import recipe, reference_batch
@@ -95,7 +96,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight():
     run = state.new_run(knobs)
     weight = run.net.linear2.weight.numpy()
     images, masks, _ = reference_batch()
-    with pytest.raises(state.NotFiniteError, match="step 1"):
+    with pytest.raises(NotFiniteError, match="step 1"):
         engine.train_step(run, knobs, images, masks * float("nan"), 0.01, 1)
     assert run.step == 0
     np.testing.assert_array_equal(run.net.linear2.weight.numpy(), weight)

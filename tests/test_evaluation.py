@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.files import InputError
+from SCFNet.errors import InputError
 from SCFNet.scoring.evaluation import Sources, find_sets, named_path, score_methods
 
 DATA = Path(__file__).parent / "data"

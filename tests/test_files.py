@@ -10,16 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets.files import (
-    Argument,
-    ArgumentError,
-    InputError,
-    first_few,
-    remove_leftovers,
-    replacing,
-    write_atomically,
-)
 from SCFNet.cli import run
+from SCFNet.errors import ArgumentError, InputError
+from SCFNet.files import first_few, remove_leftovers, replacing, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +43,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
 def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path):
     code = textwrap.dedent(f"""
         import os, signal
-        from datasets.files import replacing
+        from SCFNet.files import replacing
         with replacing({str(tmp_path / "killed.png")!r}) as stream:
             os.kill(os.getpid(), signal.SIGKILL)
     """)
@@ -75,7 +68,7 @@ def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path):
 def test_processes_that_write_and_tidy_in_one_folder_lose_nothing(tmp_path):
     code = textwrap.dedent(f"""
         import sys
-        from datasets.files import remove_leftovers, write_atomically
+        from SCFNet.files import remove_leftovers, write_atomically
         for i in range(300):
             remove_leftovers({str(tmp_path)!r})
             write_atomically(f"{tmp_path}/{{sys.argv[1]}}-{{i}}.png", b"a map", flush=False)
@@ -90,40 +83,20 @@ def test_the_first_few_are_listed_and_the_rest_counted():
     assert first_few(list("abcd"), 2, "; ") == "a; b; and 2 more"
 
 
-@pytest.mark.parametrize(
-    ("error", "as_argument", "as_flag"),
-    [
-        (
-            ArgumentError("batch_size", "0 is not positive"),
-            "batch_size: 0 is not positive",
-            "--batch-size: 0 is not positive",
-        ),
-        (
-            InputError("run/: give another ", Argument("log_dir"), ", not log_dir"),
-            "run/: give another log_dir, not log_dir",
-            "run/: give another --log-dir, not log_dir",
-        ),
-    ],
-)
-def test_a_tool_shows_the_flag_of_an_argument(capsys, error, as_argument, as_flag):
+def test_a_tool_shows_the_flag_of_an_argument(capsys):
+    error = ArgumentError("batch_size", "0 is not positive")
+
     def main():
         raise error
 
     with pytest.raises(SystemExit) as stop:
         run(main)
     assert stop.value.code == 2
-    assert capsys.readouterr().err == f"error: {as_flag}\n"
-    assert str(error) == as_argument
+    assert capsys.readouterr().err == "error: --batch-size: 0 is not positive\n"
+    assert str(error) == "batch_size: 0 is not positive"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        InputError("a.png: give another ", Argument("output")),
-        ArgumentError("device", "fpga: no"),
-    ],
-)
+@pytest.mark.parametrize("error", [InputError("a.png: no"), ArgumentError("device", "fpga: no")])
 def test_an_error_crosses_from_a_worker_process(error):
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy)) == (type(error), str(error))
-    assert list(map(type, copy.parts)) == list(map(type, error.parts))

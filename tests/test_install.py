@@ -1,6 +1,7 @@
 """Installing: what requirements.txt names on which machine, and life without a package."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,19 @@ def test_prediction_needs_five_packages(tmp_path):
     done = without(others - {"packaging"}, "predict", "tests/data/coffee.jpg", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "coffee.png").is_file()
+
+
+def test_a_machine_with_an_nvidia_card_needs_no_paddle_either(tmp_path, monkeypatch):
+    """The card's driver brings `nvidia-smi`; whoever installed five packages has no Paddle."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    photo, output = "tests/data/coffee.jpg", tmp_path / "output"
+    for weights in ("accurate", "small", "weights/KD-SCFNet-DUTS.pdparams"):
+        done = without(
+            ["paddle"], "predict", photo, "--weights", weights, "--output", output / weights
+        )
+        assert (done.returncode, "written" in done.stderr) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize(

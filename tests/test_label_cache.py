@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError
 from datasets.sod import Sample, list_pairs
 from SCFNet.checkpoint import load_checkpoint
+from SCFNet.errors import InputError
 from SCFNet.training import label_cache, teacher
 from tests.conftest import distill_recipe as recipe
 from tests.conftest import leave_temporary, save_onnx_teacher

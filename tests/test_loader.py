@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.augment import RELEASE, STRONG
-from datasets.files import InputError
 from datasets.loader import Epoch, batches, count_batches, epoch_indices
 from datasets.sod import list_pairs
+from SCFNet.errors import InputError
 from tests.conftest import make_set
 
 

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from datasets.files import InputError
 from SCFNet.backends import open_onnx
+from SCFNet.errors import InputError
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 
 onnx = pytest.importorskip("onnx")

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from datasets.files import InputError
-from datasets.images import over_white, read_image, read_photo, write_image, write_png
+from SCFNet.errors import InputError
+from SCFNet.photos.images import over_white, read_image, read_photo, write_image, write_png
 
 DATA = Path(__file__).parent / "data"
 WIDE = (DATA / "wide.icc").read_bytes()  # a profile with the primaries of Display P3
@@ -157,7 +157,7 @@ def test_thin_images_and_non_ascii_paths(tmp_path, shape):
 def test_strips_equal_the_whole(tmp_path, photo, monkeypatch):
     path = save(tmp_path / "a.png", np.dstack([photo, photo[..., :1]]))
     whole = read_image(path)
-    monkeypatch.setattr("datasets.images.STRIP_PIXELS", 100)
+    monkeypatch.setattr("SCFNet.photos.images.STRIP_PIXELS", 100)
     np.testing.assert_array_equal(read_image(path), whole)
 
 

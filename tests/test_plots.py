@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from datasets.files import InputError
 from datasets.masks import read_grey
+from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore
 from SCFNet.scoring.plots import plot_f_thresholds, plot_figure3, plot_precision_recall
 from SCFNet.scoring.tasks import Result

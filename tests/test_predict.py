@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.images import read_image
 from datasets.masks import read_grey, read_mask
+from SCFNet.photos.images import read_image
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions

@@ -8,11 +8,11 @@ import paddle
 import pytest
 
 import SCFNet.predictor
-from datasets.files import InputError
-from datasets.images import read_image
-from datasets.transform import MEAN, STD
 from SCFNet.checkpoint import WEIGHTS as WEIGHTS_FOLDER
 from SCFNet.checkpoint import find_weights
+from SCFNet.errors import InputError
+from SCFNet.photos.images import read_image
+from SCFNet.photos.transform import MEAN, STD
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 
 DATA = Path(__file__).parent / "data"

@@ -4,8 +4,9 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError, write_atomically
 from SCFNet.checkpoint import dump_plain
+from SCFNet.errors import InputError
+from SCFNet.files import write_atomically
 from SCFNet.training import state
 from SCFNet.training.pretrained import load_pretrained
 from tests.conftest import recipe

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.files import InputError
+from SCFNet.errors import InputError
 from SCFNet.training.recipe import Recipe, parse
 from SCFNet.training.schedules import sizes_at
 from tests.conftest import distill_recipe, recipe

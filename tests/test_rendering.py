@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.files import InputError
-from datasets.images import read_image, write_png
+from SCFNet.errors import InputError
+from SCFNet.photos.images import read_image, write_png
 from SCFNet.prediction.rendering import (
     RenderOptions,
     cover,

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from datasets.files import InputError
+from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore, PysodScore
 from SCFNet.scoring.cost import Cost
 from SCFNet.scoring.report import (

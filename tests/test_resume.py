@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from datasets.files import InputError, write_atomically
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_plain
+from SCFNet.errors import InputError
+from SCFNet.files import write_atomically
 from SCFNet.training import state
 from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch, write_pairs

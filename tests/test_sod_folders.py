@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datasets.files import InputError
-from datasets.images import read_image
 from datasets.loader import Epoch, batches
 from datasets.sod import Sample, check_files, has_masks, list_masks, list_pairs, read_pair
+from SCFNet.errors import InputError
+from SCFNet.photos.images import read_image
 from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
 
 

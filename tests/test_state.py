@@ -8,9 +8,9 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint, load_plain
+from SCFNet.errors import InputError
 from SCFNet.net import SCFNet
 from SCFNet.training import state
 from SCFNet.training.resume import restore

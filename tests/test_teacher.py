@@ -5,9 +5,9 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError
 from datasets.sod import list_pairs
 from SCFNet import distill
+from SCFNet.errors import InputError
 from SCFNet.training import label_cache, teacher
 from tests.conftest import distill_recipe as recipe
 from tests.conftest import save_onnx_teacher as save_onnx

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.files import InputError, write_atomically
 from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
+from SCFNet.errors import InputError
+from SCFNet.files import write_atomically
 from SCFNet.training import state
 from tests.conftest import (
     STEP,

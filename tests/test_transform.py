@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from datasets.transform import MEAN, STD, Normalisation, network_input
+from SCFNet.photos.transform import MEAN, STD, Normalisation, network_input
 from tests.conftest import photo
 
 

@@ -11,9 +11,9 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from datasets.files import InputError
-from datasets.transform import IMAGENET, RELEASE
 from SCFNet.checkpoint import assign_weights, load_net, save_weights
+from SCFNet.errors import InputError
+from SCFNet.photos.transform import IMAGENET, RELEASE
 from SCFNet.scoring.cost import cost
 from SCFNet.zoo import NETWORKS, SIGNATURES, ZOO, build_network, detect_network
 from SCFNet.zoo.ctdnet import CTDNet

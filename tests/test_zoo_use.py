@@ -7,11 +7,11 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.files import InputError
-from datasets.transform import RELEASE, Normalisation, network_input, renormalised
 from SCFNet import distill, engine
 from SCFNet.checkpoint import load_checkpoint, load_net, save_weights
+from SCFNet.errors import InputError
 from SCFNet.export import export
+from SCFNet.photos.transform import RELEASE, Normalisation, network_input, renormalised
 from SCFNet.predictor import Predictor
 from SCFNet.training import state, teacher
 from SCFNet.zoo import ZOO, build_network

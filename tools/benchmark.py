@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace) -> List[List["Row"]]:
 
 def main() -> int:
     args = parse_arguments()
-    from datasets.files import write_atomically
+    from SCFNet.files import write_atomically
     from SCFNet.scoring.plots import plot_figure3
     from SCFNet.scoring.report import read_rows
     from SCFNet.scoring.tables import measurements

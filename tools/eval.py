@@ -38,7 +38,7 @@ from SCFNet.cli import Parser, run
 
 def parse_arguments() -> argparse.Namespace:
     from SCFNet.metrics import PROTOCOLS
-    from SCFNet.prediction.parallel import cores
+    from SCFNet.parallel import cores
 
     parser = Parser(__doc__)
     what = parser.add_argument_group("what to score")

@@ -26,8 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.files import ArgumentError
 from SCFNet.cli import Parser, fail, run
+from SCFNet.errors import ArgumentError
 
 KINDS = ("mask", "cutout", "overlay")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has

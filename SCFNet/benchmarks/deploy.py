@@ -14,13 +14,13 @@ from typing import Dict, List, Mapping, Optional
 import numpy as np
 from tqdm import tqdm
 
-from datasets.images import write_image
 from datasets.sod import list_folder
 from SCFNet.backends import INPUT, OUTPUT, Backend, open_onnx, open_paddle
 from SCFNet.benchmarks.timing import Way, time_in_turns
 from SCFNet.checkpoint import DEFAULT_WEIGHTS
+from SCFNet.parallel import in_parallel
+from SCFNet.photos.images import write_image
 from SCFNet.prediction.jobs import plan_jobs
-from SCFNet.prediction.parallel import in_parallel
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.predictor import Predictor

@@ -15,8 +15,8 @@ from PIL import Image
 
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample, list_pairs
-from datasets.transform import MEAN, STD
 from SCFNet.benchmarks.timing import Way, median_computing
+from SCFNet.photos.transform import MEAN, STD
 
 BATCH, SIDE = 8, 288
 PHOTO = (300, 400)  # height and width of most of DUTS-TR

@@ -8,9 +8,9 @@ from typing import Dict, List, Tuple
 import cv2
 import numpy as np
 
-from datasets.images import write_png
 from SCFNet.benchmarks.timing import Way, time_in_turns
 from SCFNet.metrics import BETA2, EPS, PaperScore, scale
+from SCFNet.photos.images import write_png
 from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Pair, Task, score_tasks, start_scoring
 

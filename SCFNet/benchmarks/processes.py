@@ -10,8 +10,8 @@ from typing import List
 
 from tqdm import tqdm
 
-from datasets.files import InputError
 from SCFNet.benchmarks.loading import write_photos
+from SCFNet.errors import InputError
 from SCFNet.scoring.tables import Row
 from SCFNet.training.state import LOG
 

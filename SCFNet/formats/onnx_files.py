@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
-from datasets.files import Argument, InputError, check_is_file
+from SCFNet.errors import InputError
+from SCFNet.files import check_is_file
 from SCFNet.formats.unpickle import printable
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str
     if not wanted and len(photos) != 1:
         fault = f"{file}: {len(photos)} inputs of four dimensions in {shown}; "
         if not photos:
-            raise InputError(fault, "it cannot be a teacher")
-        raise InputError(fault, "choose one by ", Argument("teacher_input_name"))
+            raise InputError(f"{fault}it cannot be a teacher")
+        raise InputError(f"{fault}choose one by --teacher-input-name")
     name = wanted or photos[0]
     if len(inputs) > 1:
         raise InputError(f"{file}: wants more than photos, its inputs are {shown}")

@@ -10,8 +10,9 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from PIL import Image
 
-from datasets.decoding import IMAGE_SUFFIXES
-from datasets.files import InputError, exists, first_few, is_folder
+from SCFNet.errors import InputError
+from SCFNet.files import exists, first_few, is_folder
+from SCFNet.photos.decoding import IMAGE_SUFFIXES
 from SCFNet.prediction.marks import is_result
 
 VIDEO_SUFFIXES = (

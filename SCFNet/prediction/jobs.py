@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Callable, DefaultDict, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from datasets.files import exists
+from SCFNet.files import exists
 from SCFNet.prediction.inputs import Found, find_inputs, is_image, is_video
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS

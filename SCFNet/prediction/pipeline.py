@@ -5,13 +5,14 @@ from typing import List, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from datasets.decoding import large_photo
-from datasets.files import InputError, remove_leftovers, write_atomically
-from datasets.images import Photo, encode_image, over_white, read_photo
+from SCFNet.errors import InputError
+from SCFNet.files import remove_leftovers, write_atomically
+from SCFNet.parallel import in_parallel
+from SCFNet.photos.decoding import large_photo
+from SCFNet.photos.images import Photo, encode_image, over_white, read_photo
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import add_mark, mark_of
-from SCFNet.prediction.parallel import in_parallel
 from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor

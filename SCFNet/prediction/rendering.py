@@ -5,8 +5,9 @@ from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 
-from datasets.files import ArgumentError, exists
-from datasets.images import read_image
+from SCFNet.errors import ArgumentError
+from SCFNet.files import exists
+from SCFNet.photos.images import read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}

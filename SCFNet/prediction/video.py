@@ -6,10 +6,11 @@ from typing import Iterable, Iterator, List, Optional, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import InputError, replacing
+from SCFNet.errors import InputError
+from SCFNet.files import replacing
+from SCFNet.parallel import in_parallel, workers
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import mark_of
-from SCFNet.prediction.parallel import in_parallel, workers
 from SCFNet.prediction.rendering import RenderOptions, cover, render, to_bytes
 from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Tuple
 
 import numpy as np
 
-from datasets.files import InputError, check_is_file
+from SCFNet.errors import InputError
+from SCFNet.files import check_is_file
 
 if TYPE_CHECKING:
     import av

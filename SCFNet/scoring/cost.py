@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Op
 import numpy as np
 
 from backbones import BACKBONES
-from datasets.files import PathLike
+from SCFNet.files import PathLike
 
 if TYPE_CHECKING:
     import paddle

@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
-from datasets.files import InputError
 from datasets.layout import MASKS
 from datasets.sod import list_folder, list_masks, list_pairs
 from SCFNet.checkpoint import find_weights
+from SCFNet.errors import InputError
 from SCFNet.scoring.cost import Cost, cost_of
 from SCFNet.scoring.tasks import PerImage, Result, pair_maps, score_tasks
 

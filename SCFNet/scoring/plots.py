@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Callable, List, Tuple
 
 import numpy as np
 
-from datasets.files import InputError, PathLike, write_atomically
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike, write_atomically
 from SCFNet.metrics import THRESHOLDS
 from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Result

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from datasets.files import InputError, PathLike, first_few, replacing, write_atomically
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike, first_few, replacing, write_atomically
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
 from SCFNet.scoring.tables import Row, escape_latex, latex, markdown

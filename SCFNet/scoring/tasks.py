@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import Argument, InputError, first_few
 from datasets.masks import read_grey, read_mask_uint8
 from datasets.sod import list_folder
+from SCFNet.errors import InputError
+from SCFNet.files import first_few
 from SCFNet.metrics import PROTOCOLS, Score
 from SCFNet.prediction.rendering import ENDINGS
 
 CHUNK = 16  # images that a worker scores at a time
-ALLOW_MISSING = Argument("allow_missing")
 
 
 class Pair(NamedTuple):
@@ -99,7 +99,7 @@ def pair_maps(
         faults.append(f"{len(extra)} maps have no mask ({first_few(extra)})")
     if faults and (not allow_missing or not pairs):
         raise InputError(
-            f"{folder}: {' and '.join(faults)}; ", ALLOW_MISSING, " scores those that have both"
+            f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
     return Task(method, data, pairs, missing, extra)
 
@@ -150,9 +150,8 @@ def score_tasks(
             if faults and (not allow_missing or not score.count):
                 raise InputError(
                     f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
-                    f" be scored ({first_few(names)}): {faults[0][1]}; ",
-                    ALLOW_MISSING,
-                    " averages over the rest",
+                    f" be scored ({first_few(names)}): {faults[0][1]};"
+                    " --allow-missing averages over the rest"
                 )
             results.append(Result(task.method, task.data, score, task.missing, task.extra, names))
     return results

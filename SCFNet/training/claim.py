@@ -7,7 +7,8 @@ from typing import Iterator, Optional, Tuple
 import paddle
 from filelock import FileLock, Timeout
 
-from datasets.files import Argument, InputError, remove_leftovers
+from SCFNet.errors import InputError
+from SCFNet.files import remove_leftovers
 from SCFNet.training.recipe import Recipe
 
 LOCK = ".lock"
@@ -46,13 +47,12 @@ class Claim:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise InputError(
-                f"{self.folder}: another run is writing here: stop it, or give another ",
-                Argument("output"),
+                f"{self.folder}: another run is writing here: stop it, or give another --output"
             ) from error
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             fault = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{self.folder}: cannot be written: {fault}; give another ", Argument("output")
+                f"{self.folder}: cannot be written: {fault}; give another --output"
             ) from error
         self._taken = self._identity()
 

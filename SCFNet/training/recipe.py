@@ -21,10 +21,10 @@ from typing import (
     get_type_hints,
 )
 
-from datasets.files import Argument, ArgumentError
-from datasets.transform import check_size
 from SCFNet.cli import Parser, as_flag
 from SCFNet.device import parse_device
+from SCFNet.errors import ArgumentError
+from SCFNet.photos.transform import check_size
 from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")  # of PBSM's kernel size
@@ -293,7 +293,7 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
     hints = get_type_hints(kind)
     for one in fields(kind):
         options = dict(one.metadata)
-        flags = [as_flag(Argument(one.name)), *options.pop("aliases")]
+        flags = [as_flag(one.name), *options.pop("aliases")]
         value_type = next(iter(get_args(hints[one.name])), hints[one.name])  # int of Optional[int]
         if value_type is bool:
             options["action"] = "store_true"

@@ -9,7 +9,8 @@ from typing import Any, Dict, Iterator
 import numpy as np
 import paddle
 
-from SCFNet.checkpoint import CheckpointError, assign_weights, load_plain
+from SCFNet.checkpoint import assign_weights, load_plain
+from SCFNet.errors import CheckpointError
 from SCFNet.formats.unpickle import printable
 from SCFNet.training.recipe import Recipe
 from SCFNet.training.state import STATE, Run, state_digest

@@ -14,9 +14,10 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from datasets.files import write_atomically
 from datasets.sod import Sample
 from SCFNet.checkpoint import StateDict, dump_plain, save_weights
+from SCFNet.errors import NotFiniteError
+from SCFNet.files import write_atomically
 from SCFNet.net import BACKBONE_LR_SCALE, SaliencyNet
 from SCFNet.training.pretrained import load_pretrained
 from SCFNet.training.recipe import Recipe
@@ -24,10 +25,6 @@ from SCFNet.zoo import build_network
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 GRADIENT_NORM = 5.0  # AdamW's clip
-
-
-class NotFiniteError(ArithmeticError):
-    """The loss is infinite or not a number."""
 
 
 @dataclass

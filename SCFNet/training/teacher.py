@@ -10,12 +10,12 @@ import paddle
 from paddle import Tensor
 
 from backbones import BACKBONES
-from datasets.files import ArgumentError, InputError
-from datasets.transform import RELEASE, check_size, renormalised
 from SCFNet.backends import normalisation_of
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
+from SCFNet.errors import ArgumentError, InputError
 from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
+from SCFNet.photos.transform import RELEASE, check_size, renormalised
 from SCFNet.training.recipe import DistillRecipe
 
 TOLERANCE = 0.01  # by which probabilities may lie outside of [0, 1]

@@ -9,11 +9,11 @@ import paddle
 from tqdm import tqdm
 
 from datasets.sod import Sample, read_pair
-from datasets.transform import network_input
+from SCFNet.errors import NotFiniteError
 from SCFNet.metrics import PaperScore
 from SCFNet.net import SaliencyNet
+from SCFNet.photos.transform import network_input
 from SCFNet.training.distributed import quiet, sum_over_processes
-from SCFNet.training.state import NotFiniteError
 
 SHOWN_SIDE = 224  # of a panel of `pictures`, in pixels
 

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
 
 from backbones import BACKBONES
-from datasets.files import InputError
+from SCFNet.errors import InputError
 
 if TYPE_CHECKING:
     from SCFNet.net import SaliencyNet

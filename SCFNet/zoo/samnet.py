@@ -14,8 +14,8 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from datasets.transform import IMAGENET
 from SCFNet.net import SaliencyNet
+from SCFNet.photos.transform import IMAGENET
 from SCFNet.zoo.layers import global_mean, resize_corners, torch_init
 
 WIDTHS = (16, 32, 64, 96, 128)  # of the five layers

@@ -11,8 +11,8 @@ from typing import Dict, Sequence, Tuple
 import paddle
 from paddle import Tensor, nn
 
-from datasets.transform import IMAGENET
 from SCFNet.net import SaliencyNet, resize_to
+from SCFNet.photos.transform import IMAGENET
 from SCFNet.zoo.layers import torch_init
 
 Stages = Dict[str, Tuple[str, int, int, int]]  # name: kind; input, inner, output channels

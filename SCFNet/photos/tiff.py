@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.depth import check_numbers, to_8_bits, white_of
-from datasets.files import InputError, PathLike
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike
+from SCFNet.photos.depth import check_numbers, to_8_bits, white_of
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

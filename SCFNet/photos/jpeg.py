@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.damage import JUNK, ZEROS, ZEROS_FAULT, Damaged, fingerprint
+from SCFNet.photos.damage import JUNK, ZEROS, ZEROS_FAULT, Damaged, fingerprint
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 ORIENTATION = 0x0112  # EXIF's tag

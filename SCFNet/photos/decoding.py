@@ -12,9 +12,10 @@ from typing import Iterator, List
 import numpy as np
 from PIL import Image, features
 
-from datasets import jpeg, tiff
-from datasets.damage import check_png, check_png_rows, check_zeros
-from datasets.files import InputError, PathLike, check_is_file
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike, check_is_file
+from SCFNet.photos import jpeg, tiff
+from SCFNet.photos.damage import check_png, check_png_rows, check_zeros
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),

@@ -9,12 +9,20 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets import jpeg
-from datasets.colour import pixels_to_srgb, to_srgb
-from datasets.damage import Damaged
-from datasets.decoding import MOST_BYTES, check_pixels, in_turn, open_image, orientation_of, upright
-from datasets.depth import check_numbers, to_8_bits, white_of
-from datasets.files import InputError, PathLike, write_atomically
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike, write_atomically
+from SCFNet.photos import jpeg
+from SCFNet.photos.colour import pixels_to_srgb, to_srgb
+from SCFNet.photos.damage import Damaged
+from SCFNet.photos.decoding import (
+    MOST_BYTES,
+    check_pixels,
+    in_turn,
+    open_image,
+    orientation_of,
+    upright,
+)
+from SCFNet.photos.depth import check_numbers, to_8_bits, white_of
 
 # A sixth faster than OpenCV's defaults for soft maps, and a little smaller.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]

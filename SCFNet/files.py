@@ -1,4 +1,4 @@
-"""Files in general: the errors for bad input, and writing that never leaves half a file."""
+"""Files in general: checking paths, and writing that never leaves half a file."""
 
 import os
 import stat
@@ -6,7 +6,9 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterator, Sequence, Tuple, Union
+from typing import BinaryIO, Iterator, Sequence, Union
+
+from SCFNet.errors import InputError
 
 try:
     import fcntl
@@ -16,38 +18,6 @@ except ImportError:  # Windows, which never removes a file that is open
 PathLike = Union[str, "os.PathLike[str]"]
 
 LEFTOVER_AGE = 60.0  # seconds after which a temporary file that nobody has locked is nobody's
-
-
-class Argument(str):
-    """The name of an argument, as a part of an error's message: a tool shows its flag instead."""
-
-
-class InputError(ValueError):
-    """Something a person gave is wrong; the message is one line: file, fault, way out.
-
-    The message is the parts together; `Argument`s among them are names of arguments.
-    """
-
-    @property
-    def parts(self) -> Tuple[str, ...]:
-        """The parts of the message."""
-        return self.args
-
-    def __str__(self) -> str:
-        return "".join(self.parts)
-
-
-class ArgumentError(InputError):
-    """An argument has a value that it cannot have."""
-
-    def __init__(self, argument: str, fault: str) -> None:
-        super().__init__(argument, fault)  # as it is pickled, to cross from a worker process
-
-    @property
-    def parts(self) -> Tuple[str, ...]:
-        """The parts of the message: the argument, then the fault."""
-        argument, fault = self.args
-        return Argument(argument), ": ", fault
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:

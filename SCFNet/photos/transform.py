@@ -5,7 +5,7 @@ from typing import Any, Iterable, NamedTuple, Sequence, Tuple, Union
 import cv2
 import numpy as np
 
-from datasets.files import ArgumentError
+from SCFNet.errors import ArgumentError
 
 # RGB statistics of the release, on the 0..255 scale: a photo is fed as (image - MEAN) / STD.
 MEAN = np.array([124.55, 118.90, 102.94], "float32")

@@ -1,0 +1,1 @@
+"""A photo: reading, orientation, colour, depth, resizing and writing."""
