@@ -7,12 +7,13 @@ import paddle
 from paddle import Tensor
 
 from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
-from SCFNet.engine import Target, fit, hold_back, prepare
+from SCFNet.engine import fit, hold_back, prepare
 from SCFNet.errors import InputError
 from SCFNet.files import first_few
 from SCFNet.training.distributed import quiet
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
+from SCFNet.training.state import Target
 from SCFNet.training.teacher import Teacher, open_teacher
 
 SHOWN = 10  # unreadable photos that are listed

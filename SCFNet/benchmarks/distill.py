@@ -14,12 +14,12 @@ from SCFNet.benchmarks.loading import BATCH, write_photos
 from SCFNet.benchmarks.timing import Way, median_computing
 from SCFNet.checkpoint import save_weights
 from SCFNet.device import set_device
-from SCFNet.engine import Target, train_step
+from SCFNet.engine import train_step
 from SCFNet.net import SCFNet
 from SCFNet.scoring.tables import Row
 from SCFNet.training.label_cache import decode, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
-from SCFNet.training.state import new_run
+from SCFNet.training.state import Target, new_run
 from SCFNet.training.teacher import open_teacher
 
 SIDE = 224
@@ -83,6 +83,6 @@ def steps(recipe: DistillRecipe, samples: Sequence[Sample], target: Optional[Tar
         images, masks = load_batch(loading, range(BATCH), SIDE)
         images = paddle.to_tensor(images)
         wanted = target(images, None) if target else paddle.to_tensor(masks)
-        return train_step(run, recipe, images, wanted, lr=0.001, kernel_size=1)
+        return train_step(run, images, wanted, lr=0.001, kernel_size=1)
 
     return step

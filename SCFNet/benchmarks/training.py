@@ -124,7 +124,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
     def whole() -> None:
         images, masks = load_batch(epoch, range(BATCH), STEP_SIDE)
         images, masks = paddle.to_tensor(images), paddle.to_tensor(masks)
-        train_step(run, recipe, images, masks, lr=1e-3, kernel_size=KERNEL_SIZE)
+        train_step(run, images, masks, lr=1e-3, kernel_size=KERNEL_SIZE)
 
     run.optimizer.set_lr(1e-3)
     return network_alone, whole

@@ -19,7 +19,7 @@ from SCFNet.errors import InputError
 from SCFNet.files import first_few, remove_leftovers, write_atomically
 from SCFNet.photos.images import write_png
 from SCFNet.photos.transform import network_input
-from SCFNet.training.distributed import largest_over_processes, quiet
+from SCFNet.training.distributed import quiet, wait_for_processes
 from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
@@ -67,7 +67,7 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
                 read.cancel()
             for written in writing:
                 written.cancel()
-    largest_over_processes(0)  # waits for the others
+    wait_for_processes()
     return labelled_from(samples, folder)
 
 
