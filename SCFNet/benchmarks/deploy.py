@@ -100,6 +100,6 @@ def _row(what: str, values: Dict[str, float]) -> Row:
     return {
         "what": what,
         "ONNX Runtime": values["onnx"],
-        "Paddle": paddle or "-",
-        "ratio": values["onnx"] / paddle if paddle else "-",
+        "Paddle": paddle,
+        "ratio": paddle and values["onnx"] / paddle,
     }

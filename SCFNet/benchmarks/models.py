@@ -70,3 +70,16 @@ def measure_all(
         spent = time.perf_counter() - start
         print(f"{rows[-1]['latency_ms']:.4g} ms a photo ({spent:.0f} s)", file=sys.stderr)
     return rows
+
+
+def join(scores: Sequence[Row], measured: Sequence[Row]) -> List[Row]:
+    """Give each scored method what was measured of its network; of others what its score knows.
+
+    The rows have the same keys: what is not known is None.
+    """
+    rows = []
+    for score in scores:
+        found = [row for row in measured if row["model"] == score["model"]]
+        rows += [{**score, **row} for row in found or [{}]]
+    keys = {key: None for row in [*scores, *measured] for key in row}
+    return [{**keys, **row} for row in rows]

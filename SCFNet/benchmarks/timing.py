@@ -1,4 +1,4 @@
-"""Timing: ways that take turns, so that other work on the machine weighs on all, and a clean process."""
+"""Timing: ways that take turns, so that other work weighs on all, and a process of its own."""
 
 import multiprocessing
 import time

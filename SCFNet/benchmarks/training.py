@@ -54,7 +54,7 @@ def sp_loss() -> Way:
     import paddle
 
     from SCFNet.device import set_device
-    from SCFNet.loss import fs_loss
+    from SCFNet.loss import map_losses, weighted_sum
 
     set_device("cpu")
     rng = np.random.default_rng(0)
@@ -62,12 +62,14 @@ def sp_loss() -> Way:
     for logits in maps:
         logits.stop_gradient = False
     mask = paddle.to_tensor(np.stack([ellipse(SIDE, SIDE)] * 8)[:, None].astype("float32"))
-    return lambda: fs_loss(maps, mask, 13).backward()
+    return lambda: weighted_sum(map_losses(maps, mask, "sp", 13)).backward()
 
 
 def runs(epochs: int = 3, photos: int = 64, teacher: str = "R50") -> List[Row]:
-    """Measure tools/train.py and distill.py, M3_0.5 at 224 px on made photos: a row for each run has
-    images/s without the first epoch, and the ratio to the first row. Each process has one core.
+    """Measure tools/train.py and distill.py, M3_0.5 at 224 px on made photos.
+
+    A row for each run has images/s without the first epoch, and the ratio to the first row. Each
+    process has one core.
 
     Raises InputError if a run fails.
     """
@@ -78,7 +80,10 @@ def runs(epochs: int = 3, photos: int = 64, teacher: str = "R50") -> List[Row]:
         folder = Path(temporary)
         write_photos(folder / "data", photos)
         save_weights(build_network(teacher), folder / "teacher.pdparams")
-        beside = {"data": folder / "data" / "image", "teacher": folder / "teacher.pdparams"}
+        beside: Dict[str, object] = {
+            "data": folder / "data" / "image",
+            "teacher": folder / "teacher.pdparams",
+        }
         cases: Dict[str, Tuple[str, int, Dict[str, object]]] = {
             "train, one process": ("train", 1, {"data": folder / "data"}),
             "train, two processes": ("train", 2, {"data": folder / "data"}),
