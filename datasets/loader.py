@@ -5,9 +5,8 @@ of workers, sees the same pixels.
 """
 
 import itertools
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
 from datasets.sod import Sample, read_pair_uint8
 from SCFNet.errors import InputError
+from SCFNet.parallel import in_parallel
 from SCFNet.photos.transform import resize_photo
 
 Batch = Tuple[np.ndarray, Optional[np.ndarray]]
@@ -60,20 +60,8 @@ def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
     if not workers:
         yield from itertools.starmap(load_batch, plan)
         return
-    pool = ThreadPoolExecutor(workers)
-    todo = iter(plan)
-    ahead: Deque[Future[Batch]] = deque()
-    try:
-        while True:
-            for work in itertools.islice(todo, workers + 1 - len(ahead)):
-                ahead.append(pool.submit(load_batch, *work))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-    finally:
-        for task in ahead:
-            task.cancel()
-        pool.shutdown()
+    with ThreadPoolExecutor(workers) as pool:
+        yield from in_parallel(lambda work: load_batch(*work), plan, workers, pool)
 
 
 def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
