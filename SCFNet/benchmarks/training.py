@@ -17,6 +17,7 @@ from datasets.loader import Epoch, batches
 from datasets.sod import Sample, list_pairs
 from SCFNet.benchmarks.timing import Way, time_in_turns
 from SCFNet.errors import InputError
+from SCFNet.photos.transform import RELEASE, normalise
 from SCFNet.scoring.tables import Row
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -44,9 +45,9 @@ def parts(rounds: int = 5, batch_sizes: Sequence[int] = (8, 128)) -> List[Row]:
 
 
 def load(samples: Sequence[Sample]) -> Way:
-    """Load, augment and resize `samples` as one batch."""
+    """Load, augment, resize and normalise `samples` as one batch."""
     epoch = Epoch(samples, [SIDE], len(samples))
-    return lambda: list(batches(epoch))
+    return lambda: [normalise(images, RELEASE) for images, _ in batches(epoch)]
 
 
 def sp_loss() -> Way:

@@ -27,7 +27,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def measurements(rows: List[Row]) -> str:
-    """Write a Markdown table of rows with the same keys; None is a dash, a number has four digits."""
+    """Write rows with the same keys as a Markdown table; None is a dash."""
 
     def cell(value: object) -> str:
         if value is None:
