@@ -18,7 +18,7 @@ from datasets.loader import Batch, Epoch, batches
 from datasets.sod import Sample, check_files, list_pairs
 from SCFNet.errors import ArgumentError, NotFiniteError
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
-from SCFNet.photos.transform import renormalised
+from SCFNet.photos.transform import normalise
 from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
@@ -162,7 +162,7 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
 
     Args:
         run: changed in place.
-        images: float32 [N, 3, H, W], normalised as the release does it.
+        images: float32 [N, 3, H, W], RGB in 0..255.
         target: float32 [N, 1, H, W] in [0, 1].
         lr: the learning rate.
         kernel_size: of SP's boundary, odd.
@@ -170,7 +170,7 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
     Raises NotFiniteError before any weight changes.
     """
     with paddle.amp.auto_cast(run.scaler.is_enable()):
-        maps = run.net(renormalised(images, run.net.normalisation))
+        maps = run.net(normalise(images, run.net.normalisation))
     losses = map_losses(maps, target, run.recipe.loss, kernel_size)
     total = weighted_sum(losses)
     run.scaler.scale(total).backward()
