@@ -55,7 +55,7 @@ def distill(recipe: DistillRecipe) -> int:
 
 
 def taught_by(teacher: Teacher) -> Target:
-    """Make the target of each batch: the teacher's maps, or the masks of photos that have one."""
+    """Return the target of a batch: each photo's mask, or the teacher's map if it has none."""
 
     def target(images: Tensor, masks: Optional[Tensor]) -> Tensor:
         preds = teacher.run(images)

@@ -68,9 +68,18 @@ def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
 
 
 def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], List[Sample]]:
-    """Split off a random `fraction` of `samples`: the same in every run."""
+    """Split off a random `fraction` of `samples`: the same in every run.
+
+    Raises ArgumentError for a fraction, other than 0, that takes none or all of them.
+    """
+    count = round(fraction * len(samples))
+    if fraction and count in (0, len(samples)):
+        part = "all" if count else "none"
+        raise ArgumentError(
+            "val_fraction", f"{fraction} holds back {part} of {len(samples)} photos"
+        )
     order = np.random.default_rng(0).permutation(len(samples))
-    held = set(order[: round(fraction * len(samples))].tolist())
+    held = set(order[:count].tolist())
     return (
         [sample for i, sample in enumerate(samples) if i not in held],
         [sample for i, sample in enumerate(samples) if i in held],
@@ -145,7 +154,7 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
 
 
 def learn(run: Run, images: np.ndarray, masks: Optional[np.ndarray], lr: float) -> np.ndarray:
-    """Do the step of a batch as it is loaded; see `train_step`."""
+    """Seed the step of a loaded batch, find its target, and return `train_step`'s losses."""
     seed_step(run.recipe.seed, run.step)
     batch = paddle.to_tensor(images)
     target = None if masks is None else paddle.to_tensor(masks)
@@ -155,9 +164,9 @@ def learn(run: Run, images: np.ndarray, masks: Optional[np.ndarray], lr: float) 
 
 
 def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> np.ndarray:
-    """Do one step of the optimizer.
+    """Run one step of the optimizer; returns float64 [1 + maps]: the total loss, then each map's.
 
-    Returns float64: the total loss, then the loss of each of the maps. Several processes average
+    Several processes average
     gradients, losses and batch norm statistics by their images, so that all stay equal.
 
     Args:
@@ -227,13 +236,13 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Make what the network draws (drop path) a function of seed, step and process."""
+    """Seed the network's own draws (drop path) by seed, step and process."""
     entropy = [seed, step, paddle.distributed.get_rank()]
     paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
 def rehearse(run: Run, log: Log) -> int:
-    """Do a few steps at the largest size and print what the whole run takes; returns 0."""
+    """Run a few steps at the largest size and print what the whole run takes; returns 0."""
     side = max((*run.recipe.sizes, *run.recipe.late_sizes))
     seconds = math.nan
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))

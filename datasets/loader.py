@@ -122,7 +122,7 @@ def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarra
 
 
 def _aligned(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Do `read_pair_uint8`, with a mask of any size brought to the photo's."""
+    """Return photo and mask as `read_pair_uint8`, the mask resized to the photo's size."""
     image, mask = read_pair_uint8(sample)
     if mask is not None and mask.shape != image.shape[:2]:
         mask = cv2.resize(mask, image.shape[1::-1])

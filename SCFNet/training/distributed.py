@@ -19,7 +19,7 @@ def start_devices(device: str) -> None:
 
 
 def quiet() -> Optional[bool]:
-    """Give tqdm's `disable`: a bar on a terminal only, and in the first process only."""
+    """Return tqdm's `disable`: True but in the first process, whose None means a terminal only."""
     return True if paddle.distributed.get_rank() else None
 
 

@@ -1,4 +1,4 @@
-"""What a training run tells: a progress bar, lines, VisualDL, and what a dry run reports."""
+"""Reports of a training run: progress bar, printed lines, VisualDL, the lines of a dry run."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ RECENT = 50  # steps, over which the speed is averaged
 
 
 class Log:
-    """What a run tells: a progress bar, lines, and VisualDL; the first process alone tells.
+    """Progress bar, printed lines and VisualDL of a run; the first process alone reports.
 
     A terminal or a pipe that is closed does not stop the run.
     """
@@ -60,7 +60,7 @@ class Log:
                 sys.stdout.flush()
 
     def step(self, run: Run, losses: np.ndarray, lr: float, images: int) -> None:
-        """Tell of the step that was done last.
+        """Report the last step.
 
         Args:
             run: after it.
@@ -93,7 +93,7 @@ class Log:
             self.writer.add_scalar("train/images_per_second", speed, step)
 
     def epoch(self, run: Run) -> None:
-        """Tell of the epoch that was recorded last."""
+        """Print the last record, and send its scores and pictures to VisualDL."""
         record = run.log[-1]
         numbers = [f"{name} {value}" for name, value in record.items() if name not in UNSHOWN]
         self.write(f"epoch {record['epoch']}/{self.recipe.epochs}: {', '.join(numbers)}")
@@ -108,7 +108,7 @@ class Log:
             self.writer.add_image(f"maps/{i}", picture, run.step)
 
     def _restart_clock(self) -> None:
-        """Let the speed be that of the steps from now on."""
+        """Measure the speed from now on."""
         self.recent.clear()
         self.recent.append((time.time(), self.seen))
 

@@ -94,7 +94,7 @@ class OutputFolder:
         self._locked = self._lock_file()
 
     def _lock_file(self) -> Optional[Tuple[int, int]]:
-        """Tell the lock's file from another of its name; None if there is none."""
+        """Return device and inode of the lock's file; None if there is none."""
         try:
             found = (self.path / LOCK).stat()
         except OSError:

@@ -190,7 +190,7 @@ def state_digest(state: Dict[str, Any]) -> str:
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
-    """Tell one list of samples from another: by names, order, and the sizes of photos and masks."""
+    """Compute a digest of names, order, and the sizes in bytes of photos and masks."""
     total = hashlib.sha256()
     for sample in samples:
         mask = None if sample.is_map else sample.mask  # a teacher's map may be made again
