@@ -12,6 +12,7 @@ from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.errors import InputError
 from SCFNet.loss import map_losses, weighted_sum
+from SCFNet.photos.transform import normalise
 from SCFNet.training import distributed, state
 from tests.conftest import as_flags, recipe, run_until, start_tool
 
@@ -59,7 +60,7 @@ def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
         total = np.zeros(4)
         for images, masks in parts:
             share = len(images) / whole
-            maps = run.net(paddle.to_tensor(images))
+            maps = run.net(normalise(paddle.to_tensor(images), run.net.normalisation))
             losses = map_losses(maps, paddle.to_tensor(masks), "sp", 13)
             (weighted_sum(losses) * share).backward()
             total += np.array([float(loss) for loss in losses]) * share
