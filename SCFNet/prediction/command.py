@@ -21,12 +21,14 @@ Exit status: 0 all written, 1 some inputs failed (each is listed), 2 wrong usage
 """
 
 import argparse
+import os
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from SCFNet.cli import Parser, fail, run
-from SCFNet.errors import ArgumentError
+from SCFNet.errors import ArgumentError, InputError
 
 KINDS = ("mask", "cutout", "overlay")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has
@@ -40,21 +42,35 @@ def run_command() -> None:
 def main() -> int:
     """Predict what the command line asks for; the exit status."""
     args = parse_arguments()
-    with tempfile.TemporaryDirectory() as temporary:
-        if "-" in args.inputs:
-            spooled = Path(temporary, "stdin")
-            spooled.write_bytes(sys.stdin.buffer.read())
-            args.inputs = [str(spooled) if name == "-" else name for name in args.inputs]
+    if "-" not in (*args.inputs, args.output):
+        return predict(args, Path(args.output))
+    if "-" in args.inputs and sys.stdin is None:
+        raise InputError("standard input is closed: name a file in place of -")
+    if args.output == "-" and sys.__stdout__ is None:
+        raise InputError("standard output is closed: name a folder by --output")
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            if "-" in args.inputs:
+                (folder / "stdin").write_bytes(sys.stdin.buffer.read())
+        except OSError as error:
+            fault = error.strerror or error
+            raise InputError(f"- cannot be read, or kept in a temporary folder: {fault}") from error
+        hidden = f"{folder}{os.sep}"
+        args.inputs = [hidden + "stdin" if name == "-" else name for name in args.inputs]
         if args.output != "-":
-            return predict(args, Path(args.output))
-        code = predict(args, Path(temporary, "out"))
-        for written in Path(temporary).glob("out/*"):
+            return predict(args, Path(args.output), hidden)
+        code = predict(args, folder / "stdout", hidden)
+        for written in folder.glob("stdout/*"):
             sys.stdout.buffer.write(written.read_bytes())
         return code
 
 
-def predict(args: argparse.Namespace, output: Path) -> int:
-    """Write the results to `output` and say what was done; the exit status."""
+def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
+    """Write the results to `output` and say what was done; the exit status.
+
+    `hidden` is left out of paths that are said: the folder for standard input and output.
+    """
     from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, name_results
     from SCFNet.prediction.pipeline import predict_jobs
@@ -86,14 +102,14 @@ def predict(args: argparse.Namespace, output: Path) -> int:
     for job in jobs:
         pictures = count_pictures(job.source)
         if pictures > 1:
-            say(f"{job.source}: of {pictures} pictures the first is taken")
+            say(f"{job.source}: of {pictures} pictures the first is taken".replace(hidden, ""))
 
     # one photo alone has all cores; of several each has one, beside the others
     threads = 0 if len(jobs) == 1 and not is_video(jobs[0].source) else 1
     predictor = Predictor(args.weights, args.backbone, args.device, args.size, args.engine, threads)
     errors = predict_jobs(predictor, jobs, options, args.batch_size, args.every)
     for error in errors:
-        fail(error)
+        fail(error.replace(hidden, ""))
     if len(jobs) > 1:
         say(f"{len(jobs) - len(errors)} of {len(jobs)} done, in {output}")
     elif not errors and args.output != "-":
