@@ -32,6 +32,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student", "weight
 SLICES = "UnpackBigParamInfor@@"  # Paddle's spelling
 PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
 STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's names, Paddle's
+SHARPENED = "sharpened"  # beside the weights: what the logits were multiplied by since training
 MAX_KEY = 300  # letters
 MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 
@@ -137,6 +138,16 @@ def load_checkpoint(path: PathLike) -> StateDict:
 
 def _read_any(stream: BinaryIO) -> Any:
     return read_torch(stream) if is_torch_file(stream) else unpickle(stream, ARRAY_NAMES)
+
+
+def sharpened_by(path: PathLike) -> float:
+    """Read what `export.sharpen_logits` multiplied the logits of a checkpoint by; 1 if by nothing.
+
+    Raises CheckpointError: see `load_plain`.
+    """
+    found = _read(Path(path), _read_any)
+    factor = found.get(SHARPENED, 1) if isinstance(found, dict) else 1
+    return float(factor) if isinstance(factor, (int, float)) else 1.0
 
 
 def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
@@ -277,10 +288,13 @@ def load_net(path: PathLike) -> "SaliencyNet":
     return net
 
 
-def save_weights(net: "paddle.nn.Layer", path: PathLike) -> None:
+def save_weights(net: "paddle.nn.Layer", path: PathLike, sharpened: float = 1) -> None:
     """Write `net`'s state dict as a `.pdparams`, atomically.
 
-    `paddle.load` reads it under numpy 1 and 2. Raises InputError if it cannot be written.
+    Other than 1, `sharpened` is noted under `SHARPENED`, which loading ignores. `paddle.load` reads
+    the file under numpy 1 and 2. Raises InputError if it cannot be written.
     """
-    state = {key: np.asarray(tensor.numpy()) for key, tensor in net.state_dict().items()}
+    state: Dict[str, Any] = {k: np.asarray(t.numpy()) for k, t in net.state_dict().items()}
+    if sharpened != 1:
+        state[SHARPENED] = float(sharpened)
     write_atomically(path, dump_plain(state))
