@@ -103,12 +103,13 @@ def _read_numbers(path: PathLike) -> np.ndarray:
 
 
 def _one_channel(path: PathLike, colours: np.ndarray) -> np.ndarray:
-    """Return the map [H, W] in RGB or RGBA [H, W, 3 or 4]: alpha if it varies, else the grey."""
-    if colours.shape[2] == 4 and np.ptp(colours[..., 3]):
-        return colours[..., 3]
-    largest, smallest = colours[..., :3].max(axis=2), colours[..., :3].min(axis=2)
-    if (largest - smallest).max() > NOISE * (np.iinfo(colours.dtype).max // 255):
+    """Return the map [H, W] in RGB or RGBA [H, W, 3 or 4]: alpha if it varies, else grey."""
+    rgb, alpha = colours[..., :3], colours[..., 3:]
+    if alpha.size and (np.ptp(alpha) or not alpha.any()):
+        return alpha[..., 0]
+    noise = NOISE if colours.dtype == np.uint8 else rgb.max() // NOISE
+    if (rgb.max(axis=2) - rgb.min(axis=2)).max() > noise:
         raise InputError(
             f"{path}: is a colour picture, not a map; save it as grey (in matplotlib, cmap='gray')"
         )
-    return cv2.cvtColor(colours, cv2.COLOR_RGBA2GRAY if colours.shape[2] == 4 else cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)

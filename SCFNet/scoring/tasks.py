@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,22 +13,25 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.masks import read_grey, read_mask_uint8
+from datasets.maps import check_not_turned, find_whites, read_map
+from datasets.masks import read_mask
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.files import first_few
 from SCFNet.metrics import PROTOCOLS, Score
+from SCFNet.parallel import in_parallel
 from SCFNet.prediction.rendering import ENDINGS
 
 CHUNK = 16  # images that a worker scores at a time
 
 
 class Pair(NamedTuple):
-    """One image to score: its stem, its saliency map and its mask."""
+    """One image to score: its stem, its saliency map and its mask, and what is 1 in the map."""
 
     stem: str
     map: Path
     mask: Path
+    white: float = 255.0
 
 
 class Task(NamedTuple):
@@ -101,6 +103,8 @@ def pair_maps(
         raise InputError(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
+    whites = find_whites([pair.map for pair in pairs])
+    pairs = [pair._replace(white=white) for pair, white in zip(pairs, whites)]
     return Task(method, data, pairs, missing, extra)
 
 
@@ -187,17 +191,12 @@ def start_scoring() -> None:
 
 def _score_by(pool: ProcessPoolExecutor, chunks: Sequence[Chunk]) -> Iterator[Part]:
     """Score by processes, in order. Raises InputError if one of them is killed."""
-    futures = deque(pool.submit(_score_chunk, chunk) for chunk in chunks)
     try:
-        while futures:
-            yield futures.popleft().result()
+        yield from in_parallel(_score_chunk, chunks, pool=pool)
     except BrokenProcessPool as error:
         raise InputError(
             "a process that scored was killed, perhaps as memory was short; try fewer workers"
         ) from error
-    finally:
-        for future in futures:
-            future.cancel()
 
 
 def _start_worker() -> None:
@@ -212,8 +211,9 @@ def _score_chunk(chunk: Chunk) -> Part:
     values, faults = [], []
     for pair in pairs:
         try:
-            own = score.add(read_grey(pair.map), read_mask_uint8(pair.mask))
-            values.append((pair.stem, own))
+            saliency, mask = read_map(pair.map, pair.white), read_mask(pair.mask)
+            check_not_turned(pair.map, saliency, *mask.shape[::-1])
+            values.append((pair.stem, score.add(saliency, mask)))
         except InputError as error:
             faults.append((pair.stem, str(error)))
         except ValueError as error:
