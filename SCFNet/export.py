@@ -19,7 +19,7 @@ from SCFNet.device import set_device
 from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.net import SaliencyNet, SCFNet
-from SCFNet.photos.transform import check_size, network_input
+from SCFNet.photos.transform import MEAN, RELEASE, STD, Normalisation, check_size, network_input
 
 if TYPE_CHECKING:
     import onnx
@@ -31,16 +31,27 @@ OPSET = 14  # the first with HardSwish
 
 
 class Deployed(paddle.nn.Layer):
-    """A network as it is deployed: normalised images [N, 3, H, W] to maps [N, 1, H, W]."""
+    """A network as it is deployed: normalised images [N, 3, H, W] to maps [N, 1, H, W].
 
-    def __init__(self, net: paddle.nn.Layer) -> None:
+    Its images are normalised by `normalisation`: the release's for every SCFNet, whose own numbers,
+    if it has others, stand in front of the network; else the network's own.
+    """
+
+    def __init__(self, net: SaliencyNet) -> None:
         super().__init__()
         self.net = net
+        self.normalisation = RELEASE if isinstance(net, SCFNet) else net.normalisation
+        self.converts = self.normalisation is not net.normalisation
+        if self.converts:
+            own_mean, own_std, _ = net.normalisation
+            for name, values in (("gain", STD / own_std), ("shift", (MEAN - own_mean) / own_std)):
+                constant = paddle.to_tensor(values.reshape(1, 3, 1, 1).astype("float32"))
+                self.register_buffer(name, constant, persistable=False)
         # No control flow depends on a tensor, so that rewriting the source would take 10 s in vain.
         paddle.jit.not_to_static(type(net).forward)
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.net.predict(image)
+        return self.net.predict(image * self.gain + self.shift if self.converts else image)
 
 
 def export(
@@ -88,10 +99,10 @@ def export(
     from skimage.data import astronaut
 
     size = size or net.input_size
-    meta = _metadata(net, weights, size)
     deployed = Deployed(net)
     deployed.eval()
-    photo = network_input([astronaut()], size, net.normalisation)
+    meta = _metadata(net, deployed.normalisation, weights, size)
+    photo = network_input([astronaut()], size, deployed.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -134,9 +145,11 @@ def sharpen_logits(net: SaliencyNet, factor: float) -> None:
         parameter.set_value(parameter * factor)
 
 
-def _metadata(net: SaliencyNet, weights: Path, size: int) -> Dict[str, str]:
+def _metadata(
+    net: SaliencyNet, normalisation: Normalisation, weights: Path, size: int
+) -> Dict[str, str]:
     """Describe an exported network: its input and output, and the weights it is of."""
-    mean, std, by_max = net.normalisation
+    mean, std, by_max = normalisation
     return {
         "model_type": net.model_type,
         "size": str(size),

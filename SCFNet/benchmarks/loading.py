@@ -16,7 +16,7 @@ from PIL import Image
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample, list_pairs
 from SCFNet.benchmarks.timing import Way, median_computing
-from SCFNet.photos.transform import MEAN, STD
+from SCFNet.photos.transform import MEAN, RELEASE, STD, normalise
 
 BATCH, SIDE = 8, 288
 PHOTO = (300, 400)  # height and width of most of DUTS-TR
@@ -24,22 +24,26 @@ JPEG_QUALITY = 84  # gives about 25 KB a photo
 
 
 def loaders(samples: Sequence[Sample]) -> Tuple[Way, Way]:
-    """Make two ways to load a batch of 8 at 288 px, with other random numbers in each call: the
-    release's steps, and ours.
+    """Make two ways to load and normalise a batch of 8 at 288 px, with other random numbers in
+    each call: the release's steps, and ours.
     """
     calls = itertools.count(), itertools.count()
     return (
         lambda: obvious_batch(samples, np.random.default_rng(next(calls[0]))),
-        lambda: load_batch(
-            Epoch(samples, [SIDE], BATCH, number=next(calls[1])), range(BATCH), SIDE
-        ),
+        lambda: normalised_batch(Epoch(samples, [SIDE], BATCH, number=next(calls[1]))),
     )
+
+
+def normalised_batch(epoch: Epoch) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Load the first eight samples of `epoch`, and normalise the photos."""
+    images, masks = load_batch(epoch, range(BATCH), epoch.sizes[0])
+    return normalise(images, RELEASE), masks
 
 
 def obvious_batch(
     samples: Sequence[Sample], rng: np.random.Generator
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Load what `load_batch` loads by the release's steps, in the release's order and types:
+    """Load what `normalised_batch` loads by the release's steps, in the release's order and types:
     floats, masks of three channels, everything on whole arrays.
     """
     images, masks = [], []

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from datasets.loader import Epoch, load_batch
 from datasets.sod import Sample
-from SCFNet.benchmarks.loading import BATCH, ellipses, write_photos
+from SCFNet.benchmarks.loading import BATCH, ellipses, normalised_batch, write_photos
 from SCFNet.benchmarks.loading import SIDE as STEP_SIDE
 from SCFNet.benchmarks.timing import Way, median_computing
 from SCFNet.device import set_device
@@ -114,7 +114,7 @@ def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
     recipe = Recipe(pretrained="none", batch_size=BATCH)
     run = new_run(recipe)
     epoch = Epoch(samples, [STEP_SIDE], BATCH)
-    fixed = paddle.to_tensor(load_batch(epoch, range(BATCH), STEP_SIDE)[0])
+    fixed = paddle.to_tensor(normalised_batch(epoch)[0])
 
     def network_alone() -> None:
         sum(logits.mean() for logits in run.net(fixed)).backward()
