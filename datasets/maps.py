@@ -3,7 +3,7 @@
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 import cv2
 import numpy as np
@@ -29,12 +29,13 @@ def find_whites(paths: Sequence[PathLike]) -> List[float]:
     nothing: `read_map` raises for it.
     """
     depths = [_depth(path) for path in paths]
-    brightest = dict.fromkeys(depths, 0.0)
+    brightest: Dict[str, float] = {}
     for path, depth in zip(paths, depths):
-        if white_of(brightest[depth]) < LARGEST[depth]:
+        so_far = brightest.get(depth, 0.0)
+        if white_of(so_far) < LARGEST[depth]:
             with suppress(InputError):
-                brightest[depth] = max(brightest[depth], float(_read_numbers(path).max()))
-    return [white_of(brightest[depth]) for depth in depths]
+                brightest[depth] = max(so_far, float(_read_numbers(path).max()))
+    return [white_of(brightest.get(depth, 255.0)) for depth in depths]
 
 
 def white_of(brightest: float) -> float:
@@ -94,8 +95,9 @@ def _read_numbers(path: PathLike) -> np.ndarray:
         elif image.mode in ("1", "L"):
             numbers = np.asarray(image.convert("L"))
         elif _is_deep_png(path):  # of which Pillow keeps the high bytes
-            colours = cv2.imdecode(np.fromfile(path, "uint8"), cv2.IMREAD_UNCHANGED)
-            numbers = _one_channel(path, cv2.cvtColor(colours, cv2.COLOR_BGRA2RGBA))
+            data = np.fromfile(path, "uint8")
+            colours = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+            numbers = _one_channel(path, colours[..., [2, 1, 0, 3][: colours.shape[2]]])
         else:
             mode = "RGBA" if image.has_transparency_data else "RGB"
             numbers = _one_channel(path, np.asarray(image.convert(mode)))
