@@ -22,9 +22,10 @@ from datasets.maps import check_not_turned, read_map
 from datasets.masks import PNG_END, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
-from SCFNet.photos import jpeg
-from SCFNet.photos.decoding import FORMATS
+from SCFNet.photos.decoding import FORMATS, orientation_of
 from SCFNet.photos.images import read_image
+
+JPEG_END = b"\xff\xd9"
 
 
 class Sample(NamedTuple):
@@ -204,6 +205,6 @@ def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
     check_is_file(path)
     with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
         stream.seek(-len(PNG_END), os.SEEK_END)
-        usual = stream.read().endswith((jpeg.END, PNG_END))
-        upright = image.getexif().get(jpeg.ORIENTATION, 1) == 1
+        usual = stream.read().endswith((JPEG_END, PNG_END))
+        upright = orientation_of(image) == 1
         return (image.height, image.width) if usual and upright else None
