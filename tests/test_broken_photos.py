@@ -123,7 +123,8 @@ def test_a_png_with_a_wrong_checksum_is_refused(tmp_path, cat):
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_a_png_of_fewer_rows_than_it_says_is_refused(tmp_path, cat, mode, interlaced):
     """Its data are whole, by checksum and end; one whose last row is black is none of these."""
-    image = Image.new(mode, (13, 11)) if mode == "I;16" else cat.resize((13, 11)).convert("L").convert(mode)
+    grey = cat.resize((13, 11)).convert("L")
+    image = Image.new(mode, (13, 11)) if mode == "I;16" else grey.convert(mode)
     image.paste(0, (0, 10, 13, 11))
     image.save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
