@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 
 import numpy as np
 
+from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY, WEIGHTS
 from SCFNet.errors import CheckpointError, InputError
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.formats.arrays import ARRAY_NAMES, from_bfloat16
 from SCFNet.formats.torch_files import is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
-from SCFNet.zoo import build_network, detect_network
 
 if TYPE_CHECKING:
     import paddle
@@ -36,11 +36,11 @@ SHARPENED = "sharpened"  # beside the weights: what the logits were multiplied b
 MAX_KEY = 300  # letters
 MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-# The shipped checkpoints by the names that stand for them, and the one if none is named.
+# The shipped files by the names that stand for them, and the one if none is named. Where the
+# checkpoints are not, as in an installed package, it is the exported files.
 SHIPPED = {
-    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
-    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
+    name: WEIGHTS / (stem + (".pdparams" if (WEIGHTS / f"{stem}.pdparams").is_file() else ".onnx"))
+    for name, stem in (("small", "KD-SCFNet-DUTS"), ("accurate", "SCFNet-EL-DUTS"))
 }
 DEFAULT_WEIGHTS = SHIPPED["accurate"]
 
@@ -233,6 +233,8 @@ def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
 
 def _network_of(state: StateDict) -> str:
     """Name the network of `state`; '' if it is none of this repository's."""
+    from SCFNet.zoo import detect_network
+
     try:
         return detect_network(state)
     except InputError:
@@ -275,8 +277,13 @@ def load_weights(net: "paddle.nn.Layer", path: PathLike, strict: bool = True) ->
 def load_net(path: PathLike) -> "SaliencyNet":
     """Build the network of the checkpoint at `path`, told from its keys, in eval mode.
 
-    Raises CheckpointError if it is none of this repository's networks, or damaged.
+    Raises CheckpointError if it is none of this repository's networks, or damaged, and in an
+    installed package, which has no networks.
     """
+    if IS_INSTALLED:
+        raise CheckpointError(f"{path}: {NEEDS_REPOSITORY}")
+    from SCFNet.zoo import build_network, detect_network
+
     state = load_checkpoint(path)
     try:
         name = detect_network(state)

@@ -20,11 +20,10 @@ layers alone. FPS is at batch 1 and the network's own size, without reading file
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _repository  # noqa: F401
 
 from SCFNet.cli import Parser, run
 

@@ -11,10 +11,7 @@ tools/predict.py finds an .onnx file that lies beside its checkpoint by itself. 
 (for paddle: STEM.meta) says size, normalisation, and the names of input and output.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _repository  # noqa: F401
 
 from SCFNet.cli import Parser, run
 
