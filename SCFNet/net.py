@@ -39,9 +39,11 @@ def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
     )
 
 
-def resize_to(x: Tensor, reference: Tensor) -> Tensor:
-    """Resize `x` [N, C, h, w] bilinearly (half-pixel) to the height and width of `reference`."""
-    return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=False)
+def resize_to(x: Tensor, reference: Tensor, align_corners: bool = False) -> Tensor:
+    """Resize `x` [N, C, h, w] bilinearly to the height and width of `reference`, half-pixel unless
+    `align_corners`.
+    """
+    return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=align_corners)
 
 
 class SaliencyNet(nn.Layer):
