@@ -1,6 +1,6 @@
 """Checkpoints: reading any without running what is in it, and writing them safely.
 
-Nothing here imports Paddle, but for `load_net`, which builds a network.
+Nothing here imports Paddle or a network, but for `load_net`, which builds one.
 """
 
 import hashlib
@@ -15,10 +15,8 @@ import numpy as np
 
 from SCFNet.errors import CheckpointError, InputError
 from SCFNet.files import PathLike, write_atomically
-from SCFNet.formats.arrays import ARRAY_NAMES, from_bfloat16
-from SCFNet.formats.torch_files import is_torch_file, read_torch
+from SCFNet.formats.torch_files import from_bfloat16, is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
-from SCFNet.zoo import build_network, detect_network
 
 if TYPE_CHECKING:
     import paddle
@@ -67,7 +65,7 @@ def load_plain(path: PathLike) -> Any:
     Raises CheckpointError that names the file if it is missing, damaged, not a pickle, would take
     much more memory than its size, or names anything else than these (which is then not run).
     """
-    return _read(Path(path), lambda stream: unpickle(stream, ARRAY_NAMES))
+    return _read(Path(path), unpickle)
 
 
 def find_weights(name: PathLike) -> Path:
@@ -136,7 +134,7 @@ def load_checkpoint(path: PathLike) -> StateDict:
 
 
 def _read_any(stream: BinaryIO) -> Any:
-    return read_torch(stream) if is_torch_file(stream) else unpickle(stream, ARRAY_NAMES)
+    return read_torch(stream) if is_torch_file(stream) else unpickle(stream)
 
 
 def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
@@ -222,6 +220,8 @@ def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
 
 def _network_of(state: StateDict) -> str:
     """Name the network of `state`; '' if it is none of this repository's."""
+    from SCFNet.zoo import detect_network
+
     try:
         return detect_network(state)
     except InputError:
@@ -266,6 +266,8 @@ def load_net(path: PathLike) -> "SaliencyNet":
 
     Raises CheckpointError if it is none of this repository's networks, or damaged.
     """
+    from SCFNet.zoo import build_network, detect_network
+
     state = load_checkpoint(path)
     try:
         name = detect_network(state)
