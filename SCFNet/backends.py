@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optiona
 
 import numpy as np
 
+from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
 from SCFNet.errors import ArgumentError, InputError
@@ -113,6 +114,8 @@ def _onnx_is_better(device: str) -> bool:
 
 def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
     """Open the checkpoint `weights` in Paddle."""
+    if IS_INSTALLED:
+        raise InputError(f"{weights}: {NEEDS_REPOSITORY}")
     import paddle
 
     from SCFNet.checkpoint import load_net

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 
 import numpy as np
 
+from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY, WEIGHTS
 from SCFNet.errors import CheckpointError, InputError
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.formats.torch_files import from_bfloat16, is_torch_file, read_torch
@@ -30,14 +31,15 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "student", "weight
 SLICES = "UnpackBigParamInfor@@"  # Paddle's spelling
 PARALLEL = "module."  # what PyTorch's DataParallel puts before each key
 STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's names, Paddle's
+SHARPENED = "sharpened"  # beside the weights: what the logits were multiplied by since training
 MAX_KEY = 300  # letters
 MAX_SIZE = 2 << 30  # bytes of a file: twice the largest training state
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-# The shipped checkpoints by the names that stand for them, and the one if none is named.
+# The shipped files by the names that stand for them, and the one if none is named. Where the
+# checkpoints are not, as in an installed package, it is the exported files.
 SHIPPED = {
-    "small": WEIGHTS / "KD-SCFNet-DUTS.pdparams",
-    "accurate": WEIGHTS / "SCFNet-EL-DUTS.pdparams",
+    name: WEIGHTS / (stem + (".pdparams" if (WEIGHTS / f"{stem}.pdparams").is_file() else ".onnx"))
+    for name, stem in (("small", "KD-SCFNet-DUTS"), ("accurate", "SCFNet-EL-DUTS"))
 }
 DEFAULT_WEIGHTS = SHIPPED["accurate"]
 
@@ -135,6 +137,16 @@ def load_checkpoint(path: PathLike) -> StateDict:
 
 def _read_any(stream: BinaryIO) -> Any:
     return read_torch(stream) if is_torch_file(stream) else unpickle(stream)
+
+
+def sharpened_by(path: PathLike) -> float:
+    """Read what `export.sharpen_logits` multiplied the logits of a checkpoint by; 1 if by nothing.
+
+    Raises CheckpointError: see `load_plain`.
+    """
+    found = _read(Path(path), _read_any)
+    factor = found.get(SHARPENED, 1) if isinstance(found, dict) else 1
+    return float(factor) if isinstance(factor, (int, float)) else 1.0
 
 
 def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
@@ -264,8 +276,11 @@ def load_weights(net: "paddle.nn.Layer", path: PathLike, strict: bool = True) ->
 def load_net(path: PathLike) -> "SaliencyNet":
     """Build the network of the checkpoint at `path`, told from its keys, in eval mode.
 
-    Raises CheckpointError if it is none of this repository's networks, or damaged.
+    Raises CheckpointError if it is none of this repository's networks, or damaged, and in an
+    installed package, which has no networks.
     """
+    if IS_INSTALLED:
+        raise CheckpointError(f"{path}: {NEEDS_REPOSITORY}")
     from SCFNet.zoo import build_network, detect_network
 
     state = load_checkpoint(path)
@@ -279,10 +294,13 @@ def load_net(path: PathLike) -> "SaliencyNet":
     return net
 
 
-def save_weights(net: "paddle.nn.Layer", path: PathLike) -> None:
+def save_weights(net: "paddle.nn.Layer", path: PathLike, sharpened: float = 1) -> None:
     """Write `net`'s state dict as a `.pdparams`, atomically.
 
-    `paddle.load` reads it under numpy 1 and 2. Raises InputError if it cannot be written.
+    Other than 1, `sharpened` is noted under `SHARPENED`, which loading ignores. `paddle.load` reads
+    the file under numpy 1 and 2. Raises InputError if it cannot be written.
     """
-    state = {key: np.asarray(tensor.numpy()) for key, tensor in net.state_dict().items()}
+    state: Dict[str, Any] = {k: np.asarray(t.numpy()) for k, t in net.state_dict().items()}
+    if sharpened != 1:
+        state[SHARPENED] = float(sharpened)
     write_atomically(path, dump_plain(state))

@@ -3,8 +3,9 @@
 import argparse
 import errno
 import io
+import os
 import sys
-from typing import Any, Callable, NoReturn, Optional, TextIO
+from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
 from SCFNet.errors import ArgumentError, InputError
 
@@ -20,11 +21,20 @@ OURS = ("SCFNet", "backbones", "datasets")
 
 
 class Parser(argparse.ArgumentParser):
-    """The command line of a tool: `description` heads its --help as it is, a fault is one line."""
+    """The command line of a tool: `description` heads its --help as it is, a fault is one line, and
+    ~ is the home folder in every path, also behind = (`--output=~/masks`), where shells leave it.
+    """
 
     def __init__(self, description: Optional[str], allow_abbrev: bool = True) -> None:
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=layout, allow_abbrev=allow_abbrev)
+
+    def parse_args(  # type: ignore[override]
+        self, args: Optional[Sequence[str]] = None, namespace: None = None
+    ) -> argparse.Namespace:
+        """Parse `args`, or what the program was started with."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_args([expand_home(arg) for arg in given], namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
@@ -36,12 +46,14 @@ def run(main: Callable[[], int]) -> None:
     or a package that is not installed, 130 for Ctrl-C. So that this holds for every package, tools
     import in `main`.
 
-    A reader who has gone (`tool | head -1`) and a character that the console lacks end no work.
+    A reader who has gone (`tool | head -1`), a full disk behind stdout or stderr and a character
+    that the console lacks end no work; only stdout's disk is an error, at the end.
     """
-    sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
+    open_closed_streams()
+    stdout, stderr = (Output(descriptor, "w", closefd=False) for descriptor in (1, 2))
+    sys.stdout, sys.stderr = lay_over(stdout, sys.stdout), lay_over(stderr, sys.stderr)
     try:
         code = main()
-        print(end="", flush=True)
     except ArgumentError as error:
         code = fail(f"{as_flag(error.argument)}: {error.fault}")
     except InputError as error:
@@ -58,7 +70,15 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    print(end="", flush=True)
+    if stdout.fault and stdout.fault.errno not in (errno.EPIPE, errno.EINVAL):  # EINVAL: Windows'
+        code = fail(f"the output cannot be written: {stdout.fault.strerror}")
     sys.exit(code)
+
+
+def expand_home(argument: str) -> str:
+    """Put the home folder in place of ~ at the beginning of an argument, and behind its =."""
+    return "=".join(map(os.path.expanduser, argument.split("=")))
 
 
 def as_flag(argument: str) -> str:
@@ -73,37 +93,44 @@ def fail(fault: str) -> int:
     return 2
 
 
-class OutputFile(io.FileIO):
-    """Where a standard stream goes. What is written is dropped once nobody can read it.
+class Output(io.FileIO):
+    """Where stdout or stderr goes. What cannot be written is dropped, so that no work is lost."""
 
-    Raises InputError at the first write that fails for another reason than a closed pipe.
-    """
-
-    gone = False
+    fault: Optional[OSError] = None  # why the first of it could not
 
     def write(self, data: Any) -> int:
-        if not self.gone:
-            try:
-                return super().write(data)
-            except OSError as error:
-                self.gone = True
-                if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is Windows'
-                    raise InputError(f"the output cannot be written: {error.strerror}") from error
-        return len(data)
+        """Write bytes, or drop them; return their number."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = self.fault or error
+            return len(data)
 
 
-def unfailing(stream: TextIO) -> TextIO:
-    """Make the standard stream `stream` escape what it cannot encode, and outlive its reader.
+def open_closed_streams() -> None:
+    """Open on the null device what of stdin, stdout and stderr is closed, as in services, so that
+    no other file gets its number.
 
-    A stream that is no file (a notebook's, a test's, or none at all) is returned as it is.
+    What was closed is still None in sys.stdin, sys.__stdout__ and sys.__stderr__.
     """
-    if not isinstance(stream, io.TextIOWrapper) or isinstance(stream.buffer, io.BytesIO):
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number is taken
+    nowhere = open(os.devnull, "w", errors="backslashreplace")  # noqa: PTH123, SIM115
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+
+
+def lay_over(output: Output, stream: TextIO) -> TextIO:
+    """Return `stream`, a standard one, so that it escapes what it cannot encode, and writes to
+    `output` unless it is a terminal. One that is no standard stream (a test's) stays as it is.
+    """
+    if stream not in (sys.__stdout__, sys.__stderr__):
         return stream
     stream.reconfigure(errors="backslashreplace")
     if stream.isatty():
         return stream
     stream.flush()
-    raw = OutputFile(stream.fileno(), "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=True
-    )
+    buffer = io.BufferedWriter(output)
+    return io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)

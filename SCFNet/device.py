@@ -48,11 +48,10 @@ def set_device(name: str = "auto") -> str:
 def peak_memory_mb() -> float:
     """Measure what this process held at most, in MB: on the GPU if it is the device, else in RAM.
 
-    NaN on Windows, which does not tell.
+    NaN on Windows, which does not tell. Paddle is not imported for it.
     """
-    import paddle
-
-    if paddle.device.get_device().startswith("gpu"):
+    paddle = sys.modules.get("paddle")
+    if paddle and paddle.device.get_device().startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() / 2**20
     try:
         import resource

@@ -31,7 +31,7 @@ from datasets.sod import Sample, check_files, list_pairs
 from SCFNet.checkpoint import save_weights
 from SCFNet.errors import ArgumentError, InputError, NotFiniteError
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
-from SCFNet.photos.transform import renormalised
+from SCFNet.photos.transform import normalise
 from SCFNet.training.claim import Claim, claimed
 from SCFNet.training.distributed import (
     average_over_processes,
@@ -84,7 +84,7 @@ def train_step(
     Args:
         run: changed in place.
         recipe: says which loss, and how weights are averaged.
-        images: float32 [N, 3, H, W], normalised as the release does it.
+        images: float32 [N, 3, H, W], RGB in 0..255.
         target: float32 [N, 1, H, W] in [0, 1].
         lr: the learning rate.
         kernel_size: of SP's boundary, odd.
@@ -92,7 +92,7 @@ def train_step(
     Raises NotFiniteError before any weight changes.
     """
     with paddle.amp.auto_cast(run.scaler.is_enable()):
-        maps = run.net(renormalised(images, run.net.normalisation))
+        maps = run.net(normalise(images, run.net.normalisation))
     losses = map_losses(maps, target, recipe.loss, kernel_size)
     total = weighted_sum(losses)
     run.scaler.scale(total).backward()

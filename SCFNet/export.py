@@ -14,12 +14,12 @@ import numpy as np
 import paddle
 
 from SCFNet.backends import INPUT, OUTPUT
-from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights
+from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, sharpened_by
 from SCFNet.device import set_device
-from SCFNet.errors import InputError
+from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import PathLike, write_atomically
-from SCFNet.net import SaliencyNet
-from SCFNet.photos.transform import check_size, network_input
+from SCFNet.net import SaliencyNet, SCFNet
+from SCFNet.photos.transform import MEAN, RELEASE, STD, Normalisation, check_size, network_input
 
 if TYPE_CHECKING:
     import onnx
@@ -31,16 +31,27 @@ OPSET = 14  # the first with HardSwish
 
 
 class Deployed(paddle.nn.Layer):
-    """A network as it is deployed: normalised images [N, 3, H, W] to maps [N, 1, H, W]."""
+    """A network as it is deployed: normalised images [N, 3, H, W] to maps [N, 1, H, W].
 
-    def __init__(self, net: paddle.nn.Layer) -> None:
+    Its images are normalised by `normalisation`: the release's for every SCFNet, whose own numbers,
+    if it has others, stand in front of the network; else the network's own.
+    """
+
+    def __init__(self, net: SaliencyNet) -> None:
         super().__init__()
         self.net = net
+        self.normalisation = RELEASE if isinstance(net, SCFNet) else net.normalisation
+        self.converts = self.normalisation is not net.normalisation
+        if self.converts:
+            own_mean, own_std, _ = net.normalisation
+            for name, values in (("gain", STD / own_std), ("shift", (MEAN - own_mean) / own_std)):
+                constant = paddle.to_tensor(values.reshape(1, 3, 1, 1).astype("float32"))
+                self.register_buffer(name, constant, persistable=False)
         # No control flow depends on a tensor, so that rewriting the source would take 10 s in vain.
         paddle.jit.not_to_static(type(net).forward)
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.net.predict(image)
+        return self.net.predict(image * self.gain + self.shift if self.converts else image)
 
 
 def export(
@@ -49,6 +60,7 @@ def export(
     output: Optional[PathLike] = None,
     size: Optional[int] = None,
     dynamic_batch: bool = False,
+    sharpen: float = 1,
 ) -> List[Path]:
     """Write the checkpoint `weights` in another format, and return the files written.
 
@@ -63,28 +75,34 @@ def export(
             `weights`.
         size: height and width of the input, in pixels; None is the network's own.
         dynamic_batch: let the network take any number of images a run, not one alone.
+        sharpen: what the logits are multiplied by, for 'pdparams' alone: see `sharpen_logits`.
 
-    Raises ValueError for an unknown format, and InputError if checkpoint, size or paddle2onnx is
-    wrong, or if the difference is over TOLERANCE.
+    Raises ValueError for an unknown format, ArgumentError if `sharpen` cannot be, and InputError if
+    checkpoint, size or paddle2onnx is wrong, or if the difference is over TOLERANCE.
     """
     if file_format not in FORMATS:
         raise ValueError(f"unknown format {file_format!r}: choose from {', '.join(FORMATS)}")
+    if sharpen != 1 and file_format != "pdparams":
+        raise ArgumentError("sharpen", "goes with --format pdparams, whose file is then exported")
     if size is not None:
         check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
     output = Path(output) if output else weights
+    if sharpen != 1 and output.with_suffix(".pdparams") == weights:
+        raise ArgumentError("output", f"would write over {weights}: name another file")
     net = load_net(weights)
     if file_format == "pdparams":
-        save_weights(net, output.with_suffix(".pdparams"))
+        sharpen_logits(net, sharpen)
+        save_weights(net, output.with_suffix(".pdparams"), sharpened_by(weights) * sharpen)
         return [output.with_suffix(".pdparams")]
     from skimage.data import astronaut
 
     size = size or net.input_size
-    meta = _metadata(net, weights, size)
     deployed = Deployed(net)
     deployed.eval()
-    photo = network_input([astronaut()], size, net.normalisation)
+    meta = _metadata(net, deployed.normalisation, weights, size)
+    photo = network_input([astronaut()], size, deployed.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -110,9 +128,28 @@ def export(
     return files
 
 
-def _metadata(net: SaliencyNet, weights: Path, size: int) -> Dict[str, str]:
+def sharpen_logits(net: SaliencyNet, factor: float) -> None:
+    """Multiply the logits m2 by `factor`, so that the map is sigmoid(factor * m2).
+
+    The factor goes into the weights and the bias of `linear2`: a map that is too soft gets
+    sharper (a factor over 1, a temperature of 1 / factor) in every runtime, at no cost. Raises
+    ArgumentError unless `factor` is a positive number and the network an SCFNet.
+    """
+    if not 0 < factor < np.inf:
+        raise ArgumentError("sharpen", f"must be a positive number, not {factor}")
+    if factor == 1:
+        return
+    if not isinstance(net, SCFNet):
+        raise ArgumentError("sharpen", f"is for SCFNet, not for {net.model_type}")
+    for parameter in (net.linear2.weight, net.linear2.bias):
+        parameter.set_value(parameter * factor)
+
+
+def _metadata(
+    net: SaliencyNet, normalisation: Normalisation, weights: Path, size: int
+) -> Dict[str, str]:
     """Describe an exported network: its input and output, and the weights it is of."""
-    mean, std, by_max = net.normalisation
+    mean, std, by_max = normalisation
     return {
         "model_type": net.model_type,
         "size": str(size),
@@ -123,6 +160,7 @@ def _metadata(net: SaliencyNet, weights: Path, size: int) -> Dict[str, str]:
         "by_max": json.dumps(by_max),
         "weights": weights.name,
         "weights_sha256": digest(load_checkpoint(weights)),
+        "sharpened": f"{sharpened_by(weights):g}",
     }
 
 
@@ -139,6 +177,7 @@ def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
     onnx.save(model, raw)
     _fold(raw, lean)
     model = onnx.load(lean)
+    _write_pads(model)
     used = {node.domain for node in model.graph.node}
     for unused in [entry for entry in model.opset_import if entry.domain not in used]:
         model.opset_import.remove(unused)
@@ -190,6 +229,39 @@ def _unblock_planes(model: "onnx.ModelProto") -> None:
             node.input[0] = hidden
             nodes.insert(i, helper.make_node("Unsqueeze", [plane, "channel_axis"], [hidden]))
             nodes.insert(i, helper.make_node("Squeeze", [source, "channel_axis"], [plane]))
+
+
+def _write_pads(model: "onnx.ModelProto") -> None:
+    """Replace `auto_pad` by the `pads` that it means for this input, as the file's size is fixed.
+
+    TensorFlow's 'same': max((ceil(n / stride) - 1) * stride + k - n, 0) in all for n pixels, the
+    smaller half first. OpenCV 5 takes SAME_UPPER for other pads and says nothing. Raises InputError
+    for any other `auto_pad`.
+    """
+    from onnx import helper, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    sizes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim[2:]]
+        for value in (*graph.input, *graph.value_info)
+    }
+    for node in model.graph.node:
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        auto_pad = given.get("auto_pad", b"NOTSET")
+        if auto_pad == b"NOTSET":
+            continue
+        if auto_pad != b"SAME_UPPER":
+            raise InputError(f"{node.op_type} {node.name}: has auto_pad {auto_pad.decode()}")
+        kernel = given["kernel_shape"]
+        strides = given.get("strides", [1] * len(kernel))
+        totals = [
+            max((-(-n // stride) - 1) * stride + k - n, 0)
+            for n, k, stride in zip(sizes[node.input[0]], kernel, strides)
+        ]
+        pads = [total // 2 for total in totals] + [total - total // 2 for total in totals]
+        kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads")]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("pads", pads)])
 
 
 def _rename(model: "onnx.ModelProto", value: "onnx.ValueInfoProto", name: str) -> None:

@@ -14,11 +14,12 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from backbones import build_backbone
-from SCFNet.photos.transform import RELEASE, Normalisation
+from SCFNet.photos.transform import EFFICIENTNET, RELEASE, Normalisation
 
 BACKBONE_LR_SCALE = 0.1  # the release trains the backbone at a tenth of the rest's rate
 DECODERS = ("scfm", "base")
 DECODER_WIDTHS = {"M3_0.5": 16, "EL0": 32, "EL2": 32}  # channels; of the others 64
+NORMALISATIONS = {"EL0": EFFICIENTNET, "EL2": EFFICIENTNET}  # of the others the release's
 
 
 def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
@@ -126,6 +127,7 @@ class SCFNet(SaliencyNet):
         self.model_type = backbone or "M3_0.5"
         self.decoder = decoder
         self.input_size = 384 if self.model_type == "ST" else 352
+        self.normalisation = NORMALISATIONS.get(self.model_type, RELEASE)
         in_c = DECODER_WIDTHS.get(self.model_type, 64)
 
         self.bkbone = build_backbone(self.model_type)

@@ -6,8 +6,6 @@ repository leave out squeeze-excite and use ReLU6.
 
 from typing import List, Sequence, Tuple
 
-import numpy as np
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
@@ -34,13 +32,6 @@ LITE2: Sequence[Stage] = (  # 1.1 times as wide, 1.2 times as deep
 )
 TAPS = (1, 2, 4, 6)  # the last stages at strides 4, 8, 16 and 32
 STEM_CHANNELS = 32
-
-# Photos come as the release normalises them, by the numbers of SCFNet.photos.transform, which stand
-# here again as backbones import nothing of datasets. The published weights were trained on
-# (x - 127) / 128 of RGB in [0, 255].
-RELEASE_MEAN = np.array([124.55, 118.90, 102.94], "float32")
-RELEASE_STD = np.array([56.77, 55.97, 57.50], "float32")
-OWN_MEAN, OWN_STD = 127.0, 128.0
 
 
 def _conv(in_c: int, out_c: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
@@ -82,17 +73,12 @@ class MBConvBlock(nn.Layer):
 class EfficientNetLite(nn.Layer):
     """The stem and the `stages` of an EfficientNet-Lite.
 
-    forward maps photos [N, 3, H, W], normalised as the release does it, to the features at
-    strides 4, 8, 16 and 32. Photos get EfficientNet's own normalisation here: it cannot be folded
-    into the stem's weights, since the padding of the stem is zero after it.
+    forward maps photos [N, 3, H, W], (RGB - 127) / 128 as the published weights want them, to the
+    features at strides 4, 8, 16 and 32.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         super().__init__()
-        gain, shift = RELEASE_STD / OWN_STD, (RELEASE_MEAN - OWN_MEAN) / OWN_STD
-        for name, values in (("_gain", gain), ("_shift", shift)):
-            constant = paddle.to_tensor(values.reshape(1, 3, 1, 1))
-            self.register_buffer(name, constant, persistable=False)
         self._conv_stem = _conv(3, STEM_CHANNELS, 3, 2)
         self._bn0 = _batch_norm(STEM_CHANNELS)
         self._blocks = nn.LayerList()
@@ -108,7 +94,7 @@ class EfficientNetLite(nn.Layer):
         self.channels = tuple(stages[tap][3] for tap in TAPS)
 
     def forward(self, x: Tensor) -> List[Tensor]:
-        x = F.relu6(self._bn0(self._conv_stem(x * self._gain + self._shift)))
+        x = F.relu6(self._bn0(self._conv_stem(x)))
         features = []
         for i, block in enumerate(self._blocks):
             x = block(x)

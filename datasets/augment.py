@@ -55,9 +55,9 @@ def augment(
     1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.
 
     The release works in floats, and crops after it has normalised. Here the photo is cropped before
-    its colours change, stays uint8, and is normalised after the loader's resize: normalisation is
-    affine and bilinear weights sum to 1, so the two commute. The distribution is the same, up to
-    rounding to one grey level.
+    its colours change, stays uint8, and is normalised when a network gets it: normalisation is
+    affine and bilinear weights sum to 1, so it and the resize commute. The distribution is the
+    same, up to rounding to one grey level.
     """
     if rng.random() < BLUR_CHANCE:
         size = int(rng.integers(*BLUR_SIZES)) | 1  # 3 is half as likely as 5, 7 and 9

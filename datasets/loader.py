@@ -5,9 +5,8 @@ of workers, sees the same pixels.
 """
 
 import itertools
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -15,7 +14,8 @@ import numpy as np
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
 from datasets.sod import Sample, read_pair_uint8
 from SCFNet.errors import InputError
-from SCFNet.photos.transform import resize_normalised
+from SCFNet.parallel import in_parallel
+from SCFNet.photos.transform import resize_photo
 
 Batch = Tuple[np.ndarray, Optional[np.ndarray]]
 
@@ -46,7 +46,7 @@ class Epoch(NamedTuple):
 def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
     """Load the batches of an epoch, from number `start` on.
 
-    Yields images, float32 [N, 3, S, S], RGB and normalised, and masks, float32 [N, 1, S, S] in
+    Yields images, float32 [N, 3, S, S], RGB in 0..255, and masks, float32 [N, 1, S, S] in
     [0, 1], NaN for a sample without one, or None if no sample of the batch has one; S is one of the
     epoch's sizes. `workers` threads load ahead, up to one batch more than there are threads; 0
     loads when asked. Threads are enough, because decoding and resizing run outside of Python's
@@ -60,20 +60,8 @@ def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
     if not workers:
         yield from itertools.starmap(load_batch, plan)
         return
-    pool = ThreadPoolExecutor(workers)
-    todo = iter(plan)
-    ahead: Deque[Future[Batch]] = deque()
-    try:
-        while True:
-            for work in itertools.islice(todo, workers + 1 - len(ahead)):
-                ahead.append(pool.submit(load_batch, *work))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-    finally:
-        for task in ahead:
-            task.cancel()
-        pool.shutdown()
+    with ThreadPoolExecutor(workers) as pool:
+        yield from in_parallel(lambda work: load_batch(*work), plan, workers, pool)
 
 
 def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
@@ -105,14 +93,14 @@ def epoch_indices(epoch: Epoch) -> List[np.ndarray]:
 
 
 def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
-    """Read, augment, resize to `side` x `side` and normalise samples; returns as `batches`."""
+    """Read, augment and resize samples to `side` x `side`; returns what `batches` yields."""
     indices = list(indices)
     images = np.empty((len(indices), 3, side, side), "float32")
     masks = np.full((len(indices), 1, side, side), np.nan, "float32")
     labelled = False
     for i, index in enumerate(indices):
         image, mask = _augmented(epoch, int(index))
-        resize_normalised(image, out=images[i])
+        resize_photo(image, out=images[i])
         if mask is not None:
             labelled = True
             np.divide(cv2.resize(mask, (side, side)), np.float32(255), out=masks[i, 0])

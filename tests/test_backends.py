@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -14,11 +15,14 @@ import skimage.data
 
 import SCFNet.backends
 from SCFNet.backends import open_onnx
-from SCFNet.checkpoint import digest, find_weights, load_checkpoint
+from SCFNet.checkpoint import WEIGHTS as SHIPPED_FOLDER
+from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, sharpened_by
 from SCFNet.errors import InputError
-from SCFNet.export import PADDLE2ONNX, export
+from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
 from SCFNet.photos.images import read_image
+from SCFNet.photos.transform import RELEASE, network_input
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
+from SCFNet.zoo import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "tests" / "data" / "release_M3_0.5.pdparams"
@@ -134,9 +138,110 @@ def test_shipped_files_say_what_they_take(name, network):
     meta = session.get_modelmeta().custom_metadata_map
     assert meta["size"] == "352" and meta["model_type"] == network
     assert meta["weights_sha256"] == digest(load_checkpoint(file))
+    assert float(meta["sharpened"]) == sharpened_by(file) == 2
     assert json.loads(meta["mean"]) == [124.55, 118.9, 102.94]
     assert json.loads(meta["std"]) == [56.77, 55.97, 57.5]
     assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == ["image", "saliency"]
+
+
+@pytest.mark.parametrize("name", ["small", "accurate"])
+def test_opencv_runs_the_shipped_files(name):
+    """Of any version: OpenCV 5 silently pads another way where the file says SAME_UPPER."""
+    file = find_weights(name).with_suffix(".onnx")
+    photos = [read_image(ROOT / "tests/data" / name) for name in ("coffee.jpg", "chelsea.png")]
+    net = cv2.dnn.readNetFromONNX(str(file))
+    for photo in photos:
+        batch = network_input([photo], 352, RELEASE)
+        net.setInput(batch)
+        np.testing.assert_allclose(net.forward()[:, 0], open_onnx(file).run(batch), atol=1e-3)
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED_FOLDER.glob("*.onnx")), ids=lambda file: file.stem)
+def test_shipped_files_pad_by_numbers(file):
+    graph = pytest.importorskip("onnx").load(str(file)).graph
+    automatic = [a.s for node in graph.node for a in node.attribute if a.name == "auto_pad"]
+    assert set(automatic) <= {b"NOTSET"}
+
+
+def padded_convolution(size, kernel, stride, auto_pad):
+    """A model of one convolution of ones, [1, 1, *size] to [1, 1, h, w]."""
+    helper = pytest.importorskip("onnx.helper")
+    weights = helper.make_tensor("w", 1, [1, 1, *kernel], np.ones(kernel).ravel())
+    source = helper.make_tensor_value_info("x", 1, [1, 1, *size])
+    target = helper.make_tensor_value_info("y", 1, None)
+    node = helper.make_node(
+        "Conv", ["x", "w"], ["y"], kernel_shape=kernel, auto_pad=auto_pad,
+        strides=[stride] * 2,
+    )  # fmt: skip
+    graph = helper.make_graph([node], "net", [source], [target], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
+    model.ir_version = 7
+    return model
+
+
+def run_convolution(model):
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    session = onnx.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).random(shape, "float32")
+    return session.run(None, {"x": x})[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads"),
+    [
+        ((16, 16), (3, 3), 2, [0, 0, 1, 1]),
+        ((16, 16), (5, 5), 2, [1, 1, 2, 2]),
+        ((16, 16), (3, 3), 1, [1, 1, 1, 1]),
+        ((16, 16), (1, 1), 1, [0, 0, 0, 0]),
+        ((16, 16), (1, 1), 2, [0, 0, 0, 0]),
+        ((15, 16), (3, 5), 2, [1, 1, 1, 2]),
+        ((17, 11), (5, 2), 3, [1, 0, 2, 0]),
+    ],
+)
+def test_automatic_padding_becomes_numbers(size, kernel, stride, pads):
+    model = padded_convolution(size, kernel, stride, "SAME_UPPER")
+    expected = run_convolution(model)
+    _write_pads(model)
+    attributes = {a.name: a for a in model.graph.node[0].attribute}
+    assert "auto_pad" not in attributes and list(attributes["pads"].ints) == pads
+    np.testing.assert_array_equal(run_convolution(model), expected)
+
+
+def test_padding_of_another_kind_is_refused():
+    with pytest.raises(InputError, match=r"Conv .*: has auto_pad SAME_LOWER"):
+        _write_pads(padded_convolution((16, 16), (3, 3), 2, "SAME_LOWER"))
+
+
+def test_sharpening_multiplies_the_logits(tmp_path):
+    once, twice = tmp_path / "once.pdparams", tmp_path / "twice.pdparams"
+    export(WEIGHTS, "pdparams", once, sharpen=2)
+    export(once, "pdparams", twice, sharpen=1.5)
+    assert [sharpened_by(file) for file in (WEIGHTS, once, twice)] == [1, 2, 3]
+    photo = paddle.to_tensor(
+        network_input([read_image(ROOT / "tests/data/coffee.jpg")], 96, RELEASE)
+    )
+    with paddle.no_grad():
+        nets = [load_net(file) for file in (WEIGHTS, once, twice)]
+        soft, sharp, sharper = ([m.numpy() for m in net(photo)] for net in nets)
+    np.testing.assert_array_equal(sharp[0], 2 * soft[0])
+    np.testing.assert_allclose(sharper[0], 3 * soft[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(sharp[1], soft[1])
+    plain = load_net(WEIGHTS)
+    plain.load_dict(paddle.load(str(once)))  # the note is in no one's way
+    np.testing.assert_array_equal(plain(photo)[0].numpy(), sharp[0])
+
+
+def test_sharpening_that_cannot_be(tmp_path):
+    for factor in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="sharpen: must be a positive number"):
+            export(WEIGHTS, "pdparams", tmp_path / "net", sharpen=factor)
+    with pytest.raises(InputError, match="sharpen: goes with --format pdparams"):
+        export(WEIGHTS, "onnx", tmp_path / "net", sharpen=2)
+    with pytest.raises(InputError, match=r"output: would write over .*: name another file"):
+        export(WEIGHTS, "pdparams", sharpen=2)
+    with pytest.raises(InputError, match="sharpen: is for SCFNet, not for U2Netp"):
+        sharpen_logits(build_network("U2Netp"), 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_digest_is_of_the_arrays_alone(tmp_path):

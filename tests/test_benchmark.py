@@ -1,14 +1,13 @@
-"""tools/benchmark.py and SCFNet/benchmarks: that like is compared with like, and figure 3 drawn."""
+"""tools/benchmark.py and SCFNet/benchmarks: what is timed, a row for each, and figures 1 and 3."""
 
 import json
 
 import pytest
 
-from datasets.masks import read_grey
-from SCFNet.benchmarks import deploy, metrics, models, processes
-from SCFNet.benchmarks.timing import median_computing, time_in_turns
+from SCFNet.benchmarks import deploy, metrics, models, training
+from SCFNet.benchmarks.timing import seconds_per_call, time_in_turns
 from SCFNet.errors import InputError
-from SCFNet.metrics import PaperScore, precision_recall, scale
+from SCFNet.photos.images import read_image
 from SCFNet.scoring.report import read_rows
 from tests.conftest import run_tool
 
@@ -22,97 +21,81 @@ class Clock:
     def __call__(self):
         return self.now
 
-    def way(self, name, seconds):
+    def way(self, name, *seconds):
+        durations = iter(seconds)
+
         def call():
             self.calls.append(name)
-            self.now += seconds
+            self.now += next(durations)
 
         return call
 
 
-def test_ways_take_turns():
+def test_ways_take_turns_after_a_call_that_does_not_count():
     clock = Clock()
-    ways = {"slow": clock.way("slow", 3), "fast": clock.way("fast", 1)}
+    ways = {"slow": clock.way("slow", 9, 3, 4), "fast": clock.way("fast", 9, 1, 2)}
     times = time_in_turns(ways, rounds=2, clock=clock)
-    assert clock.calls == ["slow", "fast", "slow", "fast"]
+    assert clock.calls == ["slow", "fast"] * 3
     assert {name: list(seconds) for name, seconds in times.items()} == {
-        "slow": [3, 3],
-        "fast": [1, 1],
+        "slow": [3, 4],
+        "fast": [1, 2],
     }
-    clock.calls.clear()
-    times = time_in_turns(ways, rounds=1, repeats=2, warm_up=True, clock=clock)
-    assert clock.calls == ["slow"] * 3 + ["fast"] * 3
-    assert [len(seconds) for seconds in times.values()] == [2, 2]
 
 
-def test_a_median_ignores_a_slow_call(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("SCFNet.benchmarks.timing.time.process_time", clock)
-    durations = iter([9, 1, 9, 50, 9, 1])
-
-    def uneven():
-        clock.now += next(durations)
-
-    assert list(median_computing(uneven, clock.way("even", 2), rounds=3)) == [1, 2]
-
-
-def test_calls_are_timed_after_a_warm_up():
+def test_a_slow_call_is_timed_once_after_a_warm_up():
     calls = []
-    times = models.seconds_per_call(lambda: calls.append(1), seconds=0)
-    assert len(times) == 3
-    assert len(calls) == 4
+    assert len(seconds_per_call(lambda: calls.append(1), seconds=0)) == 1
+    assert len(calls) == 2
+
+
+def test_each_scored_method_has_a_row_also_if_two_are_of_one_network():
+    scores = [
+        {"method": name, "model": model, "F": f, "params": 8, "flops": None}
+        for name, model, f in (("FS", "M3_0.5", 0.8), ("KD", "M3_0.5", 0.9), ("CPD", None, 0.7))
+    ]
+    rows = models.join(scores, [{"model": "M3_0.5", "engine": "dygraph", "flops": 5, "fps": 90.0}])
+    assert [(row["method"], row["F"], row["fps"], row["flops"]) for row in rows] == [
+        ("FS", 0.8, 90, 5),
+        ("KD", 0.9, 90, 5),
+        ("CPD", 0.7, None, None),
+    ]
+    assert len({tuple(row) for row in rows}) == 1
 
 
 @pytest.mark.slow
 def test_a_row_has_all_numbers():
-    row = models.measure("M3_0.5", "static", "cpu", batches=[2], seconds=0.01)
+    row = models.measure("M3_0.5", "static", "cpu", batches=[1, 2], seconds=0.01)
     assert (row["model"], row["engine"], row["size"]) == ("M3_0.5", "static", 352)
     assert row["device"] == "cpu"
     assert 0 < row["latency_ms"] <= row["p95_ms"]
-    assert row["fps"] > 0 and row["images/s, batch 2"] > 0
+    assert row["fps"] == row["images/s, batch 1"] > 0 and row["images/s, batch 2"] > 0
     assert row["peak_mb"] > 50
     json.dumps(row)
 
 
-def test_the_obvious_way_computes_what_ours_does():
-    pred, gt = metrics.example(60, 80)
-    obvious, ours = metrics.obvious_way(pred, gt), PaperScore().add(pred, gt)
-    for name in ("MAE", "E-measure", "Wgt-F"):
-        assert obvious[name] == pytest.approx(ours[name], abs=1e-6)
-    assert obvious["F"].max() == pytest.approx(ours["Max-F"], abs=1e-9)
-    precision, recall = precision_recall(scale(pred), gt > 0)
-    assert obvious["F"][100] == pytest.approx(
-        1.3 * precision[100] * recall[100] / (0.3 * precision[100] + recall[100])
-    )
-
-
 @pytest.mark.slow
-def test_ways_and_workers_are_compared():
+def test_scoring_is_timed():
     rows = metrics.compare(rounds=1)
-    assert rows[0]["share"] == 1
-    assert all(row["ms an image"] > 0 for row in rows)
+    assert [row["protocol"] for row in rows if row["ms a map"] > 0] == ["paper", "pysod"]
     assert [row["workers"] for row in metrics.scale_workers(images=4)] == [1, 2]
 
 
 @pytest.mark.slow
-def test_one_process_and_two_are_compared():
-    one, two = processes.compare(epochs=2, photos=16)
-    assert (one["processes"], two["processes"]) == (1, 2)
-    assert one["speed-up"] == 1 and two["speed-up"] > 0
+def test_training_is_timed():
+    parts = training.parts(rounds=1, batch_sizes=[2, 4])
+    assert len(parts) == 3 and all(row["ms an image"] > 0 for row in parts)
+    runs = training.runs(epochs=2, photos=16, teacher="M3_0.5")
+    assert len(runs) == 4 and all(row["images/s"] > 0 for row in runs)
+    assert runs[0]["ratio"] == 1
 
 
 @pytest.mark.slow
-def test_deployment_is_compared(tmp_path):
+def test_deployment_is_timed(tmp_path):
     photos = deploy.make_photos(tmp_path / "photos", 3)
-    rows = deploy.measure_all(photos, rounds=1)
-    assert [row["what"].split(",")[0] for row in rows] == [
-        "network",
-        "predict.py one.jpg",
-        "folder of 3 photos",
-        "folder of 3 photos",
-        "peak memory of that run",
-    ]
-    assert all(row["ratio"] > 0 for row in rows)
+    network, photo, folder, memory = deploy.measure_all(photos, rounds=1)
+    assert network["ratio"] > 0 and photo["ratio"] > 0
+    assert folder["what"].startswith("folder of 3 photos") and folder["ONNX Runtime"] > 0
+    assert memory["ONNX Runtime"] > 20
 
 
 def test_a_folder_without_photos_is_refused(tmp_path):
@@ -121,36 +104,34 @@ def test_a_folder_without_photos_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_scores_become_figure3(tmp_path):
+def test_scores_become_figures_1_and_3(tmp_path):
     scores, results = tmp_path / "scores.json", tmp_path / "results.json"
-    rows = [{"model": "M3_0.5", "values": {"Mean-F": f}} for f in (0.8, 0.9)]
-    rows.append({"model": None, "values": {"Mean-F": 0.1}})
+    cost = {"params": None, "flops": None}
+    rows = [
+        {"method": name, "model": model, "values": {"Mean-F": f}, **cost}
+        for name, model, f in (("KD", "M3_0.5", 0.8), ("KD", "M3_0.5", 0.9), ("CPD", None, 0.1))
+    ]
     scores.write_text(json.dumps({"protocol": "paper", "results": rows}))
-    arguments = ["--models", "M3_0.5", "--device", "cpu", "--seconds", 0.01, "--batches", 1]
+    arguments = ["--device", "cpu", "--seconds", 0.01, "--batches", 1]
     done = run_tool("benchmark", *arguments, "--scores", scores, "--json", results)
     assert done.returncode == 0, done.stderr
+    assert "1/1 M3_0.5, dygraph: " in done.stderr
     assert "| 800,154 | 253,194,747 |" in done.stdout
-    (row,) = read_rows(results)
-    assert row["F"] == pytest.approx(0.85)
+    first, second = read_rows(results)
+    assert (first["method"], first["F"]) == ("KD", pytest.approx(0.85))
+    assert (second["method"], second["fps"]) == ("CPD", None)
     done = run_tool("benchmark", "--plot", results)
     assert done.returncode == 0, done.stderr
-    assert read_grey(tmp_path / "results.png").std() > 5
+    for name in ("results.png", "results-bubbles.png"):
+        assert read_image(tmp_path / name).std() > 5
 
 
 @pytest.mark.parametrize(
     "arguments, fault",
     [
         (["--batches", 0], "--batches must be at least 1"),
-        (
-            ["--plot", "nowhere.json"],
-            "error: nowhere.json: cannot be read: No such file",
-        ),
+        (["--plot", "nowhere.json"], "error: nowhere.json: cannot be read: No such file"),
         (["--plot", "rows.png"], "the figure would replace it"),
-        pytest.param(
-            ["--models", "M3_0.5", "--device", "fpga"],
-            "error: --device: 'fpga' is none of auto, cpu, gpu and gpu:N",
-            marks=pytest.mark.slow,
-        ),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, fault):

@@ -21,7 +21,7 @@ def test_two_runs_do_not_share_an_output_folder(pairs, tmp_path):
 
 def test_a_folder_that_cannot_be_locked(pairs, tmp_path):
     (tmp_path / LOCK).mkdir()
-    with pytest.raises(InputError, match="give another output"):
+    with pytest.raises(InputError, match="give another --output"):
         engine.train(recipe(data=pairs, output=tmp_path))
 
 

@@ -3,11 +3,14 @@
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from SCFNet.cli import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = """
@@ -26,11 +29,15 @@ run(main)
 """
 
 
+def main_command(tmp_path, end):
+    """The command of a tool that prints much, works, and then does `end`."""
+    return [sys.executable, "-c", TOOL.format(end=end), str(tmp_path / "work")]
+
+
 def run_main(tmp_path, end="return 0", encoding="utf-8", **streams):
-    """Run a tool that prints much, works, and then does `end`."""
-    command = [sys.executable, "-c", TOOL.format(end=end), str(tmp_path / "work")]
+    """Start that tool."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **streams)
+    return subprocess.Popen(main_command(tmp_path, end), cwd=ROOT, env=environment, **streams)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
@@ -60,6 +67,26 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path):
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 2
     assert err == b"error: the output cannot be written: No space left on device\n"
+    assert (tmp_path / "work").read_text() == "all done"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows hands down no closed stream")
+def test_streams_that_are_closed_get_no_other_file(tmp_path):
+    end = "file = open(sys.argv[1]); return file.fileno()"
+    command = f"{shlex.join(main_command(tmp_path, end))} <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=ROOT).returncode > 2
+
+
+def test_a_tilde_is_the_home_folder_in_every_argument(monkeypatch):
+    home = Path.home()
+    parser = Parser("")
+    parser.add_argument("paths", nargs="*")
+    parser.add_argument("--output")
+    given = ["~/a.jpg", "U2Net=~/maps", "a~b.jpg", "*~", "./~/c.jpg", "--output=~/out"]
+    monkeypatch.setattr("sys.argv", ["tool", *given])
+    for args in (parser.parse_args(given), parser.parse_args()):
+        expected = [f"{home}/a.jpg", f"U2Net={home}/maps", "a~b.jpg", "*~", "./~/c.jpg"]
+        assert (args.paths, args.output) == (expected, f"{home}/out")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +108,7 @@ def test_an_end_is_one_line_and_a_status(tmp_path, end, status, line):
 @pytest.mark.parametrize("tool", ["predict", "train", "distill", "eval", "export", "benchmark"])
 def test_a_flag_that_is_not_there_is_one_line(tool, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [tool, "--colour"])
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
     line = capsys.readouterr().err

@@ -23,7 +23,7 @@ def test_a_process_that_does_not_answer_is_one_line(monkeypatch):
     assert distributed.largest_over_processes(15) == 15
     monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(paddle.distributed, "all_reduce", all_reduce)
-    with pytest.raises(InputError, match="does not answer; start all again with resume auto"):
+    with pytest.raises(InputError, match="does not answer; start all again with --resume auto"):
         distributed.largest_over_processes(0)
 
 

@@ -1,7 +1,9 @@
 """Installing: what requirements.txt names on which machine, and life without a package."""
 
 import ast
+import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import SCFNet
+from SCFNet import NEEDS_REPOSITORY
 from SCFNet.cli import OURS, PACKAGES, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +21,10 @@ LINES = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
 REQUIREMENTS = [
     Requirement(line.partition("  #")[0]) for line in LINES if line[:1] not in ("", "#")
 ]
+# pytest brings the second
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 OPTIONAL = {"av", "pillow_heif"}  # named in the README, and missed in one line
 STANDARD_LIBRARY = getattr(sys, "stdlib_module_names", ())  # Python 3.10
 
@@ -59,7 +66,7 @@ def imported_packages():
                 modules.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 modules.add((node.module or "").partition(".")[0])
-    others = modules - {*STANDARD_LIBRARY, *OURS, "tests", "paddle", "packaging"}
+    others = modules - {*STANDARD_LIBRARY, *OURS, "_repository", "tests", "paddle", "packaging"}
     return {PACKAGES.get(module, module) for module in others}
 
 
@@ -72,6 +79,7 @@ def without(modules, tool, *arguments):
     """Run tools/`tool`.py where `modules` are not installed."""
     code = (
         "import runpy, sys\n"
+        "sys.path.insert(0, 'tools')\n"
         f"sys.modules.update(dict.fromkeys({sorted(modules)!r}))\n"
         f"sys.argv = {['tool', *map(str, arguments)]!r}\n"
         f"runpy.run_path('tools/{tool}.py', run_name='__main__')\n"
@@ -125,6 +133,99 @@ def test_a_missing_package_is_one_line(module, tool, arguments):
     line = f"error: {module} is not installed: pip install {PACKAGES.get(module, module)}"
     assert done.stderr.strip().splitlines()[-1:] == [line]
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder that pip installs into, with what pyproject.toml lists, and nothing beside it."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    for package in SETUPTOOLS["packages"]:
+        source = ROOT / SETUPTOOLS["package-dir"].get(package, package.replace(".", "/"))
+        target = folder / package.replace(".", "/")
+        target.mkdir()
+        for pattern in ("*.py", *SETUPTOOLS["package-data"].get(package, ())):
+            for file in source.glob(pattern):
+                shutil.copy(file, target)
+    return folder
+
+
+def run_installed(installed, folder, code, *arguments):
+    """Run Python code in `folder`, where SCFNet is installed."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+SCFNET = "from SCFNet.prediction.command import run_command; run_command()"
+
+
+@pytest.mark.parametrize("weights", ["accurate", "small"])
+def test_what_is_installed_predicts_anywhere(installed, tmp_path, weights):
+    photo = ROOT / "tests/data/coffee.jpg"
+    arguments = photo, "--save", "cutout", "--weights", weights
+    done = run_installed(installed, tmp_path, SCFNET, *arguments)
+    assert (done.returncode, done.stderr) == (0, "written: output/coffee-cutout.png\n")
+
+
+def test_what_is_installed_imports_one_top_level_package(installed, tmp_path):
+    code = (
+        "import sys, numpy, SCFNet; from SCFNet import Predictor\n"
+        "assert Predictor('small')(numpy.zeros((64, 64, 3), 'uint8')).shape == (64, 64)\n"
+        "print(SCFNet.__file__, {'datasets', 'backbones', 'paddle'} & set(sys.modules))\n"
+    )
+    done = run_installed(installed, tmp_path, code)
+    assert done.stdout.split() == [str(installed / "SCFNet/__init__.py"), "set()"], done.stderr
+
+
+@pytest.mark.parametrize(
+    "weights", ["tests/data/release_M3_0.5.pdparams", "weights/SCFNet-DUTS.pdparams"]
+)
+def test_a_checkpoint_in_an_installed_package_is_one_line(installed, tmp_path, weights):
+    checkpoint = shutil.copy(ROOT / weights, tmp_path)
+    done = run_installed(
+        installed, tmp_path, SCFNET, ROOT / "tests/data/coffee.jpg", "--weights", checkpoint
+    )
+    assert (done.returncode, done.stderr) == (2, f"error: {checkpoint}: {NEEDS_REPOSITORY}\n")
+
+
+@pytest.mark.parametrize("name", ["SCFNet", "load_net"])
+def test_the_network_in_an_installed_package_is_one_line(installed, tmp_path, name):
+    done = run_installed(installed, tmp_path, f"from SCFNet import {name}")
+    assert done.stderr.splitlines()[-1] == f"ImportError: {NEEDS_REPOSITORY}"
+
+
+def test_pip_installs_what_the_readme_names_for_prediction():
+    dependencies = set(PYPROJECT["project"]["dependencies"])
+    assert dependencies == PREDICTION | {"simplejpeg"}
+    optional = PYPROJECT["project"]["optional-dependencies"]
+    named = {Requirement(line).name for lines in optional.values() for line in lines}
+    assert named <= {r.name for r in REQUIREMENTS}
+
+
+HOSTS = {
+    "packages": ("datasets/__init__.py", "backbones/__init__.py"),
+    "files": ("datasets.py", "backbones.py", "tools.py", "weights.py"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_a_hosts_own_modules_of_our_names_are_left_alone(tmp_path, kind):
+    """Hugging Face's `datasets` and others' `backbones`, imported before SCFNet and after it."""
+    for file in HOSTS[kind]:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("MINE = True")
+    names = [file.partition("/")[0].replace(".py", "") for file in HOSTS[kind]]
+    (tmp_path / "main.py").write_text(
+        f"import sys, numpy, {', '.join(names)}\n"
+        "from SCFNet import Predictor, predict\n"
+        "from SCFNet.prediction.command import main\n"
+        "assert Predictor('small')(numpy.zeros((64, 64, 3), 'uint8')).shape == (64, 64)\n"
+        f"print(all(module.MINE for module in ({', '.join(names)})), main())\n"
+    )
+    command = [sys.executable, tmp_path / "main.py", ROOT / "tests/data/coffee.jpg"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True 0\n"), done.stderr
 
 
 def test_a_missing_module_of_this_repository_is_a_bug_and_is_shown():

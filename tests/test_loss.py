@@ -9,8 +9,6 @@ import paddle
 import pytest
 
 from SCFNet import loss
-from SCFNet.benchmarks import loading as bench_loading
-from SCFNet.benchmarks.training import obvious_fs_loss
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = json.loads((DATA / "loss_seed3.json").read_text())
@@ -121,13 +119,6 @@ def test_fs_loss_halves_the_weight_of_each_deeper_map(arrays):
     maps = [logits, -logits, 2 * logits, logits * 0]
     expected = sum(float(loss.sp_loss(m, mask, 5)) / 2**i for i, m in enumerate(maps))
     assert float(loss.fs_loss(maps, mask, 5)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_benchmark_compares_equal_losses():
-    mask = tensor(bench_loading.ellipses(64))
-    logits = tensor(np.random.default_rng(0).standard_normal(mask.shape, "float32"))
-    ours, obvious = loss.fs_loss([logits] * 4, mask, 5), obvious_fs_loss([logits] * 4, mask, 5)
-    assert float(ours) == pytest.approx(float(obvious), rel=1e-6)
 
 
 def test_kd_loss_teaches_all_maps_and_not_the_teacher(arrays):

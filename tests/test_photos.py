@@ -323,3 +323,13 @@ def test_heic_is_read_with_its_package_and_named_without(tmp_path, photo, monkey
     heif = pytest.importorskip("pillow_heif")
     heif.from_bytes("RGB", (45, 30), photo.tobytes()).save(path, quality=95)
     assert np.abs(read_image(path).astype(int) - photo).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_photos_read_from_bytes_as_from_files(tmp_path, photo, suffix):
+    path = save(tmp_path / f"a.{suffix}", photo)
+    found = read_photo("a name", path.read_bytes())
+    np.testing.assert_array_equal(found.image, read_photo(path).image)
+    for damaged in (b"", path.read_bytes()[:30], b"no image"):
+        with pytest.raises(InputError, match="a name: "):
+            read_photo("a name", damaged)

@@ -1,9 +1,13 @@
 """tools/predict.py: which files it writes, what is in them, its messages and exit codes."""
 
+import errno
 import io
+import os
+import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from functools import partial
 
@@ -13,6 +17,7 @@ from PIL import Image
 
 from datasets.masks import read_grey, read_mask
 from SCFNet.photos.images import read_image
+from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
@@ -144,7 +149,55 @@ def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
     with Image.open(io.BytesIO(done.stdout)) as cutout:
         assert cutout.mode == "RGBA" and cutout.size == (451, 300)
     done = subprocess.run(command, input=b"no photo", capture_output=True)
-    assert done.returncode == 1 and done.stdout == b"" and b"stdin: is not an image" in done.stderr
+    assert done.returncode == 1 and done.stdout == b""
+    assert b"error: stdin: is not an image" in done.stderr  # and names no temporary folder
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the shell is POSIX'")
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ("- <&-", 2, "error: standard input is closed: name a file in place of -"),
+        ("{photo} --output - >&-", 2, "error: standard output is closed: name a folder by"),
+        ("{photo} --output OUT <&- >&- 2>&-", 0, ""),
+        ("{photo} --output OUT 2>/dev/full", 0, ""),
+        ("- --output OUT < {photo} >&-", 0, "written: OUT/stdin.png"),
+    ],
+)
+def test_a_closed_stream_is_an_error_where_it_is_needed(tmp_path, arguments, status, said):
+    arguments = arguments.format(photo=DATA / "coffee.jpg")
+    command = f"{shlex.join(tool_command('predict'))} {arguments}"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, said in done.stderr, done.stdout) == (status, True, ""), done.stderr
+    assert (tmp_path / "OUT").exists() == (status == 0)
+    if status == 0:
+        assert len(list(tmp_path.glob("OUT/*.png"))) == 1
+
+
+def test_a_closed_stderr_puts_nothing_before_the_picture():
+    command = f"{shlex.join(tool_command('predict', DATA / 'coffee.jpg'))} --output - 2>&-"
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE)
+    assert done.returncode == 0 and done.stdout.startswith(b"\x89PNG")
+
+
+NO_FOLDER = "error: - cannot be read, or kept in a temporary folder: No"
+
+
+def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
+    def none_there(*_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none_there)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", none_there)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no photo")))
+    photo = str(DATA / "coffee.jpg")
+    for arguments, status in (([photo], 0), (["-"], 2), ([photo, "--output", "-"], 2)):
+        monkeypatch.setattr("sys.argv", ["scfnet", "--output", str(tmp_path / "out"), *arguments])
+        with pytest.raises(SystemExit) as end:
+            run_command()
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert (end.value.code, line.startswith(NO_FOLDER)) == (status, status == 2)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["coffee.png"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +209,7 @@ def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
         (["a.png", "--threshold", "2"], "--threshold"),
         (["a.png", "--threshold", "nan"], "--threshold"),
         (["a.png", "--save", "video"], "--save video: choose from mask, cutout, overlay"),
-        (["--save", "mask", "a.png"], "inputs go before it: predict.py photo.jpg --save mask"),
+        (["--save", "mask", "a.png"], "inputs go before it: scfnet photo.jpg --save mask"),
         (["a.png", "--size", "100"], "error: --size: must be a multiple of 32"),
         (["a.png", "--weights", "none.pdparams"], "error: none.pdparams: cannot be read"),
         (["a.png", "--weights", "tests"], "error: tests: is a folder"),

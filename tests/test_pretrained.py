@@ -21,7 +21,7 @@ def test_imagenet_offline_says_which_file_goes_where(monkeypatch):
     with pytest.raises(InputError) as error:
         load_pretrained(net, "imagenet")
     assert "MobileNetV3_large_x0_5_pretrained.pdparams" in str(error.value)
-    assert paddle.utils.download.WEIGHTS_HOME in str(error.value) and "pretrained FILE" in str(
+    assert paddle.utils.download.WEIGHTS_HOME in str(error.value) and "--pretrained FILE" in str(
         error.value
     )
 

@@ -33,7 +33,7 @@ def anchors_of(file):
 def help_of():
     """The --help of each tool."""
     found = {}
-    for tool in (ROOT / "tools").glob("*.py"):
+    for tool in (ROOT / "tools").glob("[!_]*.py"):
         command = [sys.executable, str(tool), "--help"]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr

@@ -15,8 +15,8 @@ from SCFNet.scoring.report import (
     paper_table,
     per_image_csv,
     read_costs,
-    read_f,
     read_rows,
+    read_scores,
     save_texts,
     to_csv,
     to_json,
@@ -187,7 +187,10 @@ def test_scores_and_costs_are_read_back(tmp_path):
     path = tmp_path / "scores.json"
     results = [real_result(data=data) for data in "ST"]
     path.write_text(to_json([*results, real_result("n")], "paper", {"m": Cost(1, 2, "M3_0.5")}))
-    assert read_f(path) == {"M3_0.5": pytest.approx(results[0].score.result()["Mean-F"])}
+    f = pytest.approx(results[0].score.result()["Mean-F"])
+    first, second = read_scores(path)
+    assert first == {"method": "m", "model": "M3_0.5", "F": f, "params": 1, "flops": 2}
+    assert second == {"method": "n", "model": None, "F": f, "params": None, "flops": None}
     path.write_text('{"U2Net": {"params": 44e6, "flops": 48e9}}')
     assert read_costs(path) == {"U2Net": Cost(44e6, 48e9)}
     path.write_text('[{"model": "U2Net", "F": 0.9}]')
@@ -199,13 +202,13 @@ def test_scores_and_costs_are_read_back(tmp_path):
     [
         *("{", "", "null", '{"a": 1}', "[1]", "[" * 100_000, '{"protocol": [], "results": 1}'),
         '{"protocol": "paper", "results": [{"model": "x", "values": {"Mean-F": "high"}}]}',
-        '{"protocol": "paper", "results": [{"model": [1], "values": {"Mean-F": 1}}]}',
+        '{"protocol": "paper", "results": [{"method": [1], "values": {"Mean-F": 1}}]}',
     ],
 )
 def test_other_files_are_no_results(tmp_path, text):
     path = tmp_path / "r.json"
     path.write_text(text)
-    for read in (read_f, read_rows, read_costs):
+    for read in (read_scores, read_rows, read_costs):
         with pytest.raises(InputError, match=r"r\.json: is not"):
             read(path)
     path.unlink()

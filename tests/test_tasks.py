@@ -114,12 +114,6 @@ def test_a_worker_that_is_killed_is_no_hang(monkeypatch):
         score_tasks([Task("m", "s", [pair] * 2000, [], [])], "paper", 2, per_image=kill)
 
 
-def test_scoring_leaves_the_threads_of_opencv_as_they_were(maps):
-    threads = cv2.getNumThreads()
-    score_folder(maps)
-    assert cv2.getNumThreads() == threads
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("levels", [(0, 1), (0, 100), (7, 130), (0, 255)])
 def test_both_protocols_find_the_object_of_any_two_levels(tmp_path, maps, protocol, levels):

@@ -108,7 +108,7 @@ def test_fine_tuning_from_a_trained_network(pairs, tmp_path):
     assert engine.train(first) == 0
     weights = str(tmp_path / "a" / state.LAST)
     assert engine.train(replace(first, pretrained=weights, dry_run=True)) == 0
-    with pytest.raises(InputError, match="holds a run: give resume auto"):
+    with pytest.raises(InputError, match="holds a run: give --resume auto"):
         engine.train(first)
 
 

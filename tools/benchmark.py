@@ -2,16 +2,16 @@
 
     python tools/benchmark.py              # the networks: Params, FLOPs, MACCs, latency, memory
     python tools/benchmark.py --models M3_0.5 R50 --engines dygraph static --batches 1 8
-    python tools/benchmark.py --deploy     # ONNX Runtime against Paddle; predicting a folder
-    python tools/benchmark.py --metrics    # the measures of tools/eval.py against other ways
-    python tools/benchmark.py --training   # loss, loading and step of training against other ways
-    python tools/benchmark.py --distill    # distilling against training, filling a cache
+    python tools/benchmark.py --deploy     # ONNX Runtime beside Paddle; predicting a folder
+    python tools/benchmark.py --metrics    # scoring a map, and a folder
+    python tools/benchmark.py --training   # loading, the loss, training and distilling
 
-The paper's figure 3, F against Params, FLOPs, FPS and MACCs, of networks that tools/eval.py has
-scored from their --weights (other methods' rows can be added to results.json by hand):
+The paper's figures 1 and 3, F against Params, FLOPs, FPS and MACCs, a point for each method that
+tools/eval.py has scored. The networks of its --weights are measured; other methods can be added to
+results.json by hand. This draws results.png and, figure 1, results-bubbles.png:
 
     python tools/benchmark.py --scores scores.json --json results.json
-    python tools/benchmark.py --plot results.json                       # draws results.png
+    python tools/benchmark.py --plot results.json
 
 FLOPs and Params are as the paper prints them: of SCFNet by paddle.flops, of other networks by
 ptflops, at 352x352 (a multiply-add is one). MACCs are the multiply-adds of convolutions and linear
@@ -20,11 +20,10 @@ layers alone. FPS is at batch 1 and the network's own size, without reading file
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _repository  # noqa: F401
 
 from SCFNet.cli import Parser, run
 
@@ -38,20 +37,18 @@ def parse_arguments() -> argparse.Namespace:
     parser = Parser(__doc__)
     subject = parser.add_mutually_exclusive_group()
     add = subject.add_argument
-    add("--metrics", action="store_true", help="time the measures of tools/eval.py")
-    add("--training", action="store_true", help="time the parts of training")
-    add("--distill", action="store_true", help="time the ways to distil")
+    add("--metrics", action="store_true", help="time scoring")
+    add("--training", action="store_true", help="time training, its parts, and distilling")
     add("--deploy", action="store_true", help="time ONNX Runtime, and predicting a folder")
-    add("--plot", type=Path, metavar="FILE", help="draw figure 3 of the rows in this file")
+    add("--plot", type=Path, metavar="FILE", help="draw figures 3 and 1 of the rows in this file")
     add = parser.add_argument
     add(
         "--models",
         "--model",
         nargs="+",
-        default=NETWORKS,
         choices=NETWORKS,
         metavar="NAME",
-        help=f"networks to measure: {', '.join(NETWORKS)}; default: all",
+        help=f"networks to measure: {', '.join(NETWORKS)}; default: those of --scores, or all",
     )
     add(
         "--engines",
@@ -72,9 +69,9 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--seconds",
         type=float,
-        default=5,
+        default=3,
         metavar="X",
-        help="time to spend on each number; default: 5",
+        help="time to spend on each number, about; default: 3",
     )
     add(
         "--photos",
@@ -82,13 +79,14 @@ def parse_arguments() -> argparse.Namespace:
         metavar="DIR",
         help="folder of photos for --deploy; default: 300 are made",
     )
-    add("--scores", type=Path, metavar="FILE", help="take F from what tools/eval.py --json wrote")
+    add("--scores", type=Path, metavar="FILE", help="a row for each method in this eval.py --json")
     add("--json", type=Path, metavar="FILE", help="keep the rows in this file")
     args = parser.parse_args()
     if min(args.batches) < 1:
         parser.error("--batches must be at least 1")
     if args.plot and args.plot.suffix == ".png":
         parser.error(f"--plot {args.plot}: the figure would replace it; call the rows *.json")
+    args.models = args.models or ([] if args.scores else list(NETWORKS))
     return args
 
 
@@ -103,32 +101,32 @@ def measure(args: argparse.Namespace) -> List[List["Row"]]:
 
         return [deploy.measure_all(args.photos)]
     if args.training:
-        from SCFNet.benchmarks import processes, training
+        from SCFNet.benchmarks import training
 
-        return [training.compare(rounds=9), processes.compare(epochs=9)]
-    if args.distill:
-        from SCFNet.benchmarks import distill
-
-        return [distill.compare(rounds=5)]
+        return [training.parts(), training.runs()]
     from SCFNet.benchmarks import models
-    from SCFNet.scoring.report import read_f
+    from SCFNet.scoring.report import read_scores
+    from SCFNet.zoo import NETWORKS
 
-    f = read_f(args.scores) if args.scores else {}
-    rows = models.measure_all(args.models, args.engines, args.device, args.batches, args.seconds)
-    return [[{**row, "F": f.get(row["model"])} if f else row for row in rows]]
+    scores = read_scores(args.scores) if args.scores else []
+    names = args.models or [name for name in NETWORKS if name in [row["model"] for row in scores]]
+    measured = models.measure_all(names, args.engines, args.device, args.batches, args.seconds)
+    return [models.join(scores, measured) if scores else measured]
 
 
 def main() -> int:
     args = parse_arguments()
     from SCFNet.files import write_atomically
-    from SCFNet.scoring.plots import plot_figure3
+    from SCFNet.scoring.plots import plot_figure1, plot_figure3
     from SCFNet.scoring.report import read_rows
     from SCFNet.scoring.tables import measurements
 
     if args.plot:
-        figure = args.plot.with_suffix(".png")
-        plot_figure3(read_rows(args.plot), figure)
-        print(figure)
+        rows = read_rows(args.plot)
+        bubbles = args.plot.with_name(f"{args.plot.stem}-bubbles.png")
+        plot_figure3(rows, args.plot.with_suffix(".png"))
+        plot_figure1(rows, bubbles)
+        print(args.plot.with_suffix(".png"), bubbles, sep="\n")
         return 0
     tables = measure(args)
     if args.json:

@@ -27,11 +27,10 @@ The ablation of the paper's Table 3, a command for each row, and one for the tab
 """
 
 import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _repository  # noqa: F401
 
 from SCFNet.cli import Parser, run
 

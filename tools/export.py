@@ -4,15 +4,14 @@
     python tools/export.py --weights small --output out/512.onnx --size 512 --dynamic-batch
     python tools/export.py --weights small --format paddle --output out/small    # Paddle Inference
     python tools/export.py --weights u2netp.pth --format pdparams      # from PyTorch to Paddle
+    python tools/export.py --weights output/KD/last.pdparams --format pdparams --sharpen 2 \\
+        --output output/sharp.pdparams      # maps that are less soft: sigmoid(2 * logits)
 
 tools/predict.py finds an .onnx file that lies beside its checkpoint by itself. The files' metadata
 (for paddle: STEM.meta) says size, normalisation, and the names of input and output.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _repository  # noqa: F401
 
 from SCFNet.cli import Parser, run
 
@@ -35,6 +34,13 @@ def main() -> int:
     add("--output", metavar="FILE", help="file to write; default: beside the checkpoint")
     add("--size", type=int, metavar="N", help="side of the input; default: the network's own")
     add("--dynamic-batch", action="store_true", help="take any number of images a run, not one")
+    add(
+        "--sharpen",
+        type=float,
+        default=1,
+        metavar="FACTOR",
+        help="multiply the logits, for --format pdparams; default: 1",
+    )
     args = parser.parse_args()
 
     from SCFNet.checkpoint import check_weights, find_weights
@@ -43,7 +49,8 @@ def main() -> int:
     check_weights(weights)
     from SCFNet.export import export  # after --help and a wrong name: it loads Paddle
 
-    for file in export(weights, args.format, args.output, args.size, args.dynamic_batch):
+    files = export(weights, args.format, args.output, args.size, args.dynamic_batch, args.sharpen)
+    for file in files:
         print(file)
     return 0
 

@@ -22,10 +22,7 @@ Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 129, 130 or 143 stop
 terminal was closed, Ctrl-C, SIGTERM).
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _repository  # noqa: F401
 
 from SCFNet.cli import run
 

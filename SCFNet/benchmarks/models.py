@@ -1,32 +1,16 @@
 """Size and speed of the networks: Params, FLOPs, MACCs, latency, throughput and peak memory."""
 
-import multiprocessing
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from typing import List, Sequence
 
 import numpy as np
-import paddle
-from tqdm import tqdm
 
-from SCFNet.benchmarks.timing import Way
+from SCFNet.benchmarks.timing import Way, in_own_process, seconds_per_call
 from SCFNet.device import peak_memory_mb, set_device
 from SCFNet.scoring.cost import cost
 from SCFNet.scoring.tables import Row
 from SCFNet.zoo import build_network
-
-ENGINES = ("dygraph", "static")
-
-
-def seconds_per_call(call: Way, seconds: float) -> np.ndarray:
-    """Time calls, [n >= 3], for about `seconds` in all, after a warm-up of a fifth of that."""
-    for least, budget in ((1, seconds / 5), (3, seconds)):
-        times: List[float] = []
-        while len(times) < least or sum(times) < budget:
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    return np.array(times)
 
 
 def measure(model: str, engine: str, device: str, batches: Sequence[int], seconds: float) -> Row:
@@ -40,14 +24,14 @@ def measure(model: str, engine: str, device: str, batches: Sequence[int], second
         engine: 'dygraph', or 'static' (`paddle.jit.to_static`).
         device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
         batches: the batch sizes for which throughput is measured.
-        seconds: how long each number is measured, about.
+        seconds: how long each number is measured, about; a slow network is called twice.
     """
-    set_device(device)
-    device = paddle.device.get_device()
+    import paddle
+
+    device = set_device(device)
     net = build_network(model)
     size = net.input_size
-    row: Row = {"model": model, "engine": engine, "device": device, "size": size}
-    row.update(cost(net))
+    row: Row = {"model": model, "engine": engine, "device": device, "size": size, **cost(net)}
     network = paddle.jit.to_static(net) if engine == "static" else net
 
     def forward(batch: int) -> Way:
@@ -61,7 +45,7 @@ def measure(model: str, engine: str, device: str, batches: Sequence[int], second
         row["fps"] = float(1000 / latency.mean())
         row["peak_mb"] = peak_memory_mb()
         for batch in batches:
-            times = seconds_per_call(forward(batch), seconds)
+            times = latency / 1000 if batch == 1 else seconds_per_call(forward(batch), seconds)
             row[f"images/s, batch {batch}"] = float(batch / times.mean())
     return row
 
@@ -75,11 +59,27 @@ def measure_all(
 ) -> List[Row]:
     """Measure every model by every engine, each in a process of its own: so is its peak memory.
 
-    The parameters are those of `measure`.
+    Each is said on stderr when it begins and ends. The parameters are those of `measure`.
     """
-    cases = [(model, engine, device, batches, seconds) for model in models for engine in engines]
+    cases = [(model, engine) for model in models for engine in engines]
     rows = []
-    for case in tqdm(cases, unit="model", disable=None):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            rows.append(process.submit(measure, *case).result())
+    for number, (model, engine) in enumerate(cases, 1):
+        print(f"{number}/{len(cases)} {model}, {engine}: ", end="", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        rows.append(in_own_process(measure, model, engine, device, batches, seconds))
+        spent = time.perf_counter() - start
+        print(f"{rows[-1]['latency_ms']:.4g} ms a photo ({spent:.0f} s)", file=sys.stderr)
     return rows
+
+
+def join(scores: Sequence[Row], measured: Sequence[Row]) -> List[Row]:
+    """Give each scored method what was measured of its network; of others what its score knows.
+
+    The rows have the same keys: what is not known is None.
+    """
+    rows = []
+    for score in scores:
+        found = [row for row in measured if row["model"] == score["model"]]
+        rows += [{**score, **row} for row in found or [{}]]
+    keys = {key: None for row in [*scores, *measured] for key in row}
+    return [{**keys, **row} for row in rows]

@@ -1,7 +1,9 @@
-"""Timing ways to do the same, which take turns, so that other work on the machine weighs on all."""
+"""Timing: ways that take turns, so that other work weighs on all, and a process of its own."""
 
+import multiprocessing
 import time
-from typing import Callable, Dict, List, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Callable, Dict, List, Mapping
 
 import numpy as np
 
@@ -9,35 +11,35 @@ Way = Callable[[], object]
 
 
 def time_in_turns(
-    ways: Mapping[str, Way],
-    rounds: int,
-    repeats: int = 1,
-    warm_up: bool = False,
-    clock: Callable[[], float] = time.perf_counter,
+    ways: Mapping[str, Way], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> Dict[str, np.ndarray]:
-    """Call each way in turn and return the seconds of its calls, [rounds * repeats], by name.
+    """Call each way in turn and return the seconds of its calls, [rounds], by name.
 
-    Args:
-        ways: what to time, by name.
-        rounds: how often it is each one's turn.
-        repeats: calls in a turn.
-        warm_up: begin each turn with a call that does not count.
-        clock: seconds now; `time.process_time` counts computing alone.
+    A first call of each does not count. `clock` gives seconds; `time.process_time` counts the
+    processor's alone.
     """
     times: Dict[str, List[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
+    for turn in range(rounds + 1):
         for name, way in ways.items():
-            if warm_up:
-                way()
-            for _ in range(repeats):
-                start = clock()
-                way()
+            start = clock()
+            way()
+            if turn:
                 times[name].append(clock() - start)
     return {name: np.array(seconds) for name, seconds in times.items()}
 
 
-def median_computing(first: Way, second: Way, rounds: int, repeats: int = 1) -> np.ndarray:
-    """Measure the median seconds [2] that a call of each of two ways computes; they take turns."""
-    ways = {"first": first, "second": second}
-    times = time_in_turns(ways, rounds, repeats, warm_up=True, clock=time.process_time)
-    return np.median(list(times.values()), axis=1)
+def seconds_per_call(call: Way, seconds: float) -> np.ndarray:
+    """Time calls [n >= 1] for about `seconds` in all, after one that does not count."""
+    call()
+    times: List[float] = []
+    while not times or sum(times) < seconds:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return np.array(times)
+
+
+def in_own_process(function: Callable[..., Any], *args: object) -> Any:
+    """Return `function(*args)`, called in a new process: its peak memory is that of the call."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args).result()

@@ -1,130 +1,140 @@
-"""Speed of training on one core: the SP loss, loading, and a whole step, beside the obvious way."""
+"""Speed of training: loading pairs, the SP loss, and what tools/train.py and distill.py reach."""
 
+import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Callable, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import cv2
 import numpy as np
-import paddle
-from paddle import Tensor
-from tqdm import tqdm
+from PIL import Image
 
-from datasets.loader import Epoch, load_batch
-from datasets.sod import Sample
-from SCFNet.benchmarks.loading import BATCH, ellipses, write_photos
-from SCFNet.benchmarks.loading import SIDE as STEP_SIDE
-from SCFNet.benchmarks.timing import Way, median_computing
-from SCFNet.device import set_device
-from SCFNet.engine import train_step
-from SCFNet.loss import dice_loss, fs_loss, weighted_sum
+from datasets.loader import Epoch, batches
+from datasets.sod import Sample, list_pairs
+from SCFNet.benchmarks.timing import Way, time_in_turns
+from SCFNet.errors import InputError
+from SCFNet.photos.transform import RELEASE, normalise
 from SCFNet.scoring.tables import Row
-from SCFNet.training.recipe import Recipe
-from SCFNet.training.state import new_run
 
-functional = paddle.nn.functional
-
-LOSS_SIDE, KERNEL_SIZE = 224, 13
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+PHOTO = (300, 400)  # height and width of most of DUTS-TR
+SIDE = 224
 
 
-def compare(rounds: int) -> List[Row]:
-    """Make a row per part of training: ms an image of the other way, of ours, and ours as its
-    share.
-
-    The two ways take turns, `rounds` times; the numbers are medians of the time on a CPU's core.
+def parts(rounds: int = 5, batch_sizes: Sequence[int] = (8, 128)) -> List[Row]:
+    """Measure what a step consists of beside the network, on one core: a row for each part has the
+    median milliseconds of the processor an image. The parts take turns, `rounds` times.
     """
-    set_device("cpu")
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    bar = tqdm(total=3, unit="part", disable=None)
     with tempfile.TemporaryDirectory() as folder:
-        steps = median_computing(*training_steps(write_photos(Path(folder))), rounds)
-    bar.update()
-    losses = median_computing(*sp_losses(), rounds)
-    bar.update()
+        samples = write_photos(Path(folder), max(batch_sizes))
+        ways = {f"load a pair of 400x300, batch {n}": load(samples[:n]) for n in batch_sizes}
+        ways[f"SP loss of four maps, {SIDE} px, kernel size 13"] = sp_loss()
+        spent = time_in_turns(ways, rounds, time.process_time)
     cv2.setNumThreads(threads)
-    command = [sys.executable, "-m", "SCFNet.benchmarks.loading"]
-    root = Path(__file__).resolve().parents[2]
-    loading = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    bar.update()
-    bar.close()
-    parts = {
-        f"whole step, {STEP_SIDE} px": ("the network alone", steps),
-        f"SP loss, {LOSS_SIDE} px, kernel size {KERNEL_SIZE}": (
-            "square pools, mask's boundary per map",
-            losses,
-        ),
-        "load a pair of 400x300": ("the release's steps", tuple(map(float, loading.split()))),
-    }
+    images = [*batch_sizes, 8]
     return [
-        {
-            "part": part,
-            "other way": name,
-            "its ms an image": 1000 * other / BATCH,
-            "our ms an image": 1000 * ours / BATCH,
-            "share": ours / other,
-        }
-        for part, (name, (other, ours)) in parts.items()
+        {"part": part, "ms an image": 1000 * float(np.median(times)) / n}
+        for (part, times), n in zip(spent.items(), images)
     ]
 
 
-def sp_losses() -> Tuple[Way, Way]:
-    """Make two ways to the SP loss of four maps [8, 1, 224, 224], forward and backward: obvious
-    way, and ours.
-    """
-    mask = paddle.to_tensor(ellipses(LOSS_SIDE))
+def load(samples: Sequence[Sample]) -> Way:
+    """Load, augment, resize and normalise `samples` as one batch."""
+    epoch = Epoch(samples, [SIDE], len(samples))
+    return lambda: [normalise(images, RELEASE) for images, _ in batches(epoch)]
+
+
+def sp_loss() -> Way:
+    """Compute the SP loss of four maps [8, 1, 224, 224] and its gradient."""
+    import paddle
+
+    from SCFNet.device import set_device
+    from SCFNet.loss import map_losses, weighted_sum
+
+    set_device("cpu")
     rng = np.random.default_rng(0)
-    maps = []
-    for level in range(4):
-        side = LOSS_SIDE >> (level + 2)
-        noise = paddle.to_tensor(rng.standard_normal((BATCH, 1, side, side), "float32"))
-        logits = functional.interpolate(noise, size=mask.shape[2:], mode="bilinear")
-        maps.append((2 * logits + 4 * (mask - 0.5)).detach())
-        maps[-1].stop_gradient = False
-
-    def run(loss: Callable[..., Tensor]) -> None:
-        loss(maps, mask, KERNEL_SIZE).backward()
-        for logits in maps:
-            logits.clear_gradient()
-
-    return lambda: run(obvious_fs_loss), lambda: run(fs_loss)
+    maps = [paddle.to_tensor(rng.standard_normal((8, 1, SIDE, SIDE), "float32")) for _ in range(4)]
+    for logits in maps:
+        logits.stop_gradient = False
+    mask = paddle.to_tensor(np.stack([ellipse(SIDE, SIDE)] * 8)[:, None].astype("float32"))
+    return lambda: weighted_sum(map_losses(maps, mask, "sp", 13)).backward()
 
 
-def obvious_fs_loss(maps: Sequence[Tensor], mask: Tensor, kernel_size: int) -> Tensor:
-    """Do `fs_loss` as its definition reads: square pools, and the mask's boundary for each map."""
+def runs(epochs: int = 3, photos: int = 64, teacher: str = "R50") -> List[Row]:
+    """Measure tools/train.py and distill.py, M3_0.5 at 224 px on made photos.
 
-    def boundary(x: Tensor) -> Tensor:
-        edge = functional.max_pool2d(1 - x, 3, stride=1, padding=1) - (1 - x)
-        return functional.max_pool2d(edge, kernel_size, stride=1, padding=kernel_size // 2)
+    A row for each run has images/s without the first epoch, and the ratio to the first row. Each
+    process has one core.
 
-    def boundary_dice(logits: Tensor) -> Tensor:
-        p, g = boundary(functional.sigmoid(logits)), boundary(mask)
-        overlap, total = (p * g).sum(axis=(2, 3)), (p + g).sum(axis=(2, 3))
-        return (1 - (1 + 2 * overlap) / (1 + total)).mean()
-
-    return weighted_sum([dice_loss(logits, mask) + boundary_dice(logits) for logits in maps])
-
-
-def training_steps(samples: Sequence[Sample]) -> Tuple[Way, Way]:
-    """Make two steps of M3_0.5 on 8 images: forward, backward and update alone, and loading, SP
-    loss and all that the training loop does in a step.
+    Raises InputError if a run fails.
     """
-    recipe = Recipe(pretrained="none", batch_size=BATCH)
-    run = new_run(recipe)
-    epoch = Epoch(samples, [STEP_SIDE], BATCH)
-    fixed = paddle.to_tensor(load_batch(epoch, range(BATCH), STEP_SIDE)[0])
+    from SCFNet.checkpoint import save_weights
+    from SCFNet.zoo import build_network
 
-    def network_alone() -> None:
-        sum(logits.mean() for logits in run.net(fixed)).backward()
-        run.optimizer.step()
-        run.optimizer.clear_grad()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_photos(folder / "data", photos)
+        save_weights(build_network(teacher), folder / "teacher.pdparams")
+        beside: Dict[str, object] = {
+            "data": folder / "data" / "image",
+            "teacher": folder / "teacher.pdparams",
+        }
+        cases: Dict[str, Tuple[str, int, Dict[str, object]]] = {
+            "train, one process": ("train", 1, {"data": folder / "data"}),
+            "train, two processes": ("train", 2, {"data": folder / "data"}),
+            f"distil beside {teacher}": ("distill", 1, beside),
+            "distil from its cache": ("distill", 1, {**beside, "cache-labels": folder / "maps"}),
+        }
+        rows: List[Row] = []
+        for number, (name, (tool, processes, flags)) in enumerate(cases.items(), 1):
+            print(f"{number}/{len(cases)} {name}", file=sys.stderr)
+            output = folder / str(number)
+            speed = images_per_second(tool, processes, {**flags, "epochs": epochs}, output, photos)
+            first = rows[0]["images/s"] if rows else speed
+            rows.append({"run": name, "images/s": speed, "ratio": speed / first})
+    return rows
 
-    def whole() -> None:
-        images, masks = load_batch(epoch, range(BATCH), STEP_SIDE)
-        images, masks = paddle.to_tensor(images), paddle.to_tensor(masks)
-        train_step(run, recipe, images, masks, lr=1e-3, kernel_size=KERNEL_SIZE)
 
-    run.optimizer.set_lr(1e-3)
-    return network_alone, whole
+def images_per_second(
+    tool: str, processes: int, flags: Mapping[str, object], output: Path, photos: int
+) -> float:
+    """Run a tool on the CPU, and read the images/s after its first epoch from its log."""
+    flags = {"device": "cpu", "pretrained": "none", "sizes": SIDE, "batch-size": 16, "workers": 1,
+             "output": output, **flags}  # fmt: skip
+    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(processes)]
+    command = [*launch, "--log_dir", str(output / "logs"), str(TOOLS / f"{tool}.py")]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"{' '.join(command)}: failed: {done.stderr.strip()[-300:]}")
+    first, *_, last = map(json.loads, (output / "log.jsonl").read_text().splitlines())
+    epochs = last["epoch"] - first["epoch"]
+    return photos * epochs / (last["minutes"] - first["minutes"]) / 60
+
+
+def write_photos(folder: Path, count: int) -> List[Sample]:
+    """Write `count` pairs of DUTS-TR's usual size, made of scikit-image's photos; the pairs."""
+    from skimage import data
+
+    sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
+    for name in ("image", "mask"):
+        (folder / name).mkdir(parents=True)
+    mask = Image.fromarray(ellipse(*PHOTO))
+    for i in range(count):
+        photo = Image.fromarray(cv2.resize(sources[i % len(sources)], PHOTO[::-1]))
+        photo.save(folder / "image" / f"{i}.jpg", quality=84)  # about 25 KB
+        mask.save(folder / "mask" / f"{i}.png")
+    return list_pairs(folder)
+
+
+def ellipse(height: int, width: int) -> np.ndarray:
+    """Draw a mask, bool [H, W]."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return y**2 / 0.4 + x**2 / 0.3 < 1

@@ -4,10 +4,11 @@ What is decoded becomes a photo in `images` and a mask in `masks`.
 """
 
 import contextlib
+import io
 import threading
 import warnings
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 import numpy as np
 from PIL import Image, features
@@ -39,25 +40,27 @@ _large = threading.RLock()
 
 
 @contextlib.contextmanager
-def open_image(path: PathLike) -> Iterator[Image.Image]:
+def open_image(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.Image]:
     """Open an image file with Pillow, for the length of a `with` block.
 
-    Every fault of the file, also one that the block meets, becomes an InputError. An image of more
-    than LARGE_PIXELS waits until no other thread has one open.
+    `data` is what the file holds, if it is at hand: then `path` only names it in errors. Every
+    fault of the file, also one that the block meets, becomes an InputError. An image of more than
+    LARGE_PIXELS waits until no other thread has one open.
     """
     try:
-        check_is_file(path)
-        if Path(path).stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: is larger than 1 GiB")
-        with tiff.open_unusual(path, MOST_PIXELS) or Image.open(path, "r", _formats(path)) as image:
+        data = _read(path) if data is None else data
+        if not data:
+            raise InputError(f"{path}: is empty")
+        opened = tiff.open_unusual(path, data, MOST_PIXELS)
+        with opened or Image.open(io.BytesIO(data), "r", _formats(data)) as image:
             check_pixels(path, *image.size)
             with in_turn(image.width * image.height):
-                _check_whole(path, image)
+                _check_whole(data, image)
                 yield image
     except InputError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{path}: {_unknown(path)}") from error
+        raise InputError(f"{path}: {_unknown(data or b'')}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {TOO_LARGE}") from error
     except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
@@ -65,6 +68,14 @@ def open_image(path: PathLike) -> Iterator[Image.Image]:
         raise InputError(
             f"{path}: cannot be read as an image: {fault or type(error).__name__}"
         ) from error
+
+
+def _read(path: PathLike) -> bytes:
+    """Read an image file whole. Raises InputError for one that is no file, or over 1 GiB."""
+    check_is_file(path)
+    if Path(path).stat().st_size > MOST_BYTES:
+        raise InputError(f"{path}: is larger than 1 GiB")
+    return Path(path).read_bytes()
 
 
 def check_pixels(path: PathLike, width: int, height: int) -> None:
@@ -88,7 +99,9 @@ def large_photo(path: PathLike) -> Iterator[bool]:
     pixels = 0
     with contextlib.suppress(Exception):  # the fault is for the reader to tell
         check_is_file(path)
-        with Image.open(path, "r", _formats(path)) as image:
+        with Path(path).open("rb") as stream:
+            formats = _formats(stream.read(12))
+        with Image.open(path, "r", formats) as image:
             pixels = image.width * image.height
     with in_turn(pixels):
         yield pixels > LARGE_PIXELS
@@ -112,9 +125,9 @@ def upright(pixels: np.ndarray, orientation: object) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _formats(path: PathLike) -> List[str]:
+def _formats(data: bytes) -> List[str]:
     """List the formats to try; HEIC is one of them if pillow-heif is installed."""
-    brand = _brand(path)
+    brand = _brand(data)
     if brand in AVIF_BRANDS and features.check("avif"):
         return ["AVIF"]
     if brand in HEIC_BRANDS:
@@ -126,16 +139,14 @@ def _formats(path: PathLike) -> List[str]:
     return list(FORMATS)
 
 
-def _brand(path: PathLike) -> bytes:
-    """Read the brand of a file of MP4's family, to which HEIC and AVIF belong; else nothing."""
-    with Path(path).open("rb") as stream:
-        start = stream.read(12)
-    return start[8:] if start[4:8] == b"ftyp" else b""
+def _brand(data: bytes) -> bytes:
+    """Return the brand of a file of MP4's family, to which HEIC and AVIF belong; else nothing."""
+    return data[8:12] if data[4:8] == b"ftyp" else b""
 
 
-def _unknown(path: PathLike) -> str:
+def _unknown(data: bytes) -> str:
     """Say what is wrong with a file that none of the formats fits."""
-    brand, readable = _brand(path), _formats(path)
+    brand, readable = _brand(data), _formats(data)
     if brand in HEIC_BRANDS and "HEIF" not in readable:
         return "is a HEIC photo, which needs another package: pip install pillow-heif"
     if brand in AVIF_BRANDS and "AVIF" not in readable:
@@ -145,12 +156,11 @@ def _unknown(path: PathLike) -> str:
     return f"is not an image ({', '.join(FORMATS)}, AVIF and HEIC can be read)"
 
 
-def _check_whole(path: PathLike, image: Image.Image) -> None:
+def _check_whole(data: bytes, image: Image.Image) -> None:
     """Raise Damaged for a file that Pillow would decode, though it is not whole."""
     image_format = image.format
     if image_format not in ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"):
         return
-    data = Path(path).read_bytes()
     if image_format == "PNG":
         check_png(data)
         last_row = image.crop((0, image.height - 1, image.width, image.height))

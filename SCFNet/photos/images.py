@@ -44,27 +44,32 @@ def read_image(path: PathLike) -> np.ndarray:
 
     See `read_photo`, also for what is raised.
     """
-    image, alpha = read_photo(path)
-    return image if alpha is None else over_white(image, alpha)
+    return opaque(read_photo(path))
 
 
-def read_photo(path: PathLike) -> Photo:
+def read_photo(path: PathLike, data: Optional[bytes] = None) -> Photo:
     """Read a photo, upright by its EXIF orientation, in sRGB by its ICC profile, and its alpha.
 
-    Grey, palette, CMYK, 16-bit and float images are converted, and of an animation the first frame
-    is taken. A broken profile, or broken EXIF data, counts for nothing. Raises InputError for a
-    file that is missing, damaged, truncated, no image, or of more than 256 million pixels.
+    `data` is what the file holds, if it is at hand: then `path` only names it in errors. Grey,
+    palette, CMYK, 16-bit and float images are converted, and of an animation the first frame is
+    taken. A broken profile, or broken EXIF data, counts for nothing. Raises InputError for a file
+    that is missing, damaged, truncated, no image, or of more than 256 million pixels.
     """
-    image = _read_jpeg(path)
+    image = _read_jpeg(path, read_if(path, jpeg.START) if data is None else data)
     if image is not None:
         return Photo(image, None)
-    with open_image(path) as opened:
+    with open_image(path, data) as opened:
         pixels = _to_rgb(opened)
         orientation = orientation_of(opened)
     image = upright(pixels[..., :3], orientation)
     if pixels.shape[2] == 3 or pixels[..., 3].min() == 255:
         return Photo(image, None)
     return Photo(image, upright(pixels[..., 3], orientation))
+
+
+def opaque(photo: Photo) -> np.ndarray:
+    """Lay what is transparent over white, as a network sees a photo: RGB uint8 [H, W, 3]."""
+    return photo.image if photo.alpha is None else over_white(photo.image, photo.alpha)
 
 
 def over_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -109,10 +114,9 @@ def write_png(path: PathLike, image: np.ndarray) -> None:
     write_image(path, image)
 
 
-def _read_jpeg(path: PathLike) -> Optional[np.ndarray]:
-    """Read a grey or YCbCr JPEG file by OpenCV, for speed; None for any other file."""
-    data = read_if(path, jpeg.START)
-    header = jpeg.read_header(data) if data else None
+def _read_jpeg(path: PathLike, data: Optional[bytes]) -> Optional[np.ndarray]:
+    """Decode a grey or YCbCr JPEG file by OpenCV, for speed; None for any other file."""
+    header = jpeg.read_header(data) if data and data.startswith(jpeg.START) else None
     if not data or not header or header.channels not in (1, 3):
         return None
     check_pixels(path, header.width, header.height)

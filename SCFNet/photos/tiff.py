@@ -1,6 +1,6 @@
 """TIFF files that Pillow reads wrong or not at all: floats, planes of 16 bits, white as zero."""
 
-from pathlib import Path
+import io
 from typing import NamedTuple, Optional, Tuple, Union
 
 import cv2
@@ -36,53 +36,53 @@ class Layout(NamedTuple):
         return f"{self.samples} x {self.bits}-bit {self.kind} samples{planes}{white}"
 
 
-def open_unusual(path: PathLike, most_pixels: int) -> Optional[Image.Image]:
+def open_unusual(path: PathLike, data: bytes, most_pixels: int) -> Optional[Image.Image]:
     """Open a TIFF file which Pillow gets wrong; None for any other file.
 
     Colours become RGB or RGBA of 8 bits, grey keeps its depth. Raises InputError, which names the
     layout, if OpenCV gets it wrong too, and for more than `most_pixels`.
     """
-    layout = _read_layout(path)
+    layout = _read_layout(data)
     if layout is None or _pillow_reads(layout):
         return None
     flags = _opencv_flags(layout)
     pixels = None
     if flags is not None and layout.width * layout.height <= most_pixels:
-        pixels = cv2.imdecode(np.fromfile(path, "uint8"), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, "uint8"), flags)
     if pixels is None:
         raise InputError(f"{path}: is a TIFF of {layout}: save it with 8 bits a sample")
     return _as_image(65535 - pixels if layout.white_is_zero else pixels)
 
 
-def _read_layout(path: PathLike) -> Optional[Layout]:
+def _read_layout(data: bytes) -> Optional[Layout]:
     """Read the layout from the tags of the first picture; None if the file is no TIFF, or is
     damaged.
     """
-    with Path(path).open("rb") as stream:
-        start = stream.read(8)
-        if not start.startswith(STARTS):
-            return None
-        from PIL import TiffImagePlugin  # 14 ms that no other file needs
+    start = data[:8]
+    if not start.startswith(STARTS):
+        return None
+    from PIL import TiffImagePlugin  # 14 ms that no other file needs
 
-        if b"+" in start[:4]:
-            start += stream.read(8)
-        try:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(start)
-            stream.seek(tags.next)
-            tags.load(stream)
-            bits, kinds = tags.get(BITS, (1,)), tags.get(FORMAT, (1,))
-            return Layout(
-                width=tags[WIDTH],
-                height=tags[HEIGHT],
-                samples=tags.get(SAMPLES, 1),
-                bits=max(_numbers(bits)),
-                kind=KINDS.get(max(_numbers(kinds)), "unsigned"),
-                planar=tags.get(PLANAR, 1) == 2 and tags.get(SAMPLES, 1) > 1,
-                white_is_zero=tags.get(PHOTOMETRIC) == 0,
-                orientation=tags.get(ORIENTATION, 1),
-            )
-        except Exception:  # the fault is for Pillow to tell
-            return None
+    if b"+" in start[:4]:
+        start = data[:16]
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits, kinds = tags.get(BITS, (1,)), tags.get(FORMAT, (1,))
+        return Layout(
+            width=tags[WIDTH],
+            height=tags[HEIGHT],
+            samples=tags.get(SAMPLES, 1),
+            bits=max(_numbers(bits)),
+            kind=KINDS.get(max(_numbers(kinds)), "unsigned"),
+            planar=tags.get(PLANAR, 1) == 2 and tags.get(SAMPLES, 1) > 1,
+            white_is_zero=tags.get(PHOTOMETRIC) == 0,
+            orientation=tags.get(ORIENTATION, 1),
+        )
+    except Exception:  # the fault is for Pillow to tell
+        return None
 
 
 def _numbers(value: Union[int, Tuple[int, ...]]) -> Tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""From a photo to a network's input: the one resize and normalisation that every part uses."""
+"""From a photo to a network's input: the one resize, and the one normalisation."""
 
-from typing import Any, Iterable, NamedTuple, Sequence, Tuple, Union
+from typing import Any, NamedTuple, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -17,9 +17,7 @@ Channels = Union[Sequence[float], np.ndarray]  # three numbers, of R, G and B
 
 
 class Normalisation(NamedTuple):
-    """How a network wants its photos: (photo - mean) / std, on the scale 0 to 255. With `by_max` a
-    photo is first scaled so that its largest value is 255.
-    """
+    """Numbers of R, G and B by which a network's photos are normalised; see `normalise`."""
 
     mean: Channels
     std: Channels
@@ -28,55 +26,49 @@ class Normalisation(NamedTuple):
 
 RELEASE = Normalisation(MEAN, STD)
 IMAGENET = Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+EFFICIENTNET = Normalisation((127.0,) * 3, (128.0,) * 3)
 
 
 def network_input(
     images: Sequence[np.ndarray], size: int, normalisation: Normalisation = RELEASE
 ) -> np.ndarray:
-    """Resize and normalise a batch of photos: float32 [N, 3, size, size].
+    """Return a batch of photos as a network wants them, float32 [N, 3, size, size].
 
-    `images` are RGB uint8 [H, W, 3] each, of any sizes. Resizing is bilinear without antialiasing,
-    with half-pixel centres, in floats. Raises ValueError for an array that is not RGB uint8.
+    See `photo_batch` and `normalise`, which it calls.
+    """
+    return normalise(photo_batch(images, size), normalisation)
+
+
+def photo_batch(images: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Resize photos, RGB uint8 [H, W, 3] of any sizes, to float32 [N, 3, size, size] in 0..255.
+
+    Resizing is bilinear without antialiasing, with half-pixel centres, in floats. Raises ValueError
+    for an array that is not RGB uint8.
     """
     batch = np.empty((len(images), 3, size, size), "float32")
-    for image, planes in zip(images, batch):
-        resize_normalised(image, planes, normalisation)
+    for image, out in zip(images, batch):
+        resize_photo(image, out)
     return batch
 
 
-def resize_normalised(
-    image: np.ndarray, out: np.ndarray, normalisation: Normalisation = RELEASE
-) -> None:
-    """Do `network_input` for one photo, and write the result to `out`, float32 [3, size, size]."""
+def resize_photo(image: np.ndarray, out: np.ndarray) -> None:
+    """Resize one photo as `photo_batch` does, into `out`, float32 [3, size, size]."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image is RGB uint8 [H, W, 3], not {image.dtype} {image.shape}")
     size = out.shape[1]
     if max(image.shape) > 2 * size:
-        small: Iterable[np.ndarray] = cv2.split(_shrink(image, size))
-    else:  # one by one: smaller arrays, whose memory the system need not clear anew
-        small = (cv2.resize(c.astype("float32"), (size, size)) for c in cv2.split(image))
-    mean, std, by_max = normalisation
-    scale = 1.0
-    if by_max:
-        small = list(small)
-        scale = 255 / max(1.0, *(float(channel.max()) for channel in small))
-    for channel, plane, m, s in zip(small, out, mean, std):
-        cv2.addWeighted(channel, scale / s, channel, 0, -m / s, dst=plane, dtype=cv2.CV_32F)
+        out[:] = _shrink(image, size).transpose(2, 0, 1)
+        return
+    for channel, plane in zip(cv2.split(image), out):  # small arrays stay in the cache
+        cv2.resize(channel.astype("float32"), (size, size), dst=plane)
 
 
-def renormalised(batch: Any, normalisation: Normalisation) -> Any:
-    """Turn a batch [N, 3, H, W], normalised as the release does it, into what another network
-    wants.
+def normalise(batch: Any, normalisation: Normalisation) -> Any:
+    """Return (batch - mean) / std of photos [N, 3, H, W] in 0..255, an array or a Paddle tensor.
 
-    Arrays and Paddle's tensors are served alike, by what both know.
+    With `by_max` each photo is first scaled so that its largest value is 255.
     """
-    if normalisation is RELEASE:
-        return batch
-    mean, std, release_mean, release_std = (
-        np.reshape(np.asarray(channels, "float32"), (1, 3, 1, 1))
-        for channels in (*normalisation[:2], *RELEASE[:2])
-    )
-    batch = batch * release_std + release_mean
+    mean, std = (np.reshape(np.asarray(c, "float32"), (1, 3, 1, 1)) for c in normalisation[:2])
     if normalisation.by_max:
         largest = batch.reshape([len(batch), -1]).max(1).reshape([-1, 1, 1, 1])
         batch = batch * (255 / largest.clip(min=1))
@@ -84,8 +76,8 @@ def renormalised(batch: Any, normalisation: Normalisation) -> Any:
 
 
 def _shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """Do what `cv2.resize` does for floats, float32 [size, size, 3], but look only at the rows and
-    columns of a huge photo that count.
+    """Return float32 [size, size, 3], what `cv2.resize` gives for floats, but read only the rows
+    and columns of a huge photo that count.
     """
     (top, bottom, down), (left, right, across) = (_taps(n, size) for n in image.shape[:2])
     columns = np.concatenate([left, right])
@@ -96,8 +88,8 @@ def _shrink(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find, for each of `after` samples, its two neighbours among `before`, and the weight of the
-    second.
+    """Return, for each of `after` samples, its two neighbours among `before`, and the weight of
+    the second.
     """
     places = np.clip((np.arange(after) + 0.5) * (before / after) - 0.5, 0, before - 1)
     first = places.astype(int)

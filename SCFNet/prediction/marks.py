@@ -21,9 +21,13 @@ JPEG_HEADER = 20  # bytes of the start marker and of JFIF's segment
 
 
 def mark_of(source: Path) -> str:
-    """Make the mark for the results of `source`: a digest of its name and size."""
-    size = source.stat().st_size if source.is_file() else 0
-    identity = os.fsencode(source.name) + b" %d" % size
+    """Make the mark for the results of `source`."""
+    return make_mark(source.name, source.stat().st_size if source.is_file() else 0)
+
+
+def make_mark(name: str, size: int) -> str:
+    """Make the mark for the results of a file of this name and size in bytes: a digest of both."""
+    identity = os.fsencode(name) + b" %d" % size
     return f"SCFNet result of {hashlib.sha256(identity).hexdigest()[:16]}"
 
 

@@ -1,6 +1,6 @@
 """Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
-from typing import List, Sequence, Tuple
+from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -9,7 +9,7 @@ from SCFNet.errors import InputError
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import Photo, encode_image, over_white, read_photo
+from SCFNet.photos.images import Photo, encode_image, opaque, read_photo
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import add_mark, mark_of
@@ -84,29 +84,33 @@ def _finish(
     if not read:
         return []
     errors = []
-    shown = [p.image if p.alpha is None else over_white(p.image, p.alpha) for _, p in read]
-    maps = predictor(shown, options.align_corners)
-    for (job, photo), image in zip(read, shown):
-        alpha = to_bytes(maps.pop(0), options.threshold)
-        if photo.alpha is not None:  # what is transparent stays so
-            alpha = np.minimum(alpha, photo.alpha)
+    images = [opaque(photo) for _, photo in read]
+    maps = predictor(images, options.align_corners)
+    for (job, photo), image in zip(read, images):
+        pictures = draw(photo, image, maps.pop(0), options)
         try:
-            _write(job, photo.image, image, alpha, options)
+            for target, picture in zip(job.targets, pictures):
+                encoded = encode_image(target, picture)
+                write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors
 
 
-def _write(
-    job: Job, image: np.ndarray, shown: np.ndarray, alpha: np.ndarray, options: RenderOptions
-) -> None:
-    """Write the pictures of one photo: cut-outs of `image`, overlays of `shown`, which is `image`
-    over white. `alpha` is its map, uint8 [H, W].
+def draw(
+    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
+) -> Iterator[np.ndarray]:
+    """Draw the picture of each of `options.kinds`, as `render` returns it.
+
+    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
+    its map, float32 [H, W] in [0, 1].
     """
+    image = photo.image
+    alpha = to_bytes(saliency, options.threshold)
+    if photo.alpha is not None:  # what is transparent stays so
+        alpha = np.minimum(alpha, photo.alpha)
     if options.crop:
         box = object_box(alpha)
         image, shown, alpha = image[box], shown[box], alpha[box]
-    for kind, target in zip(options.kinds, job.targets):
-        picture = render(kind, image if kind == "cutout" else shown, alpha, options)
-        encoded = encode_image(target, picture)
-        write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
+    for kind in options.kinds:
+        yield render(kind, image if kind == "cutout" else shown, alpha, options)

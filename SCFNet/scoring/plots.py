@@ -1,7 +1,10 @@
-"""Figures: curves of methods, and the paper's figure 3. They need matplotlib."""
+"""Figures: curves of methods, and the paper's figures 1 and 3. They need matplotlib."""
 
 import io
-from typing import TYPE_CHECKING, Callable, List, Tuple
+import re
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Callable, Iterator, List, Tuple
 
 import numpy as np
 
@@ -13,11 +16,16 @@ from SCFNet.scoring.tasks import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Colours that colour-blind people tell apart (Okabe and Ito); then the same with other strokes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STROKES = ("-", "--", ":", "-.")
+
+# Fonts with Chinese characters, as Linux, Windows and macOS name theirs.
+CHINESE = re.compile(
+    r"CJK|Source Han|Noto Sans SC|WenQuanYi|Droid Sans Fallback|AR PL|SimHei|SimSun|YaHei|DengXian"
+    r"|PingFang|Heiti|Songti|Hiragino Sans GB|Arial Unicode"
+)
 
 # The panels of figure 3: the key of a row, what it is divided by, and the label.
 FIGURE3 = (
@@ -56,43 +64,72 @@ def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
 
 
 def plot_figure3(rows: List[Row], path: PathLike) -> None:
-    """Write the paper's figure 3 as PNG: F against Params, FLOPs, FPS and MACCs, a point per model.
+    """Write the paper's figure 3 as PNG: F against Params, FLOPs, FPS and MACCs, a point per row.
 
-    A row has `model` and `F`, and `params`, `flops`, `fps`, `maccs` as far as they are known.
-    Raises InputError if no row has an F.
+    A row has `F`, `method` or else `model`, which names it, and `params`, `flops`, `fps`, `maccs`
+    as far as they are known. Raises InputError if no row has an F.
     """
-    rows = [row for row in rows if _is_positive(row.get("F"))]
-    if not rows:
+    rows = _scored(rows)
+    with _figure(path, len(FIGURE3), width=3.3, height=3.4) as axes:
+        for ax, (key, unit, label) in zip(axes, FIGURE3):
+            known = [row for row in rows if _is_positive(row.get(key))]
+            for row in known:
+                colour = COLOURS[rows.index(row) % len(COLOURS)]
+                ax.scatter(row[key] / unit, row["F"], s=50, color=colour, zorder=3)
+                _name_point(ax, row, row[key] / unit, 4)
+            if known:
+                _log_axis(ax)
+            ax.set_xlabel(label)
+        axes[0].set_ylabel("F")
+
+
+def plot_figure1(rows: List[Row], path: PathLike) -> None:
+    """Write the paper's figure 1 as PNG: F against FPS, a bubble per row as large as its Params.
+
+    The rows are as of `plot_figure3`; those without FPS or Params are left out. Raises InputError
+    if no row has an F.
+    """
+    known = [
+        row for row in _scored(rows) if all(_is_positive(row.get(k)) for k in ("fps", "params"))
+    ]
+    with _figure(path, 1, width=6, height=4.4) as (ax,):
+        for i, row in enumerate(known):
+            radius = 2.2 * (row["params"] / 1e6) ** 0.5 + 3  # points: the area grows with Params
+            size = np.pi * radius**2
+            ax.scatter(row["fps"], row["F"], size, COLOURS[i % len(COLOURS)], alpha=0.6, zorder=3)
+            _name_point(ax, row, row["fps"], radius, f"\n{row['params'] / 1e6:.2f} M")
+        if known:
+            _log_axis(ax)
+            ax.margins(x=0.3, y=0.3)
+        ax.set(xlabel="FPS", ylabel="F")
+
+
+def _scored(rows: List[Row]) -> List[Row]:
+    """Leave out the rows without F. Raises InputError if none has one."""
+    scored = [row for row in rows if _is_positive(row.get("F"))]
+    if not scored:
         raise InputError(
             "no row of the results has an F: python tools/benchmark.py --scores takes it along"
         )
-    figure, axes = _new_figure(len(FIGURE3), width=3.3, height=3.4)
+    return scored
+
+
+def _name_point(ax: "Axes", row: Row, x: float, above: float, more: str = "") -> None:
+    """Write a row's name `above` points over its point."""
+    name = f"{row.get('method') or row.get('model')}{more}"
+    ax.annotate(name, (x, row["F"]), (0, above + 3), textcoords="offset points", ha="center")
+
+
+def _log_axis(ax: "Axes") -> None:
+    """Make the x axis logarithmic, with few labels in plain numbers."""
     from matplotlib import ticker
 
-    for ax, (key, unit, label) in zip(axes, FIGURE3):
-        known = [(i, row) for i, row in enumerate(rows) if _is_positive(row.get(key))]
-        for i, row in known:
-            x, y = row[key] / unit, row["F"]
-            ax.scatter(x, y, s=50, color=COLOURS[i % len(COLOURS)], zorder=3)
-            ax.annotate(
-                str(row.get("model")),
-                (x, y),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-            )
-        if known:
-            ax.set_xscale("log")
-            ax.margins(x=0.3, y=0.15)
-            low, high = ax.get_xlim()
-            ax.xaxis.set_major_locator(
-                ticker.LogLocator(subs=(1,) if high > 99 * low else (1, 2, 5))
-            )
-            ax.xaxis.set_major_formatter("{x:g}")
-            ax.xaxis.set_minor_locator(ticker.NullLocator())
-        ax.set_xlabel(label)
-    axes[0].set_ylabel("F")
-    _save(figure, path)
+    ax.set_xscale("log")
+    ax.margins(x=0.3, y=0.15)
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1,) if high > 99 * low else (1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _is_positive(value: object) -> bool:
@@ -110,38 +147,49 @@ def _plot_methods(
     """Draw a panel per set. The y axis fits what lies between 0.05 and 0.95: the ends are steep."""
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
-    figure, axes = _new_figure(len(sets), width=4.6, height=4)
-    lines = {}
-    for result in results:
-        i = methods.index(result.method)
-        colour, stroke = COLOURS[i % len(COLOURS)], STROKES[i // len(COLOURS) % len(STROKES)]
-        ax = axes[sets.index(result.data)]
-        (lines[result.method],) = ax.plot(*curve(result), stroke, color=colour, linewidth=1.6)
-    for ax, data in zip(axes, sets):
-        ax.set(title=data, xlabel=xlabel, xlim=(0, 1))
-    x, y = np.concatenate([curve(result) for result in results], axis=1)
-    top = max(np.ceil(10 * y.max()), 1) / 10
-    lowest = y[(x > 0.05) & (x < 0.95)].min(initial=top - 0.1)
-    axes[0].set(ylabel=ylabel, ylim=(np.floor(10 * lowest) / 10, top))
-    figure.legend(lines.values(), lines, loc="outside right upper", frameon=False)
-    _save(figure, path)
+    with _figure(path, len(sets), width=4.6, height=4) as axes:
+        lines = {}
+        for result in results:
+            i = methods.index(result.method)
+            colour, stroke = COLOURS[i % len(COLOURS)], STROKES[i // len(COLOURS) % len(STROKES)]
+            ax = axes[sets.index(result.data)]
+            (lines[result.method],) = ax.plot(*curve(result), stroke, color=colour, linewidth=1.6)
+        for ax, data in zip(axes, sets):
+            ax.set(title=data, xlabel=xlabel, xlim=(0, 1))
+        x, y = np.concatenate([curve(result) for result in results], axis=1)
+        top = max(np.ceil(10 * y.max()), 1) / 10
+        lowest = y[(x > 0.05) & (x < 0.95)].min(initial=top - 0.1)
+        axes[0].set(ylabel=ylabel, ylim=(np.floor(10 * lowest) / 10, top))
+        legend = {"loc": "outside right upper", "frameon": False}
+        axes[0].figure.legend(lines.values(), lines, **legend)
 
 
-def _new_figure(panels: int, width: float, height: float) -> "Tuple[Figure, List[Axes]]":
-    """Make a figure with panels side by side, `width` x `height` inches each, apart from pyplot."""
+@contextmanager
+def _figure(path: PathLike, panels: int, width: float, height: float) -> "Iterator[List[Axes]]":
+    """Provide panels side by side, `width` x `height` inches each; write the figure when the block
+    ends. Nothing of it is pyplot's, whose settings stay.
+    """
     check_matplotlib()
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * panels, height), layout="constrained")
-    axes = list(figure.subplots(1, panels, squeeze=False, sharey=True)[0])
-    for ax in axes:
-        ax.grid(color="0.9")
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: "Figure", path: PathLike) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    with rc_context({"font.family": fonts()}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure = Figure(figsize=(width * panels, height), layout="constrained")
+        axes = list(figure.subplots(1, panels, squeeze=False, sharey=True)[0])
+        for ax in axes:
+            ax.grid(color="0.9")
+            ax.set_axisbelow(True)
+            ax.spines[["top", "right"]].set_visible(False)
+        yield axes
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150)
     write_atomically(path, buffer.getvalue())
+
+
+def fonts() -> List[str]:
+    """Name matplotlib's own font, and behind it the Chinese ones of this machine."""
+    from matplotlib.font_manager import fontManager
+
+    names = sorted({font.name for font in fontManager.ttflist})
+    return ["DejaVu Sans", *(name for name in names if CHINESE.search(name))]

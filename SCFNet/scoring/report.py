@@ -147,21 +147,24 @@ def read_costs(path: PathLike) -> Dict[str, Cost]:
         ) from error
 
 
-def read_f(path: PathLike) -> Dict[str, float]:
-    """Read the F of each network of this repository, by its name, from a file of `to_json`.
+def read_scores(path: PathLike) -> List[Row]:
+    """Read the methods of a file of `to_json`: a row has `method`, `model` (the network's name if
+    it is one of this repository, else None), `F`, `params` and `flops` as far as they are known.
 
-    It is the mean over the file's sets. Raises InputError if it is no such file.
+    F is the mean over the file's sets. Raises InputError if it is no such file.
     """
-    found: Dict[str, List[float]] = {}
+    rows: Dict[str, Row] = {}
+    values: Dict[str, List[float]] = {}
     scores = _read_json(path)
     try:
         name = PROTOCOLS[scores["protocol"]].table[1]
         for row in scores["results"]:
-            if row["model"]:
-                found.setdefault(row["model"], []).append(float(row["values"][name]))
+            values.setdefault(row["method"], []).append(float(row["values"][name]))
+            cost = {key: row[key] for key in ("model", "params", "flops")}
+            rows[row["method"]] = {"method": row["method"], **cost}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: is not what tools/eval.py --json writes: {error!r}") from error
-    return {model: sum(values) / len(values) for model, values in found.items()}
+    return [{**row, "F": sum(values[method]) / len(values[method])} for method, row in rows.items()]
 
 
 def read_rows(path: PathLike) -> List[Row]:

@@ -27,9 +27,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def measurements(rows: List[Row]) -> str:
-    """Write a Markdown table of rows with the same keys; numbers are cut to four digits."""
+    """Write rows with the same keys as a Markdown table; None is a dash."""
 
     def cell(value: object) -> str:
+        if value is None:
+            return "-"
         if isinstance(value, float):
             return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
         return f"{value:,}" if isinstance(value, int) else str(value)

@@ -3,12 +3,12 @@
 import multiprocessing
 import os
 import signal
-from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import nullcontext
+from itertools import repeat
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, ContextManager, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -60,9 +60,6 @@ class Part(NamedTuple):
     values: List[Tuple[str, Dict[str, float]]]
     faults: List[Tuple[str, str]]
 
-
-Chunk = Tuple[str, List[Pair]]  # a protocol, and what to score by it
-Scorer = Callable[[Sequence[Chunk]], Iterable[Part]]  # scores chunks, in order
 
 # Called with method, data set, stem and the values of each image that was scored.
 PerImage = Callable[[str, str, str, Dict[str, float]], None]
@@ -130,84 +127,64 @@ def score_tasks(
     is killed.
     """
     total = sum(len(task.pairs) for task in tasks)
-    chunks = sum(-(-len(task.pairs) // CHUNK) for task in tasks)
+    workers = min(workers, sum(-(-len(task.pairs) // CHUNK) for task in tasks))
     bar = tqdm(total=total, unit="map", desc="scoring", disable=None)
-    results = []
-    with _scorer(min(workers, chunks)) as score_chunks, bar:
-        for task in tasks:
-            score = PROTOCOLS[protocol]()
-            faults: List[Tuple[str, str]] = []
-            starts = range(0, len(task.pairs), CHUNK)
-            parts = score_chunks([(protocol, task.pairs[i : i + CHUNK]) for i in starts])
-            for part in parts:
-                score.sums += part.sums
-                faults += part.faults
-                bar.update(len(part.values) + len(part.faults))
-                if per_image:
-                    for stem, own in part.values:
-                        per_image(task.method, task.data, stem, own)
-            names = [name for name, _ in faults]
-            if faults and (not allow_missing or not score.count):
-                raise InputError(
-                    f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
-                    f" be scored ({first_few(names)}): {faults[0][1]};"
-                    " --allow-missing averages over the rest"
-                )
-            results.append(Result(task.method, task.data, score, task.missing, task.extra, names))
-    return results
-
-
-@contextmanager
-def _scorer(workers: int) -> Iterator[Scorer]:
-    """Provide what scores chunks: `workers` processes, or this process if they would be one."""
-    if workers < 2:
-        threads = cv2.getNumThreads()
-        start_scoring()
-        try:
-            yield lambda chunks: map(_score_chunk, chunks)
-        finally:
-            cv2.setNumThreads(threads)
-        return
-    # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
-        yield lambda chunks: _score_by(pool, chunks)
-
-
-def start_scoring() -> None:
-    """Make this process fast at scoring: OpenCV keeps to one thread, and memory is reused.
-
-    glibc hands freed arrays back to the system until it has seen a larger block freed, and each
-    new array then costs page faults: a third of the time of scoring. The block is never touched.
-    """
-    cv2.setNumThreads(1)
-    np.empty(31 << 20, np.uint8)
-
-
-def _score_by(pool: ProcessPoolExecutor, chunks: Sequence[Chunk]) -> Iterator[Part]:
-    """Score by processes, in order. Raises InputError if one of them is killed."""
-    futures = deque(pool.submit(_score_chunk, chunk) for chunk in chunks)
     try:
-        while futures:
-            yield futures.popleft().result()
+        with _processes(workers) as pool, bar:
+            run = pool.map if pool else map
+            return [_score(task, protocol, allow_missing, per_image, run, bar) for task in tasks]
     except BrokenProcessPool as error:
         raise InputError(
             "a process that scored was killed, perhaps as memory was short; try fewer workers"
         ) from error
-    finally:
-        for future in futures:
-            future.cancel()
+
+
+def _score(
+    task: Task,
+    protocol: str,
+    allow_missing: bool,
+    per_image: Optional[PerImage],
+    run: Callable[..., Iterable[Part]],
+    bar: "tqdm[None]",
+) -> Result:
+    """Score one task by `run`, which is `map` in this process or in others."""
+    score = PROTOCOLS[protocol]()
+    faults: List[Tuple[str, str]] = []
+    chunks = [task.pairs[i : i + CHUNK] for i in range(0, len(task.pairs), CHUNK)]
+    for part in run(_score_chunk, repeat(protocol), chunks):
+        score.sums += part.sums
+        faults += part.faults
+        bar.update(len(part.values) + len(part.faults))
+        if per_image:
+            for stem, own in part.values:
+                per_image(task.method, task.data, stem, own)
+    names = [name for name, _ in faults]
+    if faults and (not allow_missing or not score.count):
+        raise InputError(
+            f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
+            f" be scored ({first_few(names)}): {faults[0][1]};"
+            " --allow-missing averages over the rest"
+        )
+    return Result(task.method, task.data, score, task.missing, task.extra, names)
+
+
+def _processes(workers: int) -> ContextManager[Optional[ProcessPoolExecutor]]:
+    """Start `workers` processes; none if they would be one, which this process is."""
+    if workers < 2:
+        return nullcontext()
+    # the threads of numpy's BLAS, one per core in each worker, would fight for the cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, spawn, _start_worker)
 
 
 def _start_worker() -> None:
-    start_scoring()
+    cv2.setNumThreads(1)  # each worker has a core
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
 
 
-def _score_chunk(chunk: Chunk) -> Part:
+def _score_chunk(protocol: str, pairs: List[Pair]) -> Part:
     """Score some pairs by a protocol."""
-    protocol, pairs = chunk
     score = PROTOCOLS[protocol]()
     values, faults = [], []
     for pair in pairs:

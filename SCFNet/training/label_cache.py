@@ -18,7 +18,7 @@ from datasets.sod import Sample, list_folder, read_pair_uint8
 from SCFNet.errors import InputError
 from SCFNet.files import first_few, remove_leftovers, write_atomically
 from SCFNet.photos.images import write_png
-from SCFNet.photos.transform import network_input
+from SCFNet.photos.transform import photo_batch
 from SCFNet.training.distributed import largest_over_processes, quiet
 from SCFNet.training.teacher import Teacher
 
@@ -83,7 +83,7 @@ def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
     """Read the photos that have no map in `folder` yet, as the student's loader reads them."""
     missing = [sample for sample in samples if not map_path(folder, sample).exists()]
     photos = [read_pair_uint8(sample)[0] for sample in missing]
-    return Decoded(missing, network_input(photos, size), len(samples))
+    return Decoded(missing, photo_batch(photos, size), len(samples))
 
 
 def write_maps(maps: np.ndarray, samples: Sequence[Sample], folder: Path) -> None:

@@ -14,7 +14,7 @@ from SCFNet.backends import normalisation_of, open_session, photo_shape, run_ses
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
 from SCFNet.errors import ArgumentError, InputError
 from SCFNet.formats.unpickle import printable
-from SCFNet.photos.transform import RELEASE, check_size, renormalised
+from SCFNet.photos.transform import RELEASE, check_size, normalise
 from SCFNet.training.recipe import DistillRecipe
 
 TOLERANCE = 0.01  # by which probabilities may lie outside of [0, 1]
@@ -24,7 +24,7 @@ TOLERANCE = 0.01  # by which probabilities may lie outside of [0, 1]
 class Teacher:
     """A frozen network.
 
-    `run` maps images as the student gets them, normalised [N, 3, S, S], to probabilities
+    `run` maps images as the loader gives them, [N, 3, S, S] in 0..255, to probabilities
     [N, 1, S, S] without gradient; it raises InputError if they are not one map a photo, or not
     numbers. `size` is the side of the teacher's own input, 0 if that is S. `made_by` tells this
     teacher from all others.
@@ -61,7 +61,7 @@ def paddle_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
     @paddle.no_grad()
     def run(images: Tensor) -> Tensor:
         side = images.shape[-1]
-        batch = renormalised(resized(images, size or side), net.normalisation)
+        batch = normalise(resized(images, size or side), net.normalisation)
         preds = resized(net.predict(batch), side)
         if not paddle.isfinite(preds).all():
             raise InputError(f"{path}: gives values that are infinite or not a number")
@@ -95,7 +95,7 @@ def onnx_teacher(path: Path, recipe: DistillRecipe) -> Teacher:
 
     def run(images: Tensor) -> Tensor:
         batch = resized(images, size or images.shape[-1]).numpy()
-        batch = renormalised(batch, normalisation).astype("float32")
+        batch = normalise(batch, normalisation).astype("float32")
         maps = run_session(path, session, batch, output)
         preds = paddle.to_tensor(maps[:, None])
         if recipe.teacher_output == "logits":

@@ -1,0 +1,209 @@
+"""Find the salient object in photos and videos.
+
+    scfnet photo.jpg                      # output/photo.png, the mask
+    scfnet photos/ --save mask cutout     # every photo below a folder
+    scfnet 'trip/*.jpg' --save overlay --output shown --skip-existing
+    scfnet photo.jpg --save cutout --edge-colors --background white --crop
+    scfnet clip.mp4 --save overlay --every 3
+    scfnet photos/ --weights small --device gpu --batch-size 16
+    scfnet - --save cutout --output - < photo.jpg > cutout.png
+
+`pip install .` brings the command; in a copy of the repository it is `python tools/predict.py`.
+Inputs are images, videos, folders (searched recursively for images; the tree is kept in the output)
+and glob patterns; - is an image on standard input. Per photo STEM.png is the mask, STEM-cutout.png
+the object on nothing (or on --background), STEM-overlay.jpg the photo with the object tinted and
+outlined. A second photo of the same stem in a folder has its suffix in the name: a.jpg.png. A video
+gives MP4 files of its size, its times and its sound; its cut-out lies on green, or on --background.
+
+On a CPU ONNX Runtime runs the network, without Paddle, if tools/export.py has put an .onnx file
+beside the checkpoint; --engine says which of the two is to run.
+Exit status: 0 all written, 1 some inputs failed (each is listed), 2 wrong usage.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from SCFNet.cli import Parser, fail, run
+from SCFNet.errors import ArgumentError, InputError
+
+KINDS = ("mask", "cutout", "overlay")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has
+
+
+def run_command() -> None:
+    """Run `scfnet`, and exit with its status."""
+    run(main)
+
+
+def main() -> int:
+    """Predict what the command line asks for; the exit status."""
+    args = parse_arguments()
+    if "-" not in (*args.inputs, args.output):
+        return predict(args, Path(args.output))
+    if "-" in args.inputs and sys.stdin is None:
+        raise InputError("standard input is closed: name a file in place of -")
+    if args.output == "-" and sys.__stdout__ is None:
+        raise InputError("standard output is closed: name a folder by --output")
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            if "-" in args.inputs:
+                (folder / "stdin").write_bytes(sys.stdin.buffer.read())
+        except OSError as error:
+            fault = error.strerror or error
+            raise InputError(f"- cannot be read, or kept in a temporary folder: {fault}") from error
+        hidden = f"{folder}{os.sep}"
+        args.inputs = [hidden + "stdin" if name == "-" else name for name in args.inputs]
+        if args.output != "-":
+            return predict(args, Path(args.output), hidden)
+        code = predict(args, folder / "stdout", hidden)
+        for written in folder.glob("stdout/*"):
+            sys.stdout.buffer.write(written.read_bytes())
+        return code
+
+
+def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
+    """Write the results to `output` and say what was done; the exit status.
+
+    `hidden` is left out of paths that are said: the folder for standard input and output.
+    """
+    from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
+    from SCFNet.prediction.jobs import has_results, name_results
+    from SCFNet.prediction.pipeline import predict_jobs
+    from SCFNet.prediction.rendering import ENDINGS, RenderOptions, parse_background
+    from SCFNet.predictor import Predictor
+
+    options = RenderOptions(
+        kinds=args.save,
+        align_corners=args.align_corners,
+        threshold=args.threshold,
+        crop=args.crop,
+        background=args.background and parse_background(args.background),
+        edge_colors=args.edge_colors,
+    )
+    found, left_out = find_inputs(args.inputs, output)
+    keep = [Path(args.background)] if args.background else []
+    planned = name_results(found, output, [ENDINGS[kind] for kind in args.save], keep)
+    jobs = [job for job in planned if not (args.skip_existing and has_results(job))]
+    if left_out:
+        say(f"left out: {describe(left_out)}")
+    if len(jobs) < len(planned):
+        say(f"{len(planned) - len(jobs)} of {len(planned)} were there already, in {output}")
+    if not jobs:
+        say("nothing to do")
+        return 0
+    if args.output == "-" and len(jobs) > 1:
+        raise ArgumentError("output", f"- takes one picture, not those of {len(jobs)} inputs")
+
+    for job in jobs:
+        pictures = count_pictures(job.source)
+        if pictures > 1:
+            say(f"{job.source}: of {pictures} pictures the first is taken".replace(hidden, ""))
+
+    # one photo alone has all cores; of several each has one, beside the others
+    threads = 0 if len(jobs) == 1 and not is_video(jobs[0].source) else 1
+    predictor = Predictor(args.weights, args.backbone, args.device, args.size, args.engine, threads)
+    errors = predict_jobs(predictor, jobs, options, args.batch_size, args.every)
+    for error in errors:
+        fail(error.replace(hidden, ""))
+    if len(jobs) > 1:
+        say(f"{len(jobs) - len(errors)} of {len(jobs)} done, in {output}")
+    elif not errors and args.output != "-":
+        say(f"written: {', '.join(map(str, jobs[0].targets))}")
+    return 1 if errors else 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="image, video, folder, glob pattern, or -")
+    add(
+        "--output",
+        default="output",
+        metavar="DIR",
+        help="folder for the results, or - for standard output; default: output",
+    )
+    add(
+        "--save",
+        nargs="+",
+        default=["mask"],
+        metavar="KIND",
+        help=f"pictures to write of each input: {', '.join(KINDS)}; default: mask",
+    )
+    add(
+        "--weights",
+        metavar="NAME|FILE",
+        help="weights to use: small or accurate (the shipped ones), a checkpoint (.pdparams, .pth) "
+        "or an .onnx file; default: accurate",
+    )
+    add("--backbone", metavar="NAME", help="refuse weights of any other network than this")
+    add("--device", default="auto", help="device to run on: auto, cpu, gpu or gpu:N; default: auto")
+    add(
+        "--engine",
+        choices=["auto", "paddle", "onnx"],
+        default="auto",
+        help="what runs the network; default: auto, the faster one that is there",
+    )
+    add(
+        "--size",
+        type=int,
+        metavar="N",
+        help="side of the network's input, in pixels; default: the network's own",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="photos in one run of the network; default: 1",
+    )
+    add(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="make masks hard: what is X or more, from 0 to 1, is the object",
+    )
+    add("--crop", action="store_true", help="crop all pictures to the object's box")
+    add("--background", metavar="COLOR|IMAGE", help="lay cut-outs over a colour or a picture")
+    add("--edge-colors", action="store_true", help="free cut-outs' edges from the old background")
+    add(
+        "--align-corners", action="store_true", help="resize maps as the release's test script does"
+    )
+    add("--skip-existing", action="store_true", help="leave out inputs whose results are there")
+    add(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="predict every Nth frame of a video, and repeat its map until the next; default: 1",
+    )
+    args = parser.parse_args()
+
+    args.save = list(dict.fromkeys(args.save))
+    for kind in args.save:
+        if kind not in KINDS:
+            parser.error(
+                f"--save {kind}: choose from {', '.join(KINDS)}; inputs go before it:"
+                " scfnet photo.jpg --save mask"
+            )
+    if not args.inputs:
+        parser.error("no INPUT: name images, videos, folders or patterns")
+    if args.batch_size < 1 or args.every < 1:
+        parser.error("--batch-size and --every must be at least 1")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error("--threshold must be from 0 to 1")
+    if (args.background or args.edge_colors) and "cutout" not in args.save:
+        parser.error("--background and --edge-colors are for cut-outs: add --save cutout")
+    if args.output == "-" and len(args.save) > 1:
+        parser.error("--output - takes one picture: --save one kind")
+    if Path(args.output).suffix.lower() in PICTURES and not Path(args.output).is_dir():
+        parser.error(f"--output {args.output}: names a folder; for a picture: --output - > FILE")
+    return args
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
