@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import MEAN, STD
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 

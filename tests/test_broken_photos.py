@@ -16,8 +16,8 @@ from datasets.masks import read_grey, read_mask, read_mask_uint8
 from datasets.sod import Sample, check_files
 from SCFNet.errors import InputError
 from SCFNet.photos import decoding
-from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import read_image
+from SCFNet.photos.opening import large_photo
+from SCFNet.photos.reading import read_image
 from tests.conftest import encoded, read_bytes_as_image, write_png_header
 
 CAT = Path(__file__).parent / "data" / "chelsea.png"

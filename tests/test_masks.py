@@ -10,7 +10,7 @@ from PIL import Image
 from datasets.masks import read_grey, read_map_uint8, read_mask, read_mask_uint8
 from datasets.sod import Sample, check_files, read_pair
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from tests.conftest import HEIGHT, WIDTH, disc, photo
 
 OBJECT = disc() > 0

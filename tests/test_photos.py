@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from SCFNet.errors import InputError
-from SCFNet.photos.images import over_white, read_image, read_photo, write_image, write_png
+from SCFNet.photos.reading import over_white, read_image, read_photo
+from SCFNet.photos.writing import write_image, write_png
 
 DATA = Path(__file__).parent / "data"
 WIDE = (DATA / "wide.icc").read_bytes()  # a profile with the primaries of Display P3

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from datasets.sod import Sample, list_folder, read_pair_uint8
 from SCFNet.errors import InputError
 from SCFNet.files import first_few, remove_leftovers, write_atomically
-from SCFNet.photos.images import write_png
+from SCFNet.photos.writing import write_png
 from SCFNet.photos.transform import photo_batch
 from SCFNet.training.distributed import largest_over_processes, quiet
 from SCFNet.training.teacher import Teacher
