@@ -158,7 +158,7 @@ def test_thin_images_and_non_ascii_paths(tmp_path, shape):
 def test_strips_equal_the_whole(tmp_path, photo, monkeypatch):
     path = save(tmp_path / "a.png", np.dstack([photo, photo[..., :1]]))
     whole = read_image(path)
-    monkeypatch.setattr("SCFNet.photos.images.STRIP_PIXELS", 100)
+    monkeypatch.setattr("SCFNet.photos.reading.STRIP_PIXELS", 100)
     np.testing.assert_array_equal(read_image(path), whole)
 
 

@@ -19,6 +19,7 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 AVIF = "is an AVIF photo, which needs a newer Pillow: pip install --upgrade Pillow"
 HEIC = "is a HEIC photo, which needs another package: pip install pillow-heif"
+DAMAGED = "cannot be read as an image: damaged, or of a kind that its package does not know"
 OTHER = f"is not an image ({', '.join(FORMATS)}, AVIF and HEIC can be read)"
 
 
@@ -31,13 +32,13 @@ def formats_of(data: bytes) -> Tuple[List[str], str]:
     """
     brands = _brands(data)
     if brands & AVIF_BRANDS:
-        return (["AVIF"], "is a damaged AVIF photo") if features.check("avif") else ([], AVIF)
+        return (["AVIF"], DAMAGED) if features.check("avif") else ([], AVIF)
     if brands & HEIC_BRANDS:
         with contextlib.suppress(ImportError):
             import pillow_heif
 
             pillow_heif.register_heif_opener()
-            return ["HEIF"], "is a damaged HEIC photo, or one that pillow-heif does not know"
+            return ["HEIF"], DAMAGED
         return [], HEIC
     return list(FORMATS), OTHER
 

@@ -5,7 +5,7 @@ the end marker out. So a file that fails is decoded once more, closed behind its
 """
 
 import re
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -23,9 +23,11 @@ BARE = {1, *range(0xD0, 0xDA)}  # markers without a length
 BETWEEN_SCANS = {0xC4, 0xCC, 0xDB, 0xDD, 0xFE, SCAN}  # tables, comments, the next scan
 
 MOST_SCANS = 100  # common are 1 and 10; each costs a pass over the whole picture
+TRIES = 3  # the decoder reads ahead, and so tells a few bytes too late
 PIXELS_PER_BYTE = 512  # at most: each block of 8 x 8 takes a bit
 
-TRAILER = re.compile(r"extraneous bytes before marker 0xd9")
+EXTRA = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
+CHANNELS = {"GRAY": 1, "RGB": 3, "CMYK": 4}
 ODD = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-9])|Invalid SOS parameters|unknown JFIF revision"
     r"|Unknown Adobe|Unsupported JPEG (process|data precision)|arithmetic|Could not determine"
@@ -45,15 +47,21 @@ def decode(data: bytes, colours: str, size: Tuple[int, int]) -> Optional[np.ndar
     fault, pixels = _decode(data, colours)
     if not fault:
         return pixels
-    first_fault = fault
-    end = _end_of_scans(data)
-    closed = data[:end].rstrip(b"\0") + END
-    fault, pixels = _decode(closed, colours)
-    if TRAILER.search(fault) and not TRAILER.search(first_fault):
-        return simplejpeg.decode_jpeg(closed, colours, strict=False)
+    scans = data[: _end_of_scans(data, CHANNELS[colours])]
+    ended_early = EXTRA.search(fault)  # before the file's own end marker: a part is lost
+    fault, pixels = _decode(scans + END, colours)
+    for _ in range(TRIES):
+        found = EXTRA.search(fault)
+        if not found:
+            break
+        extra = scans[-int(found[1]) :]
+        if any(extra) and ended_early:
+            break
+        scans = scans[: -len(extra)] if any(extra) else scans.rstrip(b"\0")
+        fault, pixels = _decode(scans + END, colours)
     if not fault or ODD.search(fault):
         return pixels
-    cut = "Premature" in first_fault or "premature" in fault
+    cut = "remature end" in fault
     raise Damaged("truncated: the end of the picture is missing" if cut else f"damaged: {fault}")
 
 
@@ -67,7 +75,7 @@ def _check_size(data: bytes, width: int, height: int) -> None:
     if height * width > PIXELS_PER_BYTE * len(data):
         raise Damaged(f"truncated: {width} x {height} pixels are not in it")
     if data.count(bytes([0xFF, SCAN])) > MOST_SCANS:
-        _end_of_scans(data)
+        _end_of_scans(data, 0)
 
 
 def _decode(data: bytes, colours: str) -> Tuple[str, Optional[np.ndarray]]:
@@ -81,19 +89,30 @@ def _decode(data: bytes, colours: str) -> Tuple[str, Optional[np.ndarray]]:
         return fault, None
 
 
-def _end_of_scans(data: bytes) -> int:
-    """Return where the data of the last scan end. Raises Damaged if there are too many scans."""
+def _end_of_scans(data: bytes, channels: int) -> int:
+    """Return where the data of the last scan end. Raises Damaged if scans are missing, or too many:
+    together they must give the last bit of all 64 coefficients of each channel.
+    """
     at, end, scans = 2, 0, 0
+    complete: Dict[int, int] = {}  # by channel, a bit for each coefficient
     while True:
         found = MARKER.search(data, at)
-        if not found or (end and (found.start() > at or data[found.end() - 1] not in BETWEEN_SCANS)):
-            return end or len(data)
-        kind, at = data[found.end() - 1], found.end()
+        kind = data[found.end() - 1] if found else 0
+        if not found or (end and (found.start() > at or kind not in BETWEEN_SCANS)):
+            break
+        start = at = found.end()
         if kind not in BARE:
             at += int.from_bytes(data[at : at + 2], "big")
-        if kind == SCAN:
+        if kind == SCAN and at <= len(data):
             scans += 1
             if scans > MOST_SCANS:
                 raise Damaged(f"more than {MOST_SCANS} scans")
+            first, last, bits = data[at - 3 : at]
+            for channel in data[start + 3 : at - 3 : 2]:
+                done = 0 if bits & 15 else (2 << last) - (1 << first)
+                complete[channel] = complete.get(channel, 0) | done
             behind = NO_RESTART.search(data, at)
             at = end = behind.start() if behind else len(data)
+    if len(complete) < channels or set(complete.values()) != {2**64 - 1}:
+        raise Damaged("truncated: the end of the picture is missing")
+    return end

@@ -155,5 +155,3 @@ def _pillow_for_us() -> Iterator[None]:
             _readers -= 1
             if not _readers:
                 _host.close()
-
-

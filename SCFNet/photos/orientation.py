@@ -1,4 +1,4 @@
-"""Which way up a photo is: EXIF says it, in every format; XMP counts for nothing, as in browsers."""
+"""Which way up a photo is: EXIF says it, in every format; XMP counts for nothing."""
 
 import contextlib
 
