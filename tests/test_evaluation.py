@@ -9,7 +9,7 @@ import pytest
 
 from datasets.maps import read_map
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.predictor import Predictor
 from SCFNet.scoring.evaluation import Sources, find_sets, find_tasks, named_path
 from SCFNet.scoring.tasks import score_tasks

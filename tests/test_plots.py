@@ -9,7 +9,8 @@ import pytest
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore
-from SCFNet.photos.images import read_image, write_image
+from SCFNet.photos.reading import read_image
+from SCFNet.photos.writing import write_image
 from SCFNet.scoring import plots
 from SCFNet.scoring.tasks import Result, pair_maps
 

@@ -16,7 +16,7 @@ from datasets.sod import list_pairs
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.metrics import THRESHOLDS, scale
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Pair, Result, Task
 
