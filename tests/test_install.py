@@ -67,7 +67,7 @@ def imported_packages():
             elif isinstance(node, ast.ImportFrom):
                 modules.add((node.module or "").partition(".")[0])
     others = modules - {*STANDARD_LIBRARY, *OURS, "_repository", "tests", "paddle", "packaging"}
-    return {PACKAGES.get(module, module) for module in others}
+    return {package for module in others for package in PACKAGES.get(module, module).split()}
 
 
 @pytest.mark.skipif(not STANDARD_LIBRARY, reason="needs Python 3.10")

@@ -92,17 +92,19 @@ def in_turn(pixels: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def large_photo(path: PathLike) -> Iterator[bool]:
+def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
     """Do `in_turn` for all that is done with a photo, from reading to writing, by its header;
-    yields whether it is large.
+    yields whether it is large. `data` is what the file holds, if it is at hand.
     """
     pixels = 0
     with contextlib.suppress(Exception):  # the fault is for the reader to tell
-        check_is_file(path)
-        with Path(path).open("rb") as stream:
+        if data is None:
+            check_is_file(path)
+        with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
             formats = _formats(stream.read(12))
-        with Image.open(path, "r", formats) as image:
-            pixels = image.width * image.height
+            stream.seek(0)
+            with Image.open(stream, "r", formats) as image:
+                pixels = image.width * image.height
     with in_turn(pixels):
         yield pixels > LARGE_PIXELS
 
