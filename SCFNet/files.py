@@ -93,6 +93,25 @@ def _lock(stream: BinaryIO) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+# Folders in which network drives, systems and archives keep thumbnails and what was deleted.
+SYSTEM_FOLDERS = (
+    *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx"),
+    *("$recycle.bin", "system volume information", "lost+found", "lost.dir"),
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or a folder that a system keeps for
+    itself: it counts for nothing in a folder of photos.
+    """
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
+def without_suffix(path: Path, suffixes: Sequence[str]) -> Path:
+    """Take the suffix off `path` if it is one of `suffixes`, in any case: 'net-0.80' has none."""
+    return path.with_suffix("") if path.suffix.lower() in suffixes else path
+
+
 def exists(path: PathLike) -> bool:
     """Tell whether a file or folder is there; none has a name that is too long."""
     return os.path.exists(path)  # noqa: PTH110  Path.exists raises for such a name

@@ -33,6 +33,19 @@ def save_photo(path, width=20):
     return path
 
 
+def save_thumbnails(folder):
+    """Photos in folders that count for nothing, beside one that does."""
+    for name in (
+        "a.jpg",
+        "@eaDir/a.jpg/T.jpg",
+        ".thumbnails/b.jpg",
+        "sub/__MACOSX/c.jpg",
+        "._a.jpg",
+    ):
+        save_photo(folder / name)
+    return folder
+
+
 def targets(inputs, output, kinds=("mask",), keep=()):
     jobs = plan_jobs([str(i) for i in inputs], output, [ENDINGS[kind] for kind in kinds], keep)
     return {str(job.source): [str(t.relative_to(output)) for t in job.targets] for job in jobs}
@@ -202,6 +215,68 @@ def test_patterns_are_matched_at_any_depth(photos, tmp_path):
     assert set(targets([bracket], tmp_path / "out")) == {str(bracket)}
 
 
+@pytest.mark.parametrize(
+    ("files", "pattern", "expected"),
+    [
+        (["x [2020]/a.jpg", "x [2020]/b.jpg"], "x [2020]/*.jpg", ["a.png", "b.png"]),
+        (["x [2020]/a.jpg", "x 2/c.jpg"], "x [2020]/*.jpg", ["a.png"]),
+        (["[a] b/c/d.jpg"], "[a] b/**/*.jpg", ["c/d.png"]),
+        (["1/x [b]/a.jpg", "2/x [b]/a.jpg"], "*/x [b]/a.jpg", ["1/x [b]/a.png", "2/x [b]/a.png"]),
+        (["a[1].jpg", "a[2].jpg"], "a[?].jpg", ["a[1].png", "a[2].png"]),
+        (["a1.jpg", "a2.jpg", "a3.jpg"], "a[12].jpg", ["a1.png", "a2.png"]),
+    ],
+)
+def test_brackets_that_are_there_are_no_pattern(tmp_path, files, pattern, expected):
+    for file in files:
+        save_photo(tmp_path / "in" / file)
+    for start in (tmp_path / "in", os.path.relpath(tmp_path / "in")):
+        found = targets([f"{start}/{pattern}"], tmp_path / "out")
+        assert sorted(name for names in found.values() for name in names) == expected
+
+
+@pytest.mark.parametrize("inputs", ["{}", "{}/**/*.jpg", "{}/*"])
+def test_folders_of_a_system_count_for_nothing(tmp_path, inputs):
+    folder = save_thumbnails(tmp_path / "in")
+    text = inputs.format(folder)
+    found, left_out = find_inputs([text], tmp_path / "out")
+    assert [each.source for each in found] == [folder / "a.jpg"]
+    if inputs == "{}":
+        expected = {"in @eaDir": 1, "in .thumbnails": 1, "in __MACOSX": 1, "hidden files": 1}
+        assert left_out == expected
+    named, _ = find_inputs([str(folder / "@eaDir")], tmp_path / "out")
+    assert [each.relative for each in named] == [Path("a.jpg/T.jpg")]
+
+
+def test_a_folder_of_thumbnails_alone_says_so(tmp_path):
+    save_photo(tmp_path / "in" / "@eaDir" / "a.jpg")
+    (tmp_path / "in" / ".git").mkdir()
+    assert faults([tmp_path / "in"], tmp_path) == [
+        f"{tmp_path}/in: no photos found, only in @eaDir (1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["scan.001", "scan.002"], ["scan.001.png", "scan.002.png"]),
+        (["p.jpg_large", "p.jpg"], ["p.jpg_large.png", "p.png"]),
+        (["p.v2.jpg", "p.v3.JPG"], ["p.v2.png", "p.v3.png"]),
+        (["photo", "photo.jpg"], ["photo.png", "photo.jpg.png"]),
+        (["scan.001", "scan.001.png"], ["scan.001.png", "scan.001.png.png"]),
+        (["net-0.80", "net-0.25"], ["net-0.80.png", "net-0.25.png"]),
+        (["p.jpg", "p.json", "p.CR2"], ["p.png", "p.json.png", "p.CR2.png"]),
+    ],
+)
+def test_a_suffix_that_is_no_images_is_kept(tmp_path, names, expected):
+    """Each is predicted by itself: a second run overwrites nothing of the first."""
+    photo = save_photo(tmp_path / "one.png")
+    (tmp_path / "in").mkdir()
+    for name in names:
+        shutil.copy(photo, tmp_path / "in" / name)
+    found = [targets([tmp_path / "in" / name], tmp_path / "out").popitem()[1] for name in names]
+    assert found == [[name] for name in expected]
+
+
 def test_links_to_folders_are_followed_once(photos, tmp_path):
     album = tmp_path / "album"
     save_photo(tmp_path / "elsewhere" / "c.png")
@@ -217,8 +292,8 @@ def test_links_to_folders_are_followed_once(photos, tmp_path):
 def test_what_is_left_out_is_counted_by_kind(photos, tmp_path):
     (photos / "clip.MP4").write_bytes(b"")
     found, left_out = find_inputs([str(photos)], tmp_path / "out")
-    assert len(found) == 6 and left_out == {"videos": 1, ".txt": 1}
-    assert describe(left_out) in ("videos (1), .txt (1)", ".txt (1), videos (1)")
+    assert len(found) == 6 and left_out == {"videos": 1, ".txt": 1, "hidden files": 1}
+    assert sorted(describe(left_out).split(", ")) == [".txt (1)", "hidden files (1)", "videos (1)"]
 
 
 def faults(inputs, output):

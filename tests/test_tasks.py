@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.masks import read_grey
+from datasets.maps import read_map
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.metrics import PROTOCOLS
@@ -168,7 +168,7 @@ def test_a_mask_that_cannot_be_told_stops_with_its_name(tmp_path, maps):
 
 def test_deep_and_coloured_maps_score_as_grey(maps):
     plain = score_folder(maps).score.result()
-    grey = [read_grey(maps / f"000{number}.png") for number in range(3)]
+    grey = [read_map(maps / f"000{number}.png") for number in range(3)]
     cv2.imwrite(str(maps / "0000.png"), grey[0].astype(np.uint16) * 257)
     cv2.imwrite(str(maps / "0001.png"), np.stack([grey[1]] * 3, axis=-1))
     Image.fromarray(grey[2]).convert("P").save(maps / "0002.png")

@@ -12,7 +12,8 @@
 Inputs are images, videos, folders (searched recursively for images; the tree is kept in the output)
 and glob patterns; - is an image on standard input. Per photo STEM.png is the mask, STEM-cutout.png
 the object on nothing (or on --background), STEM-overlay.jpg the photo with the object tinted and
-outlined. A second photo of the same stem in a folder has its suffix in the name: a.jpg.png. A video
+outlined. Of a.jpg and a.png in one folder both keep their suffix in the name: a.jpg.png, a.png.png;
+so does a file whose suffix is no image's: scan.001.png. A video
 gives MP4 files of its size, its times and its sound; its cut-out lies on green, or on --background.
 
 On a CPU ONNX Runtime runs the network, without Paddle, if tools/export.py has put an .onnx file

@@ -11,7 +11,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 from PIL import Image
 
 from SCFNet.errors import InputError
-from SCFNet.files import exists, first_few, is_folder
+from SCFNet.files import exists, first_few, is_folder, is_hidden
 from SCFNet.photos.decoding import IMAGE_SUFFIXES
 from SCFNet.prediction.marks import is_result
 
@@ -20,7 +20,8 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
 )
 ANIMATED_SUFFIXES = (".gif", ".webp", ".avif", ".tif", ".tiff")
-RESULTS, VIDEOS = "results of earlier runs", "videos"  # kinds of what is left out
+# kinds of what is left out
+RESULTS, VIDEOS, HIDDEN = "results of earlier runs", "videos", "hidden files"
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -60,10 +61,10 @@ def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], Count
     """Find the files that `inputs` name, each once, and count what was left out, by kind.
 
     An input is an image or video file, a folder or a glob pattern. A folder is searched for images
-    at any depth, also through links, but not in hidden folders and not in `output`. Results of
-    earlier runs count if they are named, not if a folder or a pattern has them. What is not there,
-    a URL, and a folder without photos are among the files, with a fault. Raises InputError for an
-    input without a name.
+    at any depth, also through links, but not in `output`. What lies in hidden folders and those of
+    network drives (`is_hidden`), and results of earlier runs, count if they are named, not if a
+    folder or a pattern has them. What is not there, a URL, and a folder without photos are among
+    the files, with a fault. Raises InputError for an input without a name.
     """
     left_out: CounterType[str] = Counter()
     found: Dict[str, Found] = {}
@@ -93,17 +94,33 @@ def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found
 
 
 def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
-    """Find the files that match a pattern, or the pattern with a fault if none does."""
-    parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob has no absolute patterns
-    files = [Path(match) for match in matches if Path(match).is_file()]
-    photos = [path for path in files if not is_result(path)]
-    left_out.update([RESULTS] * (len(files) - len(photos)))
-    for path in photos:
-        yield Found(path, path.relative_to(Path(*parts[:fixed])))
+    """Find the files that match a pattern, or the pattern with a fault if none does.
+
+    The part of it that exists is taken as it is, whatever brackets it has; brackets behind that are
+    taken as they are if nothing matches otherwise.
+    """
+    path = Path(pattern)
+    fixed = next(folder for folder in path.parents if exists(folder))
+    rest = str(path.relative_to(fixed))
+    matches = _glob(fixed, rest) or _glob(fixed, rest.replace("[", "[[]"))
+    files = [path for path in matches if path.is_file()]
+    for path in files:
+        relative = path.relative_to(fixed)
+        hidden = [part for part in relative.parts[:-1] if is_hidden(part)]
+        if hidden:
+            left_out[f"in {hidden[0]}"] += 1
+        elif is_result(path):
+            left_out[RESULTS] += 1
+        else:
+            yield Found(path, relative)
     if not files:
-        yield Found(Path(pattern), Path(parts[-1]), f"{pattern}: no file has such a name")
+        yield Found(path, Path(path.name), f"{pattern}: no file has such a name")
+
+
+def _glob(folder: Path, pattern: str) -> List[Path]:
+    """Match a pattern below `folder`, sorted."""
+    escaped = os.path.join(glob.escape(str(folder)), pattern)  # noqa: PTH118
+    return sorted(map(Path, glob.glob(escaped, recursive=True)))  # noqa: PTH207  Path.glob has no absolute patterns
 
 
 def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Found]:
@@ -115,20 +132,23 @@ def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Fo
     here: CounterType[str] = Counter()
     photos = 0
     for place, folders, names in os.walk(folder, onerror=unlisted.append, followlinks=True):
-        real = {n: os.path.realpath(Path(place, n)) for n in folders if not n.startswith(".")}
+        for name in filter(is_hidden, folders):
+            here[f"in {name}"] += _count_images(Path(place, name))
+        real = {n: os.path.realpath(Path(place, n)) for n in folders if not is_hidden(n)}
         folders[:] = sorted(name for name in real if real[name] not in visited)
         visited.update(real.values())
         for name in sorted(names):
             source = Path(place, name)
-            if name.startswith("."):
-                continue
-            if not is_image(source):
+            if is_hidden(name):
+                here[HIDDEN] += is_image(source)
+            elif not is_image(source):
                 here[VIDEOS if is_video(source) else source.suffix.lower() or "others"] += 1
             elif is_result(source):
                 here[RESULTS] += 1
             else:
                 photos += 1
                 yield Found(source, source.relative_to(folder))
+    here += Counter()  # without what counts 0
     for error in unlisted:
         closed = Path(os.fsdecode(error.filename))
         yield Found(closed, Path(closed.name), f"{closed}: cannot be listed: {error.strerror}")
@@ -140,6 +160,11 @@ def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Fo
         if here[VIDEOS]:
             fault += f"; name videos one by one, or by a pattern: '{folder}/*.mp4'"
         yield Found(folder, Path(folder.name), fault)
+
+
+def _count_images(folder: Path) -> int:
+    """Count the images below a folder."""
+    return sum(is_image(Path(name)) for _, _, names in os.walk(folder) for name in names)
 
 
 def _entry(path: Path) -> str:

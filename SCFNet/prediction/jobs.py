@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Callable, DefaultDict, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from SCFNet.files import exists
-from SCFNet.prediction.inputs import Found, find_inputs, is_image, is_video
+from SCFNet.files import exists, without_suffix
+from SCFNet.photos.decoding import IMAGE_SUFFIXES
+from SCFNet.prediction.inputs import VIDEO_SUFFIXES, Found, find_inputs, is_video
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS
 
@@ -34,9 +35,9 @@ def plan_jobs(
 def name_results(
     found: Sequence[Found], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
 ) -> List[Job]:
-    """Make the jobs for files that were found. A result is named after the stem and one of
-    `endings`, of which a video's results have '.mp4' for the suffix; the tree below a folder is
-    kept.
+    """Make the jobs for files that were found. A result is named after the input, without a suffix
+    that is an image's or a video's, and one of `endings`, of which a video's results have '.mp4'
+    for the suffix; the tree below a folder is kept.
 
     The name holds the suffix too ('a.jpg.png') if another file in the input's folder would claim
     it, whether that one is predicted or not: so a name does not depend on what else is predicted.
@@ -69,8 +70,8 @@ def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) 
     folder = source.parent
     if folder not in listings:
         listings[folder] = defaultdict(list)
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if is_image(path) or is_video(path):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_file():  # without a suffix, or with a strange one, it may be an image
                 for claim in _claims(path):
                     listings[folder][claim].append(path)
     return any(
@@ -93,7 +94,7 @@ def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
     """Name the results below the output: the more `effort`, the less likely names are taken."""
     path, parts = found.source.absolute(), found.source.absolute().parts[1:]
     if effort == 0:
-        name = str(found.relative.with_suffix(""))
+        name = str(without_suffix(found.relative, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
     elif effort == 1:
         name = str(found.relative)
     elif effort <= len(parts):
