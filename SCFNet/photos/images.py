@@ -26,6 +26,7 @@ from SCFNet.photos.depth import check_numbers, to_8_bits, white_of
 
 # A sixth faster than OpenCV's defaults for soft maps, and a little smaller.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+OPTIONS = {".png": PNG_OPTIONS, ".webp": [cv2.IMWRITE_WEBP_QUALITY, 90]}
 
 STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
 
@@ -103,7 +104,7 @@ def encode_image(path: PathLike, image: np.ndarray) -> bytes:
     if image.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
         image = cv2.cvtColor(image, code)
-    done, encoded = cv2.imencode(suffix, image, PNG_OPTIONS if suffix == ".png" else [])
+    done, encoded = cv2.imencode(suffix, image, OPTIONS.get(suffix, []))
     if not done:
         raise InputError(f"{path}: {width} x {height} pixels cannot be written as {suffix}")
     return encoded.tobytes()
