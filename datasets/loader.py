@@ -122,7 +122,7 @@ def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarra
 
 
 def _aligned(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Return what `read_pair` does, with a map of any size brought to the photo's."""
+    """Return photo and mask as `read_pair` does, with a map of any size brought to the photo's."""
     image, mask = read_pair(sample)
     if mask is not None and mask.shape != image.shape[:2]:
         mask = cv2.resize(mask, image.shape[1::-1])

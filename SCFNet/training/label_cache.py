@@ -19,7 +19,7 @@ from SCFNet.files import first_few, remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.images import write_png
 from SCFNet.photos.transform import photo_batch
-from SCFNet.training.distributed import largest_over_processes, quiet
+from SCFNet.training.distributed import quiet, wait_for_processes
 from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
@@ -61,7 +61,7 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
 
         for _ in in_parallel(lambda one: write_maps(*one, folder), taught(), CACHE_AHEAD, pool):
             pass
-    largest_over_processes(0)  # waits for the others
+    wait_for_processes()
     return [sample._replace(mask=map_path(folder, sample), white=255.0) for sample in samples]
 
 

@@ -75,7 +75,7 @@ def pictures(net: SaliencyNet, samples: Sequence[Sample]) -> List[np.ndarray]:
 
 @contextmanager
 def in_eval_mode(net: SaliencyNet) -> Iterator[None]:
-    """Let batch norm and drop path do as in prediction, within the block."""
+    """Put `net` into eval mode within the block."""
     training = net.training
     net.eval()
     try:
