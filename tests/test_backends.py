@@ -19,7 +19,7 @@ from SCFNet.checkpoint import WEIGHTS as SHIPPED_FOLDER
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, sharpened_by
 from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import RELEASE, network_input
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 from SCFNet.zoo import build_network

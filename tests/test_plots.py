@@ -8,7 +8,7 @@ import pytest
 
 from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.scoring import plots
 from SCFNet.scoring.tasks import Result
 

@@ -14,8 +14,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from SCFNet.errors import InputError
-from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import encode_image, opaque, read_photo
+from SCFNet.photos.opening import large_photo
+from SCFNet.photos.reading import opaque, read_photo
+from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.marks import add_mark, make_mark
 from SCFNet.prediction.pipeline import draw
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
