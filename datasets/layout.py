@@ -7,7 +7,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_folder
-from SCFNet.photos.decoding import IMAGE_SUFFIXES
+from SCFNet.photos.formats import IMAGE_SUFFIXES
 
 IMAGES = ("image", "images", "img", "imgs", "im")
 MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")

@@ -11,7 +11,7 @@ from PIL import Image
 from datasets.loader import Epoch, batches
 from datasets.sod import Sample, check_files, has_masks, list_masks, list_pairs, read_pair
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
 
 
