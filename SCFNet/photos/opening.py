@@ -88,17 +88,19 @@ def in_turn(pixels: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def large_photo(path: PathLike) -> Iterator[bool]:
+def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
     """Take the turn for all that is done with a photo, from reading to writing, if its header says
-    that it is large; yields whether it is.
+    that it is large; yields whether it is. `data` is what the file holds, if it is at hand.
     """
     pixels = 0
     with contextlib.suppress(Exception):  # the fault is for the reader to tell
-        check_is_file(path)
-        with Path(path).open("rb") as stream:
+        if data is None:
+            check_is_file(path)
+        with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
             names = formats_of(stream.read(START_BYTES))[0]
-        with _pillow_for_us(), Image.open(path, "r", names) as image:
-            pixels = image.width * image.height
+            stream.seek(0)
+            with _pillow_for_us(), Image.open(stream, "r", names) as image:
+                pixels = image.width * image.height
     with in_turn(pixels):
         yield pixels > LARGE_PIXELS
 
