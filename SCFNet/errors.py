@@ -1,5 +1,11 @@
 """The errors that a person can mend: each message is one line that names what is wrong."""
 
+# What libraries say of it: libjpeg, OpenCV, C++, ONNX Runtime, Pillow, Linux, Python's threads.
+NO_MEMORY = (
+    *("insufficient memory", "memory allocation", "bad_alloc", "failed to allocate"),
+    *("out of memory", "cannot allocate", "can't start new thread"),
+)
+
 
 class InputError(ValueError):
     """Something a person gave is wrong; the message is one line: file, fault, way out."""
@@ -18,6 +24,11 @@ class ArgumentError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint that cannot be read, is refused, or does not fit the network."""
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Tell whether an error, of Python or of a library, means that there is too little memory."""
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in NO_MEMORY)
 
 
 class NotFiniteError(ArithmeticError):
