@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
-from SCFNet.errors import ArgumentError, InputError
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
 
 # What to give to `pip install` for a module, if that is not its own name.
 PACKAGES = {
@@ -64,10 +64,13 @@ def run(main: Callable[[], int]) -> None:
         if module in OURS:
             raise
         code = fail(f"{module} is not installed: pip install {PACKAGES.get(module, module)}")
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        if error.filename is None:
+    except Exception as error:
+        if is_memory_short(error):
+            code = fail("not enough memory")
+        elif isinstance(error, OSError) and error.filename is not None:  # too long, unreadable
+            code = fail(f"{error.filename}: {error.strerror}")
+        else:
             raise
-        code = fail(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -1,9 +1,12 @@
 """The errors that a person can mend: each message is one line that names what is wrong."""
 
+from contextlib import contextmanager
+from typing import Iterator
+
 # What libraries say of it: libjpeg, OpenCV, C++, ONNX Runtime, Pillow, Linux, Python's threads.
 NO_MEMORY = (
     *("insufficient memory", "memory allocation", "bad_alloc", "failed to allocate"),
-    *("out of memory", "cannot allocate", "can't start new thread"),
+    *("out of memory", "cannot allocate memory", "can't start new thread"),
 )
 
 
@@ -29,6 +32,19 @@ class CheckpointError(InputError):
 def is_memory_short(error: BaseException) -> bool:
     """Tell whether an error, of Python or of a library, means that there is too little memory."""
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in NO_MEMORY)
+
+
+@contextmanager
+def memory_faults(name: object) -> Iterator[None]:
+    """Raise what means too little memory as InputError, which names what it was too little for."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if is_memory_short(error):
+            raise InputError(f"{name}: not enough memory") from error
+        raise
 
 
 class NotFiniteError(ArithmeticError):

@@ -93,16 +93,31 @@ def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
     that it is large; yields whether it is. `data` is what the file holds, if it is at hand.
     """
     pixels = 0
-    with contextlib.suppress(Exception):  # the fault is for the reader to tell
-        if data is None:
-            check_is_file(path)
-        with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
-            names = formats_of(stream.read(START_BYTES))[0]
-            stream.seek(0)
-            with _pillow_for_us(), Image.open(stream, "r", names) as image:
-                pixels = image.width * image.height
+    with contextlib.suppress(Exception), _header_of(path, data) as image:
+        pixels = image.width * image.height
     with in_turn(pixels):
         yield pixels > LARGE_PIXELS
+
+
+def count_pictures(path: PathLike) -> int:
+    """Return how many pictures an image file holds (GIF, APNG, MPO and others): 1 if it is broken,
+    or no image.
+    """
+    with contextlib.suppress(Exception), _header_of(path) as image:
+        return getattr(image, "n_frames", 1)
+    return 1
+
+
+@contextlib.contextmanager
+def _header_of(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.Image]:
+    """Open an image without reading it whole; what is raised is not for people."""
+    if data is None:
+        check_is_file(path)
+    with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
+        names = formats_of(stream.read(START_BYTES))[0]
+        stream.seek(0)
+        with _pillow_for_us(), Image.open(stream, "r", names) as image:
+            yield image
 
 
 def _open(path: PathLike, data: bytes) -> Image.Image:
