@@ -16,6 +16,7 @@ from SCFNet.device import parse_device, set_device
 from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import check_is_file
 from SCFNet.formats.unpickle import printable
+from SCFNet.packages import check_beside_numpy, why_not_imported
 from SCFNet.photos.transform import MEAN, STD, Normalisation
 
 if TYPE_CHECKING:
@@ -208,9 +209,10 @@ def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
     Raises InputError if it cannot be read, or is nothing that ONNX Runtime can run.
     """
     try:
+        check_beside_numpy("onnxruntime")
         import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
+    except Exception as error:  # a package that is broken may raise anything
+        raise InputError(f"{file}: {why_not_imported(error) or error}") from error
 
     check_is_file(file)
     options = onnxruntime.SessionOptions()

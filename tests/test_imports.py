@@ -16,7 +16,7 @@ FILES = {
 }
 # From the ground up: a module imports from the floors below its own, and from its own room.
 FLOORS = [
-    ["SCFNet.errors"],
+    ["SCFNet.errors", "SCFNet.packages"],
     ["SCFNet.files", "SCFNet.parallel"],
     ["SCFNet.photos"],
     ["backbones", "datasets"],
