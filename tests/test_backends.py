@@ -16,8 +16,15 @@ import skimage.data
 
 import SCFNet.backends
 from SCFNet.backends import open_onnx
-from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, save_weights
-from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, sharpened_by
+from SCFNet.checkpoint import WEIGHTS as SHIPPED_FOLDER
+from SCFNet.checkpoint import (
+    digest,
+    find_weights,
+    load_checkpoint,
+    load_net,
+    save_weights,
+    sharpened_by,
+)
 from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
 from SCFNet.photos.reading import read_image
