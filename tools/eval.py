@@ -11,19 +11,7 @@ be given. Cut-outs and overlays that tools/predict.py wrote beside its masks are
 paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's tables, pysod the
 PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
 
-The ablation of the paper's Table 3, a command for each row, and one for the table:
-
-    python tools/train.py --output output/base --decoder base --loss bce
-    python tools/train.py --output output/bce --loss bce
-    python tools/train.py --output output/dice --loss dice
-    python tools/train.py --output output/sp13 --loss sp --kernel-size 13
-    python tools/train.py --output output/sp5 --loss sp --kernel-size 5
-    python tools/train.py --output output/sp1 --loss sp --kernel-size 1
-    python tools/train.py --output output/pbsm --loss sp --kernel-size paper
-    python tools/eval.py --data data/ECSSD data/DUTS-TE --weights \\
-        BASE=output/base/last.pdparams BCE=output/bce/last.pdparams \\
-        DICE=output/dice/last.pdparams SP13=output/sp13/last.pdparams \\
-        SP5=output/sp5/last.pdparams SP1=output/sp1/last.pdparams PBSM=output/pbsm/last.pdparams
+The commands of all of the paper's tables and figures are in the README.
 """
 
 import argparse
