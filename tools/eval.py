@@ -113,7 +113,7 @@ def parse_arguments() -> argparse.Namespace:
     for flag, metavar, text in files:
         out.add_argument(flag, type=Path, metavar=metavar, help=text)
     out.add_argument(
-        "--published", action="store_true", help="print the paper's own rows above the table's"
+        "--published", action="store_true", help="put the paper's own rows above the table's"
     )
     args = parser.parse_args()
     if not args.maps and not args.weights:
@@ -125,6 +125,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"{flag} needs --weights")
     if args.grid and not args.data:
         parser.error("--grid needs --data: its photos are in SET/image")
+    if args.published and args.protocol != "paper":
+        parser.error("--published: the paper's numbers are of --protocol paper")
     outputs = [args.json, args.csv, args.per_image, args.latex, args.grid]
     named = [path.resolve() for path in outputs if path]
     if len(set(named)) < len(named):
@@ -167,10 +169,11 @@ def main() -> int:
             results = score_tasks(
                 tasks, args.protocol, args.workers, args.allow_missing, per_image, binary
             )
+        layout = (results, args.protocol, costs, args.metrics, args.published)
         texts = [
             (args.json, report.to_json(results, args.protocol, costs)),
             (args.csv, report.to_csv(results, args.protocol)),
-            (args.latex, report.latex_table(results, args.protocol, costs, args.metrics)),
+            (args.latex, report.latex_table(*layout)),
         ]
         try:
             report.save_texts([(path, text) for path, text in texts if path])
@@ -180,7 +183,7 @@ def main() -> int:
             if args.grid:
                 plots.plot_grid(tasks, args.data, args.grid)
         finally:
-            print(report.paper_table(results, args.protocol, costs, args.metrics, args.published))
+            print(report.paper_table(*layout))
     return 0
 
 
