@@ -3,7 +3,7 @@
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -58,16 +58,15 @@ def read_map(path: PathLike, white: float = 255.0) -> np.ndarray:
     return numbers / np.float64(white or 1)
 
 
-def check_not_turned(path: PathLike, saliency: np.ndarray, width: int, height: int) -> None:
-    """Raise InputError for a map [h, w] that lies on its side: a picture of `width` x `height` may
-    have a square map, or one of another size and about its shape.
+def check_not_turned(path: PathLike, shape: Tuple[int, ...], wanted: Tuple[int, ...]) -> None:
+    """Raise InputError for a map of `shape` [h, w] that lies on its side: a picture of `wanted`
+    [H, W] may have a square map, or one of another size and about its shape.
     """
-    rows, columns = saliency.shape
-    aspect, wanted = math.log(columns / rows), math.log(width / height)
-    swapped = (rows, columns) == (width, height) and rows != columns
-    if swapped or (aspect * wanted < 0 and min(abs(aspect), abs(wanted)) > 0.05):
+    aspect, its_aspect = (math.log(width / height) for height, width in (shape, wanted))
+    swapped = shape == wanted[::-1] and shape != wanted
+    if swapped or (aspect * its_aspect < 0 and min(abs(aspect), abs(its_aspect)) > 0.05):
         raise InputError(
-            f"{path}: is {columns}x{rows} for a picture of {width}x{height}: turn it upright"
+            f"{path}: is {shape[1]}x{shape[0]} for a picture of {wanted[1]}x{wanted[0]}: turn it"
         )
 
 

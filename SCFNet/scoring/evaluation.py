@@ -1,5 +1,6 @@
 """One run of tools/eval.py: finding the sets and the methods, predicting if asked, scoring."""
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
@@ -55,12 +56,15 @@ def score_methods(
             folder = (sources.save_maps or Path(temporary)) / name
             methods = by_name([*methods.items(), (name, folder)])
             costs[name] = cost_of(file)
-            predict_sets(file, sources.device, sources.data, folder, allow_missing)
+            predict_sets(file, sources.device, name_sets(sources.data), folder, allow_missing)
         tasks = [
             pair_maps(method, data, folder / data if sources.data else folder, stems, allow_missing)
             for data, stems in sets.items()
             for method, folder in methods.items()
         ]
+        for task in tasks:
+            if task.note:
+                say(task.note)
         return score_tasks(tasks, protocol, workers, allow_missing, per_image), costs
 
 
@@ -90,20 +94,42 @@ def find_sets(masks: Optional[Path], data: Sequence[Path]) -> Dict[str, Dict[str
     folders.
     """
     if not masks:
-        return by_name((root.resolve().name, list_masks(root)) for root in data)
+        return {name: list_masks(root, say=say) for name, root in name_sets(data).items()}
     place = masks.resolve()
     return {place.parent.name if place.name.lower() in MASKS else place.name: list_folder(masks)}
 
 
+def name_sets(data: Sequence[Path]) -> Dict[str, Path]:
+    """Name data sets after their folders, with as many of those above as tell them apart.
+
+    Raises InputError for a folder that is given twice.
+    """
+    roots = [root.resolve() for root in data]
+    named: Dict[str, Path] = {}
+    for root in roots:
+        if roots.count(root) > 1:
+            raise InputError(f"{root}: is named twice")
+        depth = 1
+        while any(one.parts[-depth:] == root.parts[-depth:] for one in roots if one != root):
+            depth += 1
+        named["/".join(root.parts[-depth:])] = root
+    return named
+
+
+def say(line: str) -> None:
+    """Print a line beside the table."""
+    print(line, file=sys.stderr)
+
+
 def predict_sets(
-    weights: Path, device: str, data: Sequence[Path], folder: Path, allow_missing: bool
+    weights: Path, device: str, sets: Dict[str, Path], folder: Path, allow_missing: bool
 ) -> None:
     """Write the map of every photo of the data sets to `folder`/SET/STEM.png.
 
     Args:
         weights: the checkpoint, or exported file.
         device: where to predict: 'auto', 'cpu', 'gpu' or 'gpu:N'.
-        data: the data sets' folders.
+        sets: the data sets' folders by name.
         folder: where the maps go.
         allow_missing: leave out photos that cannot be read.
 
@@ -115,8 +141,8 @@ def predict_sets(
     from SCFNet.predictor import Predictor
 
     jobs = [
-        Job(sample.image, (folder / root.resolve().name / f"{sample.stem}.png",))
-        for root in data
+        Job(sample.image, (folder / name / f"{sample.stem}.png",))
+        for name, root in sets.items()
         for sample in list_pairs(root, "test")
     ]
     errors = predict_jobs(Predictor(weights, device=device), jobs, RenderOptions())
