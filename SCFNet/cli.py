@@ -13,6 +13,7 @@ from SCFNet.errors import ArgumentError, InputError
 PACKAGES = {
     "PIL": "Pillow",
     "cv2": "opencv-python-headless",
+    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart"), "fastapi uvicorn python-multipart"),
     "paddle": "-r requirements.txt",
     "py_sod_metrics": "pysodmetrics",
     "skimage": "scikit-image",

@@ -12,7 +12,7 @@ from SCFNet.training.distributed import say
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
 from SCFNet.training.state import Target
-from SCFNet.training.teacher import Teacher, open_teacher
+from SCFNet.training.teacher import Teacher, open_teacher, resized
 
 
 def distill(recipe: DistillRecipe) -> int:
@@ -46,14 +46,14 @@ def distill(recipe: DistillRecipe) -> int:
     if recipe.cache_labels and not recipe.dry_run:
         photos = with_cached_labels(teacher, photos, Path(recipe.cache_labels))
         return fit(recipe, photos + labelled, scored)
-    return fit(recipe, photos + labelled, scored, taught_by(teacher))
+    return fit(recipe, photos + labelled, scored, taught_by(teacher), teacher.size)
 
 
 def taught_by(teacher: Teacher) -> Target:
     """Return the target of a batch: each photo's mask, or the teacher's map if it has none."""
 
-    def target(images: Tensor, masks: Optional[Tensor]) -> Tensor:
-        preds = teacher.run(images)
+    def target(images: Tensor, masks: Optional[Tensor], teacher_images: Tensor) -> Tensor:
+        preds = resized(teacher.run(teacher_images), images.shape[-1])
         return preds if masks is None else paddle.where(paddle.isnan(masks), preds, masks)
 
     return target

@@ -87,6 +87,7 @@ def fit(
     samples: Sequence[Sample],
     scored: ScoredSets,
     target: Optional[Target] = None,
+    teacher_side: int = 0,
 ) -> int:
     """Train on `samples`; returns the exit code.
 
@@ -100,8 +101,9 @@ def fit(
         scored: sets that are scored each epoch, by what is written before the names of their
             scores. The first one decides which weights are the best.
         target: what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
+        teacher_side: of the photos that `target` gets, in pixels; 0 if they are the batch's images.
     """
-    run = new_run(recipe, samples, scored, target)
+    run = new_run(recipe, samples, scored, target, teacher_side)
     with OutputFolder(recipe) as output:
         output.begin(run)
         with stop_requests() as stops, Log(run) as log:
@@ -121,10 +123,10 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
         log.write(f"{recipe.output}: all {recipe.epochs} epochs were done before")
     while run.epoch < recipe.epochs:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
-        for images, masks in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
+        for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
             lr = lr_at(run.step, run.steps_per_epoch, recipe)
-            losses = learn(run, images, masks, lr)
-            count = len(images) * paddle.distributed.get_world_size()
+            losses = learn(run, batch, lr)
+            count = len(batch.images) * paddle.distributed.get_world_size()
             run.sums = run.sums + np.append(losses, 1) * count
             log.step(run, losses, lr, count)
             stopped_by = largest_over_processes(stops[0] if stops else 0)
@@ -149,14 +151,13 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     return 0
 
 
-def learn(run: Run, images: np.ndarray, masks: Optional[np.ndarray], lr: float) -> np.ndarray:
+def learn(run: Run, batch: Batch, lr: float) -> np.ndarray:
     """Seed the step of a loaded batch, find its target, and return `train_step`'s losses."""
     seed_step(run.recipe.seed, run.step)
-    batch = paddle.to_tensor(images)
-    target = None if masks is None else paddle.to_tensor(masks)
+    images, target, teacher_images = (None if x is None else paddle.to_tensor(x) for x in batch)
     if run.target:
-        target = run.target(batch, target)
-    return train_step(run, batch, target, lr, kernel_at(run.epoch, run.recipe))
+        target = run.target(images, target, images if teacher_images is None else teacher_images)
+    return train_step(run, images, target, lr, kernel_at(run.epoch, run.recipe))
 
 
 def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> np.ndarray:
@@ -225,6 +226,7 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
         recipe.seed,
         epoch,
         augmentation,
+        run.teacher_side,
         rank,
         world,
     )
@@ -243,8 +245,8 @@ def rehearse(run: Run, log: Log) -> int:
     seconds = math.nan
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))
     start = time.perf_counter()
-    for images, masks in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
-        learn(run, images, masks, run.recipe.min_lr)
+    for batch in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
+        learn(run, batch, run.recipe.min_lr)
         now = time.perf_counter()
         seconds, start = now - start, now
     for line in rehearsal(run, seconds):

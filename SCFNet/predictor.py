@@ -11,7 +11,7 @@ from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import check_size, network_input
 
 

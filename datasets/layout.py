@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from datasets.matching import match_stems
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_folder, is_hidden
-from SCFNet.photos.decoding import IMAGE_SUFFIXES
+from SCFNet.photos.formats import IMAGE_SUFFIXES
 
 IMAGES = ("image", "images", "img", "imgs", "im", "jpegimages", "photo", "photos")
 MASKS = (

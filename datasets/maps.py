@@ -11,9 +11,9 @@ from PIL import Image
 
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
-from SCFNet.photos.decoding import open_image, orientation_of, upright
-from SCFNet.photos.depth import check_numbers
-from SCFNet.photos.images import is_deep
+from SCFNet.photos.depth import check_numbers, is_deep
+from SCFNet.photos.opening import open_image
+from SCFNet.photos.orientation import orientation_of, upright
 
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
 SLACK = 0.01  # by which a resized map may pass its white

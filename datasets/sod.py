@@ -24,8 +24,9 @@ from datasets.masks import PNG_END, VoidError, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
 from SCFNet.parallel import in_parallel
-from SCFNet.photos.decoding import FORMATS, orientation_of
-from SCFNet.photos.images import read_image
+from SCFNet.photos.formats import FORMATS
+from SCFNet.photos.orientation import orientation_of
+from SCFNet.photos.reading import read_image
 
 JPEG_END = b"\xff\xd9"
 

@@ -19,7 +19,7 @@ from SCFNet.checkpoint import WEIGHTS as SHIPPED_FOLDER
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, sharpened_by
 from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import RELEASE, network_input
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
 from SCFNet.zoo import build_network
@@ -120,7 +120,7 @@ def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
     ):
         with pytest.raises(InputError, match=fault):
             Predictor(exported, **arguments)
-    with pytest.raises(InputError, match=r"gone\.onnx: does not exist; make it by: .*export\.py"):
+    with pytest.raises(InputError, match=r"gone\.pdparams: cannot be read"):
         Predictor(tmp_path / "gone.pdparams", engine="onnx")
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
     with pytest.raises(InputError, match=r"bad\.onnx: not an ONNX file, or damaged"):

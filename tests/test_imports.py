@@ -27,7 +27,7 @@ FLOORS = [
     ["SCFNet.backends"],
     ["SCFNet.predictor", "SCFNet.training"],
     ["SCFNet.engine", "SCFNet.export", "SCFNet.prediction"],
-    ["SCFNet.distill", "SCFNet.scoring"],
+    ["SCFNet.distill", "SCFNet.scoring", "SCFNet.serving"],
     ["SCFNet.benchmarks"],
     ["tools"],
 ]

@@ -67,7 +67,7 @@ def imported_packages():
             elif isinstance(node, ast.ImportFrom):
                 modules.add((node.module or "").partition(".")[0])
     others = modules - {*STANDARD_LIBRARY, *OURS, "_repository", "tests", "paddle", "packaging"}
-    return {PACKAGES.get(module, module) for module in others}
+    return {package for module in others for package in PACKAGES.get(module, module).split()}
 
 
 @pytest.mark.skipif(not STANDARD_LIBRARY, reason="needs Python 3.10")
@@ -123,7 +123,9 @@ def test_a_machine_with_an_nvidia_card_needs_no_paddle_either(tmp_path, monkeypa
         ("paddle", "distill", ["--teacher", "tests/data/release_M3_0.5.pdparams"]),
         pytest.param("filelock", "train", [], marks=pytest.mark.slow),
         ("paddle", "export", ["--weights", "weights/SCFNet-DUTS.pdparams"]),
-        ("paddle", "benchmark", []),
+        ("fastapi", "serve", []),
+        ("python_multipart", "serve", []),
+        ("numpy", "benchmark", []),
     ],
 )
 def test_a_missing_package_is_one_line(module, tool, arguments):
@@ -156,7 +158,8 @@ def run_installed(installed, folder, code, *arguments):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-SCFNET = "from SCFNet.prediction.command import run_command; run_command()"
+ENTRY = PYPROJECT["project"]["scripts"]["scfnet"].partition(":")
+SCFNET = f"from {ENTRY[0]} import {ENTRY[2]}; {ENTRY[2]}()"
 
 
 @pytest.mark.parametrize("weights", ["accurate", "small"])
@@ -165,6 +168,14 @@ def test_what_is_installed_predicts_anywhere(installed, tmp_path, weights):
     arguments = photo, "--save", "cutout", "--weights", weights
     done = run_installed(installed, tmp_path, SCFNET, *arguments)
     assert (done.returncode, done.stderr) == (0, "written: output/coffee-cutout.png\n")
+
+
+def test_serve_as_first_word_is_the_server_and_else_a_file(installed, tmp_path):
+    (tmp_path / "serve").write_bytes((ROOT / "tests/data/coffee.jpg").read_bytes())
+    helped = run_installed(installed, tmp_path, SCFNET, "serve", "--help")
+    assert helped.returncode == 0 and "Serve a page" in helped.stdout
+    done = run_installed(installed, tmp_path, SCFNET, "./serve")
+    assert done.returncode == 0 and (tmp_path / "output/serve.png").is_file()
 
 
 def test_what_is_installed_imports_one_top_level_package(installed, tmp_path):

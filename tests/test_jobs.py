@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from SCFNet.files import write_atomically
-from SCFNet.photos.images import encode_image, write_png
+from SCFNet.photos.writing import encode_image, write_png
 from SCFNet.prediction.inputs import describe, find_inputs
 from SCFNet.prediction.jobs import has_results, plan_jobs
 from SCFNet.prediction.marks import add_mark, is_result, mark_of, read_mark

@@ -17,7 +17,7 @@ from PIL import Image
 
 from datasets.maps import read_map
 from datasets.masks import read_mask
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs

@@ -11,7 +11,7 @@ import SCFNet.predictor
 from SCFNet.checkpoint import WEIGHTS as WEIGHTS_FOLDER
 from SCFNet.checkpoint import find_weights
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import MEAN, STD
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image, write_png
+from SCFNet.photos.reading import read_image
+from SCFNet.photos.writing import write_png
 from SCFNet.prediction.rendering import (
     RenderOptions,
     cover,

@@ -20,7 +20,7 @@ from datasets.sod import (
     read_pair,
 )
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from SCFNet.benchmarks.timing import time_in_turns
 from SCFNet.metrics import PROTOCOLS, scale
-from SCFNet.photos.images import write_png
+from SCFNet.photos.writing import write_png
 from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Pair, Task, score_tasks
 

@@ -4,6 +4,7 @@ import io
 from functools import lru_cache
 from typing import Optional
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
@@ -24,12 +25,12 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
-def pixels_to_srgb(pixels: np.ndarray, profile: bytes, grey: bool = False) -> np.ndarray:
-    """Do `to_srgb` for RGB uint8 [H, W, 3]; the same array if the profile changes nothing."""
-    if not profile or _transform(profile, "L" if grey else "RGB") is None:
-        return pixels
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
-    return np.array(to_srgb(image, profile))
+def pixels_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
+    """Return uint8 [H, W, 1 or 3] of that profile as RGB uint8 [H, W, 3] in sRGB."""
+    grey = pixels.shape[2] == 1
+    if profile and _transform(profile, "L" if grey else "RGB"):
+        return np.array(to_srgb(Image.fromarray(pixels[..., 0] if grey else pixels), profile))
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if grey else pixels
 
 
 @lru_cache(maxsize=32)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from SCFNet.errors import InputError
 from SCFNet.files import exists, first_few, is_folder, is_hidden
-from SCFNet.photos.decoding import IMAGE_SUFFIXES
+from SCFNet.photos.formats import IMAGE_SUFFIXES
 from SCFNet.prediction.marks import is_result
 
 VIDEO_SUFFIXES = (

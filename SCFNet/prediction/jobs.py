@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable, DefaultDict, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from SCFNet.files import exists, without_suffix
-from SCFNet.photos.decoding import IMAGE_SUFFIXES
+from SCFNet.photos.formats import IMAGE_SUFFIXES
 from SCFNet.prediction.inputs import VIDEO_SUFFIXES, Found, find_inputs, is_video
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS

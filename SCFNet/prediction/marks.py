@@ -32,7 +32,9 @@ def make_mark(name: str, size: int) -> str:
 
 
 def add_mark(encoded: bytes, mark: str) -> bytes:
-    """Put the mark into a PNG or JPEG file of OpenCV's."""
+    """Put the mark into a PNG or JPEG file of OpenCV's; a WebP file stays as it is."""
+    if encoded.startswith(b"RIFF"):
+        return encoded
     if encoded.startswith(b"\x89PNG"):
         chunk = b"tEXtComment\0" + mark.encode()
         checksum = struct.pack(">I", zlib.crc32(chunk))

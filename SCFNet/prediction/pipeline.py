@@ -8,8 +8,9 @@ from tqdm import tqdm
 from SCFNet.errors import InputError
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
-from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import Photo, encode_image, opaque, read_photo
+from SCFNet.photos.opening import large_photo
+from SCFNet.photos.reading import Photo, opaque, read_photo
+from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import add_mark, mark_of

@@ -7,7 +7,7 @@ import numpy as np
 
 from SCFNet.errors import ArgumentError
 from SCFNet.files import exists
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}

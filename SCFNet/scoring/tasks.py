@@ -8,7 +8,17 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from itertools import repeat
 from pathlib import Path
-from typing import Callable, ContextManager, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import (
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import cv2
 import numpy as np
@@ -125,6 +135,7 @@ def score_tasks(
     workers: int = 1,
     allow_missing: bool = False,
     per_image: Optional[PerImage] = None,
+    binary: Sequence[str] = (),
 ) -> List[Result]:
     """Score every task. Memory does not grow with their size.
 
@@ -134,6 +145,7 @@ def score_tasks(
         workers: processes of one thread each; at 1 this process does all.
         allow_missing: average over the rest if files cannot be read, unless no file can.
         per_image: called with the values of each image.
+        binary: names of `metrics.BINARY` that are measured too.
 
     Raises InputError, with count and first names, for files that cannot be read, and if a worker
     is killed.
@@ -144,7 +156,15 @@ def score_tasks(
     try:
         with _processes(workers) as pool, bar:
             run = pool.map if pool else map
-            return [_score(task, protocol, allow_missing, per_image, run, bar) for task in tasks]
+
+            def score_chunks(chunks: List[List[Pair]]) -> Iterable[Part]:
+                return run(_score_chunk, repeat(protocol), repeat(binary), chunks)
+
+            scores = [PROTOCOLS[protocol](binary=binary) for _ in tasks]
+            return [
+                _score(task, score, allow_missing, per_image, score_chunks, bar)
+                for task, score in zip(tasks, scores)
+            ]
     except BrokenProcessPool as error:
         raise InputError(
             "a process that scored was killed, perhaps as memory was short; try fewer workers"
@@ -153,17 +173,16 @@ def score_tasks(
 
 def _score(
     task: Task,
-    protocol: str,
+    score: Score,
     allow_missing: bool,
     per_image: Optional[PerImage],
-    run: Callable[..., Iterable[Part]],
+    score_chunks: Callable[[List[List[Pair]]], Iterable[Part]],
     bar: "tqdm[None]",
 ) -> Result:
-    """Score one task by `run`, which is `map` in this process or in others."""
-    score = PROTOCOLS[protocol]()
+    """Count one task in `score` by `score_chunks`, which runs in this process or in others."""
     faults: List[Tuple[str, str]] = []
     chunks = [task.pairs[i : i + CHUNK] for i in range(0, len(task.pairs), CHUNK)]
-    for part in run(_score_chunk, repeat(protocol), chunks):
+    for part in score_chunks(chunks):
         score.sums += part.sums
         faults += part.faults
         bar.update(len(part.values) + len(part.faults))
@@ -195,9 +214,9 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
 
 
-def _score_chunk(protocol: str, pairs: List[Pair]) -> Part:
+def _score_chunk(protocol: str, binary: Sequence[str], pairs: List[Pair]) -> Part:
     """Score some pairs by a protocol."""
-    score = PROTOCOLS[protocol]()
+    score = PROTOCOLS[protocol](binary=binary)
     values, faults = [], []
     for pair in pairs:
         try:

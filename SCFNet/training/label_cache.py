@@ -18,8 +18,8 @@ from datasets.sod import Sample, list_folder, read_pair
 from SCFNet.errors import InputError
 from SCFNet.files import first_few, remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
-from SCFNet.photos.images import write_png
 from SCFNet.photos.transform import photo_batch
+from SCFNet.photos.writing import write_png
 from SCFNet.training.distributed import quiet, say, wait_for_processes
 from SCFNet.training.teacher import Teacher
 

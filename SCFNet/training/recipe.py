@@ -28,6 +28,8 @@ from SCFNet.photos.transform import check_size
 from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")  # of PBSM's kernel size
+SIZES = (224, 256, 288, 320, 352)
+SWIN_SIZE = 384  # at which the release trains ST
 METAVARS = {int: "N", float: "X"}  # what stands for a number in --help
 Kind = TypeVar("Kind", bound="Recipe")
 
@@ -130,7 +132,10 @@ class Recipe:
     )
     # the augmentation
     sizes: Tuple[int, ...] = knob(
-        (224, 256, 288, 320, 352), "sides of the input, of which each batch draws one", nargs="+"
+        (),
+        "sides of the input, of which each batch draws one; default: "
+        f"{' '.join(map(str, SIZES))}, and {SWIN_SIZE} of ST",
+        nargs="+",
     )
     late_sizes: Tuple[int, ...] = knob(
         (), "sides of the input in the late epochs; default: --sizes", nargs="+"
@@ -175,6 +180,8 @@ class Recipe:
     dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
     def __post_init__(self) -> None:
+        if not self.sizes:
+            object.__setattr__(self, "sizes", (SWIN_SIZE,) if self.model == "ST" else SIZES)
         self._check(
             "more than 0", lambda v: v > 0, "val_every", "epochs", "batch_size", "lr", "min_lr"
         )
@@ -242,7 +249,7 @@ class DistillRecipe(Recipe):
     )
     teacher_size: Optional[int] = knob(
         None,
-        "side of the teacher's input; default: what the file demands, or the batch's",
+        "side of the teacher's input; default: what the file demands, 384 of ST, or the batch's",
     )
     teacher_mean: Tuple[float, ...] = knob(
         (),

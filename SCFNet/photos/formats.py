@@ -1,0 +1,66 @@
+"""Which format an image file has: told by its first bytes, never by its name."""
+
+import contextlib
+import io
+from typing import Any, List, Set, Tuple
+
+from PIL import features
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # what Pillow may try, in this order
+AVIF_BRANDS = {b"avif", b"avis"}
+HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+START_BYTES = 512  # of a file tell its format
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+AVIF = "is an AVIF photo, which needs a newer Pillow: pip install --upgrade Pillow"
+HEIC = "is a HEIC photo, which needs another package: pip install pillow-heif"
+DAMAGED = "cannot be read as an image: damaged, or of a kind that its package does not know"
+OTHER = f"is not an image ({', '.join(FORMATS)}, AVIF and HEIC can be read)"
+
+
+def formats_of(data: bytes) -> Tuple[List[str], str]:
+    """Return the names of Pillow's formats to try, and what to say if none of them fits. `data` are
+    a file's first bytes, START_BYTES of them, or more.
+
+    Of MP4's family, to which AVIF and HEIC belong, the compatible brands decide; HEIC is tried if
+    pillow-heif is installed.
+    """
+    brands = _brands(data)
+    if brands & AVIF_BRANDS:
+        return (["AVIF"], DAMAGED) if features.check("avif") else ([], AVIF)
+    if brands & HEIC_BRANDS:
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            return ["HEIF"], DAMAGED
+        return [], HEIC
+    return list(FORMATS), OTHER
+
+
+def tiff_tags(data: bytes) -> Any:
+    """Return the tags of a TIFF's first picture by number, {} for any other or a damaged file."""
+    if not data.startswith(TIFF_STARTS):
+        return {}
+    from PIL import TiffImagePlugin  # 14 ms that no other file needs
+
+    with contextlib.suppress(Exception):  # the fault is for Pillow to tell
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if b"+" in data[:4] else 8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        return tags
+    return {}
+
+
+def _brands(data: bytes) -> Set[bytes]:
+    """Return the major and the compatible brands of a file of MP4's family; else nothing."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(max(int.from_bytes(data[:4], "big"), 12), START_BYTES)
+    return {data[at : at + 4] for at in range(8, end, 4)}
