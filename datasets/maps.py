@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from datasets.masks import read_plain_png
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
 from SCFNet.photos.depth import check_numbers, is_deep
-from SCFNet.photos.opening import open_image
+from SCFNet.photos.opening import open_image, read_bytes
 from SCFNet.photos.orientation import orientation_of, upright
 
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
@@ -87,15 +88,19 @@ def _is_deep_png(path: PathLike) -> bool:
 
 def _read_numbers(path: PathLike) -> np.ndarray:
     """Return the map as it is stored, [H, W], upright."""
-    with open_image(path) as image:
+    data = read_bytes(path)
+    grey = read_plain_png(path, data)
+    if grey is not None:
+        return grey
+    with open_image(path, data) as image:
         if is_deep(image):
             numbers = np.asarray(image)
             check_numbers(numbers)
         elif image.mode in ("1", "L"):
             numbers = np.asarray(image.convert("L"))
         elif _is_deep_png(path):  # of which Pillow keeps the high bytes
-            data = np.fromfile(path, "uint8")
-            colours = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+            pixels = np.frombuffer(data, "uint8")
+            colours = np.asarray(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED))
             numbers = _one_channel(path, colours[..., [2, 1, 0, 3][: colours.shape[2]]])
         else:
             mode = "RGBA" if image.has_transparency_data else "RGB"
