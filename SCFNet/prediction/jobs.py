@@ -58,6 +58,14 @@ def name_results(
             efforts[i] += 1
 
 
+def in_shard(found: Found, number: int, shards: int) -> bool:
+    """Tell whether a file is in shard `number`, 1 to `shards`: by a digest of its path below the
+    folder that was named, so that each machine finds the same, wherever the folder is mounted.
+    """
+    digest = hashlib.sha256(os.fsencode(found.relative.as_posix())).digest()
+    return int.from_bytes(digest, "big") % shards == number - 1
+
+
 def has_results(job: Job) -> bool:
     """Tell whether all targets of a job are there, and none is a result of another input."""
     if job.fault or not all(map(exists, job.targets)):

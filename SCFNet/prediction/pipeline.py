@@ -1,8 +1,7 @@
 """Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
-from typing import Iterator, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-import numpy as np
 from tqdm import tqdm
 
 from SCFNet.errors import InputError
@@ -14,7 +13,7 @@ from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import add_mark, mark_of
-from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
+from SCFNet.prediction.rendering import RenderOptions, draw
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
 
@@ -96,22 +95,3 @@ def _finish(
         except InputError as error:
             errors.append(str(error))
     return errors
-
-
-def draw(
-    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
-) -> Iterator[np.ndarray]:
-    """Draw the picture of each of `options.kinds`, as `render` returns it.
-
-    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
-    its map, float32 [H, W] in [0, 1].
-    """
-    image = photo.image
-    alpha = to_bytes(saliency, options.threshold)
-    if photo.alpha is not None:  # what is transparent stays so
-        alpha = np.minimum(alpha, photo.alpha)
-    if options.crop:
-        box = object_box(alpha)
-        image, shown, alpha = image[box], shown[box], alpha[box]
-    for kind in options.kinds:
-        yield render(kind, image if kind == "cutout" else shown, alpha, options)
