@@ -7,7 +7,7 @@ import numpy as np
 
 from SCFNet.errors import ArgumentError
 from SCFNet.files import exists
-from SCFNet.photos.reading import read_image
+from SCFNet.photos.reading import Photo, read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}
@@ -37,6 +37,25 @@ class RenderOptions(NamedTuple):
     crop: bool = False
     background: Optional[np.ndarray] = None
     edge_colors: bool = False
+
+
+def draw(
+    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
+) -> Iterator[np.ndarray]:
+    """Draw the picture of each of `options.kinds`, as `render` returns it.
+
+    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
+    its map, float32 [H, W] in [0, 1].
+    """
+    image = photo.image
+    alpha = to_bytes(saliency, options.threshold)
+    if photo.alpha is not None:  # what is transparent stays so
+        alpha = np.minimum(alpha, photo.alpha)
+    if options.crop:
+        box = object_box(alpha)
+        image, shown, alpha = image[box], shown[box], alpha[box]
+    for kind in options.kinds:
+        yield render(kind, image if kind == "cutout" else shown, alpha, options)
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:
