@@ -363,6 +363,8 @@ def test_a_line_of_a_training_list_is_a_sample(tmp_path):
     assert said.pop() == f"{tmp_path}: 2 lines of train.txt repeat others: 4 samples"
     assert [s.stem for s in list_pairs(tmp_path, "test", say=said.append)] == ["a", "b"]
     assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
+    assert list(list_masks(tmp_path, say=said.append)) == ["a", "b"]
+    assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b", "b", "b"]
     (tmp_path / "train.txt").write_text("c\na\n")
     assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["c", "a"] and not said
