@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from SCFNet.prediction.marks import is_result
 from tests.clips import av, predict_clip, read_alpha, read_clip, seconds, sound_of, write_clip
 
 VPX = {"auto-alt-ref": "0"}  # which has no transparency
@@ -60,6 +61,7 @@ def test_a_cut_out_is_transparent(tmp_path, name, coding, sound, format, shape):
     np.testing.assert_allclose(frames[0, 20, 10, :3], source[0, 20, 10], atol=25)
     assert sound_of(made)[0] == (sound if format else "opus")
     assert abs(seconds(made) - seconds(clip)) < 0.07
+    assert is_result(made)
 
 
 def test_a_cut_out_of_what_is_transparent_stays_so(tmp_path):

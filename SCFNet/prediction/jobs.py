@@ -44,8 +44,8 @@ def name_results(
     video_endings: Sequence[str] = (),
 ) -> List[Job]:
     """Make the jobs for files that were found. A result is named after the input, without a suffix
-    that is an image's or a video's, and one of `endings`; a video's of `video_endings`, or by default with '.mp4'
-    for their suffix. The tree below a folder is kept.
+    that is an image's or a video's, and one of `endings`; that of a video after one of
+    `video_endings`, by default `endings` with '.mp4'. The tree below a folder is kept.
 
     The name holds the suffix too ('a.jpg.png') if another file in the input's folder would claim
     it, whether that one is predicted or not: so a name does not depend on what else is predicted.

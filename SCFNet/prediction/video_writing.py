@@ -1,5 +1,6 @@
-"""Writing video files by PyAV, with the times, colours and sound of the source: H.264 in MP4 or MOV,
-VP9 in WebM; what is transparent as ProRes 4444 in MOV, or VP9.
+"""Writing video files by PyAV, with the times, colours and sound of the source.
+
+MP4 and MOV files have H.264, WebM files VP9, MOV files ProRes 4444 if they are transparent.
 """
 
 from contextlib import ExitStack, contextmanager, suppress
