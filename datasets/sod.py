@@ -24,6 +24,7 @@ from datasets.masks import PNG_END, VoidError, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
 from SCFNet.parallel import in_parallel
+from SCFNet.photos.damage import has_hole
 from SCFNet.photos.formats import FORMATS
 from SCFNet.photos.orientation import orientation_of
 from SCFNet.photos.reading import read_image
@@ -246,6 +247,8 @@ def _raise_faults(place: Path, faults: List[str], way_out: str = "") -> None:
 def _check(sample: Sample, decode: bool) -> Checked:
     """Look at the files of a sample; `decode` them, even if they look whole."""
     try:
+        if decode and has_hole(sample.image.read_bytes()):
+            return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
         size = None if decode else _size_if_whole(sample.image)
         if sample.mask is None or sample.white is not None:
             if size is None or (sample.mask and not _is_plain_map(sample.mask, size)):
@@ -259,7 +262,7 @@ def _check(sample: Sample, decode: bool) -> Checked:
         if mask.shape != size:
             read_pair(sample)
         return Checked("", bool(mask.max() < 128), bool(mask.min() > 127), has_void)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return Checked(str(error))
 
 
