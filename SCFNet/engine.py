@@ -23,6 +23,7 @@ from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
     say,
+    say_once,
     start_devices,
 )
 from SCFNet.training.log import Log, rehearsal
@@ -239,6 +240,7 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
         run.teacher_side,
         rank,
         world,
+        say_once if recipe.skip_unreadable else None,
     )
     return batches(loading, start, recipe.workers)
 
