@@ -1,6 +1,7 @@
 """tools/train.py as a person runs it: killed and resumed, a dry run, with bad input."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -133,6 +134,46 @@ def test_the_start_is_scored_and_never_lost(
     else:
         warning = f"warning: none was better than the start, which {tmp_path / state.BEST} holds"
         assert done.endswith(warning)
+
+
+def test_patience_ends_a_run_that_gains_no_more(pairs, tmp_path, capsys, monkeypatch):
+    scores = [{"MAE": 0.1, "Max-F": f} for f in (0.5, 0.8, 0.7, 0.8)]
+    monkeypatch.setattr(engine, "evaluate", lambda *_: scores.pop(0))
+    knobs = recipe(data=pairs, output=tmp_path, epochs=9, patience=2, val_fraction=0.3, keep_last=2)
+    assert engine.train(knobs) == 0
+    *_, stopped, done = capsys.readouterr().out.splitlines()
+    assert stopped == "stopped: 2 scorings in a row were not the best"
+    assert "4 epochs, best MAE 0.1 and Max-F 0.8 in epoch 2" in done
+    kept = sorted(path.name for path in tmp_path.glob("epoch-*"))
+    assert kept == ["epoch-3.pdparams", "epoch-4.pdparams"]
+    assert engine.train(replace(knobs, resume="auto")) == 0
+    assert f"all 4 epochs were done before\n{done}" in capsys.readouterr().out
+    with pytest.raises(ArgumentError, match="patience: needs --val"):
+        recipe(patience=1)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_goes_on_with_another_batch_size(pairs, tmp_path, capsys, monkeypatch, stopped):
+    """At an epoch's end; one that was stopped within begins that epoch again."""
+    knobs = recipe(data=pairs, output=tmp_path, epochs=1)  # 3 steps
+    assert engine.train(knobs) == 0
+    if stopped:
+        learn = engine.learn
+
+        def learn_and_be_stopped(run, *rest):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return learn(run, *rest)
+
+        monkeypatch.setattr(engine, "learn", learn_and_be_stopped)
+        again = replace(knobs, epochs=2, resume="auto")
+        assert engine.train(again) == 128 + signal.SIGTERM
+        monkeypatch.setattr(engine, "learn", learn)
+    capsys.readouterr()
+    assert engine.train(replace(knobs, epochs=2, resume="auto", batch_size=2, lr=0.02)) == 0
+    printed = capsys.readouterr().out
+    assert "an epoch has 5 steps, not 3 as before: epoch 2 begins at its start" in printed
+    assert "batch_size: 4 -> 2" in printed and "lr: 0.01 -> 0.02" in printed
+    assert [int(n) for n, _ in STEP.findall(printed)] == [6, 7, 8, 9, 10]
 
 
 @pytest.mark.parametrize("fraction, part", [(0.04, "none"), (0.96, "all")])
