@@ -45,12 +45,19 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
             number, frame = numbered
             if number % every:
                 return frame, None
-            saliency = predictor(frame.image, options.align_corners)
+            saliency = predictor(frame.shown, options.align_corners)
             return frame, to_bytes(saliency, options.threshold)
 
         def render_frame(mapped: Mapped) -> Drawn:
             frame, alpha = mapped
-            return frame.time, [render(kind, frame.image, alpha, options) for kind in options.kinds]
+            if frame.alpha is not None:  # what is transparent stays so
+                alpha = np.minimum(alpha, frame.alpha)
+            images = {"cutout": frame.image}
+            pictures = [
+                render(kind, images.get(kind, frame.shown), alpha, options)
+                for kind in options.kinds
+            ]
+            return frame.time, pictures
 
         ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))

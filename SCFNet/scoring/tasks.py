@@ -116,7 +116,7 @@ def pair_maps(
 
 
 def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
-    """Tell whether a file is named as another picture of one of the maps."""
+    """Return whether a file is named as another picture of one of the maps."""
     endings = (Path(ending).stem for ending in ENDINGS.values() if ending.startswith("-"))
     return any(stem.endswith(end) and stem[: -len(end)] in maps for end in endings)
 
