@@ -16,7 +16,7 @@ import numpy as np
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
-from SCFNet.errors import ArgumentError, InputError
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.files import check_is_file
 from SCFNet.formats.unpickle import printable
 from SCFNet.packages import check_beside_numpy, why_not_imported
@@ -310,6 +310,8 @@ def run_session(
     try:
         maps = session.run([output], {name: batch})[0]
     except Exception as error:  # an exception type per fault, as above
+        if len(batch) == 1 and is_memory_short(error):
+            raise MemoryError(f"{file}: not enough memory to run this network") from error
         if len(batch) == 1:
             raise _fault(file, "ONNX Runtime cannot run it", error) from error
         return np.concatenate([run_session(file, session, one[None], output) for one in batch])
@@ -328,7 +330,7 @@ def run_session(
 def _fault(file: Path, fault: str, error: Exception) -> InputError:
     """Return what to raise for an exception of ONNX Runtime, whose long messages end with why."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
-    if isinstance(error, MemoryError) or re.search("bad_alloc|allocate memory", text):
+    if is_memory_short(error):
         return InputError(f"{file}: not enough memory to run this network")
     reason = printable(text if len(text) < REASON else f"... {text[-REASON:]}", 2 * REASON)
     return InputError(f"{file}: {fault} ({reason})")

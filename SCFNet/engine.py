@@ -22,6 +22,7 @@ from SCFNet.photos.transform import normalise
 from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
+    say,
     start_devices,
 )
 from SCFNet.training.log import Log, rehearsal
@@ -58,32 +59,27 @@ def prepare(recipe: Recipe) -> None:
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
     """List and check the pairs to train on, and those to score on. Raises InputError for faults."""
-    samples = list_pairs(recipe.data)
-    check_files(samples)
+    skip = recipe.skip_unreadable
+    samples = check_files(list_pairs(recipe.data, say=say), skip, say)
     if recipe.val:
-        scored = list_pairs(recipe.val, "test")
-        check_files(scored)
-        return samples, scored
+        return samples, check_files(list_pairs(recipe.val, "test", say=say), skip, say)
     return hold_back(samples, recipe.val_fraction)
 
 
 def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], List[Sample]]:
-    """Split off a random `fraction` of `samples`: the same in every run.
+    """Split off a random `fraction` of the photos in `samples`, each once: the same in every run.
 
     Raises ArgumentError for a fraction, other than 0, that takes none or all of them.
     """
-    count = round(fraction * len(samples))
-    if fraction and count in (0, len(samples)):
+    photos = {sample.image: sample for sample in samples}
+    count = round(fraction * len(photos))
+    if fraction and count in (0, len(photos)):
         part = "all" if count else "none"
-        raise ArgumentError(
-            "val_fraction", f"{fraction} holds back {part} of {len(samples)} photos"
-        )
-    order = np.random.default_rng(0).permutation(len(samples))
+        raise ArgumentError("val_fraction", f"{fraction} holds back {part} of {len(photos)} photos")
+    order = np.random.default_rng(0).permutation(len(photos))
     held = set(order[:count].tolist())
-    return (
-        [sample for i, sample in enumerate(samples) if i not in held],
-        [sample for i, sample in enumerate(samples) if i in held],
-    )
+    scored = {image: sample for i, (image, sample) in enumerate(photos.items()) if i in held}
+    return [one for one in samples if one.image not in scored], list(scored.values())
 
 
 def fit(

@@ -74,7 +74,8 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
 
     `hidden` is left out of paths that are said: the folder for standard input and output.
     """
-    from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
+    from SCFNet.photos.opening import count_pictures
+    from SCFNet.prediction.inputs import describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, in_shard, name_results
     from SCFNet.prediction.pipeline import predict_jobs
     from SCFNet.prediction.rendering import ENDINGS, RenderOptions, parse_background

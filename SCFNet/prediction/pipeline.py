@@ -4,7 +4,7 @@ from typing import List, Sequence, Tuple
 
 from tqdm import tqdm
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, is_memory_short, memory_faults
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.opening import large_photo
@@ -66,7 +66,8 @@ def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOp
     for job in batch:
         with large_photo(job.source) as is_large:
             try:
-                photo = read_photo(job.source)
+                with memory_faults(job.source):
+                    photo = read_photo(job.source)
             except InputError as error:
                 errors.append(str(error))
                 continue
@@ -84,14 +85,22 @@ def _finish(
     if not read:
         return []
     errors = []
-    images = [opaque(photo) for _, photo in read]
-    maps = predictor(images, options.align_corners)
+    try:
+        images = [opaque(photo) for _, photo in read]
+        maps = predictor(images, options.align_corners)
+    except Exception as error:
+        if not is_memory_short(error):
+            raise
+        if len(read) == 1:
+            return [f"{read[0][0].source}: not enough memory"]
+        return [fault for one in read for fault in _finish(predictor, [one], options)]
     for (job, photo), image in zip(read, images):
-        pictures = draw(photo, image, maps.pop(0), options)
         try:
-            for target, picture in zip(job.targets, pictures):
-                encoded = encode_image(target, picture)
-                write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
+            with memory_faults(job.source):
+                pictures = draw(photo, image, maps.pop(0), options)
+                for target, picture in zip(job.targets, pictures):
+                    encoded = encode_image(target, picture)
+                    write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors

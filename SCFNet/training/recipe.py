@@ -76,6 +76,7 @@ class Recipe:
         None, "side of the network's input in scoring; default: the network's own"
     )
     val_every: int = knob(1, "score every N epochs, and after the last")
+    skip_unreadable: bool = knob(False, "decode all files first, and leave out what is damaged")
     # the network
     model: str = knob(
         "M3_0.5",
@@ -276,7 +277,6 @@ class DistillRecipe(Recipe):
         "folder for the teacher's maps, which is then run only once; several processes and "
         "machines may fill one folder; default: none",
     )
-    skip_unreadable: bool = knob(False, "leave out photos that cannot be read")
 
     def __post_init__(self) -> None:
         super().__post_init__()
