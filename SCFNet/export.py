@@ -4,12 +4,14 @@ The exported network maps `image`, RGB normalised, float32 [N, 3, size, size], t
 float32 [N, 1, size, size] in [0, 1]: m2 with the sigmoid, without what only training needs.
 """
 
+import hashlib
 import json
 import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
+import cv2
 import numpy as np
 import paddle
 
@@ -20,6 +22,8 @@ from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.net import SaliencyNet, SCFNet
 from SCFNet.photos.transform import MEAN, RELEASE, STD, Normalisation, check_size, network_input
+from SCFNet.predictor import resize_map
+from SCFNet.variants import KINDS, Variant, make_variant, run_variant
 
 if TYPE_CHECKING:
     import onnx
@@ -61,6 +65,7 @@ def export(
     size: Optional[int] = None,
     dynamic_batch: bool = False,
     sharpen: float = 1,
+    variant: Optional[Variant] = None,
 ) -> List[Path]:
     """Write the checkpoint `weights` in another format, and return the files written.
 
@@ -72,23 +77,29 @@ def export(
         file_format: 'onnx' (STEM.onnx), 'paddle' (the program, its parameters and STEM.meta, beside
             each other), or 'pdparams' (STEM.pdparams).
         output: the file, for 'paddle' any of the files or their common stem; None is the stem of
-            `weights`.
+            `weights`, for a variant with -KIND behind it.
         size: height and width of the input, in pixels; None is the network's own.
         dynamic_batch: let the network take any number of images a run, not one alone.
         sharpen: what the logits are multiplied by, for 'pdparams' alone: see `sharpen_logits`.
+        variant: what is made of the 'onnx' file, and written in its place: see `Variant`.
 
-    Raises ValueError for an unknown format, ArgumentError if `sharpen` cannot be, and InputError if
-    checkpoint, size or paddle2onnx is wrong, or if the difference is over TOLERANCE.
+    Raises ValueError for an unknown format, ArgumentError for arguments that exclude each other,
+    and InputError if checkpoint, size or paddle2onnx is wrong, or if the difference is over
+    TOLERANCE, or that of a variant over its own in `variants.KINDS`.
     """
     if file_format not in FORMATS:
         raise ValueError(f"unknown format {file_format!r}: choose from {', '.join(FORMATS)}")
     if sharpen != 1 and file_format != "pdparams":
         raise ArgumentError("sharpen", "goes with --format pdparams, whose file is then exported")
+    if variant and (file_format != "onnx" or dynamic_batch):
+        fault = "goes with --format onnx, and without --dynamic-batch"
+        raise ArgumentError("photo_input" if variant.kind == "photo" else variant.kind, fault)
     if size is not None:
         check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
-    output = Path(output) if output else weights
+    beside = weights.with_name(f"{weights.stem}-{variant.kind}.onnx") if variant else weights
+    output = Path(output) if output else beside
     if sharpen != 1 and output.with_suffix(".pdparams") == weights:
         raise ArgumentError("output", f"would write over {weights}: name another file")
     net = load_net(weights)
@@ -102,7 +113,10 @@ def export(
     deployed = Deployed(net)
     deployed.eval()
     meta = _metadata(net, deployed.normalisation, weights, size)
-    photo = network_input([astronaut()], size, deployed.normalisation)
+    image = astronaut()
+    if variant and variant.shape:
+        image = cv2.resize(image, tuple(variant.shape[::-1]))
+    photo = network_input([image], size, deployed.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +136,14 @@ def export(
     print(f"largest difference from dygraph on a photo: {difference:.1e}")
     if not difference <= TOLERANCE:
         raise InputError(f"{output}: not written, it differs from dygraph by {difference:.1e}")
+    if variant:
+        content = make_variant(contents[".onnx"], variant, deployed.normalisation)
+        contents = {".onnx": content}
+        preds = run_variant(content, variant, image, photo)
+        off = float(np.abs(preds - resize_map(expected[0, 0], image.shape[:2])).mean())
+        print(f"mean difference of this variant from the network on a photo: {off:.1e}")
+        if not off <= KINDS[variant.kind]:
+            raise InputError(f"{output}: not written, this variant's maps are off by {off:.1e}")
     files = [output.with_suffix(suffix) for suffix in contents]
     for file, content in zip(files, contents.values()):
         write_atomically(file, content)
@@ -160,6 +182,7 @@ def _metadata(
         "by_max": json.dumps(by_max),
         "weights": weights.name,
         "weights_sha256": digest(load_checkpoint(weights)),
+        "file_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "sharpened": f"{sharpened_by(weights):g}",
     }
 
