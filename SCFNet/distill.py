@@ -7,12 +7,13 @@ import paddle
 from paddle import Tensor
 
 from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
-from SCFNet.engine import Target, fit, hold_back, prepare
+from SCFNet.engine import fit, hold_back, prepare
 from SCFNet.errors import InputError
 from SCFNet.files import first_few
 from SCFNet.training.distributed import quiet
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
+from SCFNet.training.state import Target
 from SCFNet.training.teacher import Teacher, open_teacher
 
 SHOWN = 10  # unreadable photos that are listed
@@ -54,7 +55,7 @@ def distill(recipe: DistillRecipe) -> int:
 
 
 def taught_by(teacher: Teacher) -> Target:
-    """Make the target of each batch: the teacher's maps, or the masks of photos that have one."""
+    """Return the target of a batch: each photo's mask, or the teacher's map if it has none."""
 
     def target(images: Tensor, masks: Optional[Tensor]) -> Tensor:
         preds = teacher.run(images)

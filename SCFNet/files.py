@@ -10,14 +10,9 @@ from typing import BinaryIO, Iterator, Sequence, Union
 
 from SCFNet.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows, which never removes a file that is open
-    fcntl = None  # type: ignore[assignment]
-
 PathLike = Union[str, "os.PathLike[str]"]
 
-LEFTOVER_AGE = 60.0  # seconds after which a temporary file that nobody has locked is nobody's
+LEFTOVER_AGE = 3600.0  # seconds without a write, after which a temporary file is a killed run's
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:
@@ -43,9 +38,8 @@ def write_atomically(path: PathLike, data: Union[bytes, memoryview], flush: bool
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`, which takes the place of `path` when the block ends.
 
-    An exception removes it. It is locked, so that `remove_leftovers` of another run knows that it
-    is in use. Missing parent folders are made. A device or a pipe, as /dev/stdout, is written to as
-    it is. Raises InputError naming `path` if that fails.
+    An exception removes it. Missing parent folders are made. A device or a pipe, as /dev/stdout, is
+    written to as it is. Raises InputError naming `path` if that fails.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -57,8 +51,6 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w+b") as stream:
-                with suppress(OSError):  # some network drives have no locks
-                    _lock(stream)
                 yield stream
             temporary.replace(path)
         except BaseException:
@@ -77,20 +69,13 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: PathLike, age: float = LEFTOVER_AGE) -> None:
-    """Remove the temporary files that killed runs left in `folder`: those that nobody has locked,
-    and that nobody has written to for `age` seconds, as a file is opened before it is locked.
+    """Remove the temporary files in `folder` that nobody has written to for `age` seconds: those of
+    killed runs.
     """
     for temporary in Path(folder).glob(".*.[0-9]*-[0-9]*.tmp"):
-        with suppress(OSError), temporary.open("rb") as stream:
-            _lock(stream)
-            if time.time() - os.fstat(stream.fileno()).st_mtime >= age:
+        with suppress(OSError):
+            if time.time() - temporary.stat().st_mtime >= age:
                 temporary.unlink()
-
-
-def _lock(stream: BinaryIO) -> None:
-    """Lock an open file until it is closed. Raises OSError if another has locked it."""
-    if fcntl:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 # Folders in which network drives, systems and archives keep thumbnails and what was deleted.

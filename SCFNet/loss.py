@@ -4,10 +4,8 @@ Every function takes logits [N, 1, H, W] of any float type, a target [N, 1, H, W
 may be soft), computes in float32, and returns a scalar tensor, averaged over the samples.
 """
 
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Union
 
-import cv2
-import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -18,8 +16,6 @@ LOSS_TERMS = ("sp", "dice", "bce")  # what a training loss may be the sum of
 PBSM_KERNEL_SIZES = (13, 11, 9, 7, 5, 3, 1)  # each for PBSM_STAGE of the paper's epochs
 PBSM_STAGE, PBSM_EPOCHS = 10, 69
 
-NORMAL = 1 << 20  # added to the high half of a float64: the smallest exponent of normal numbers
-
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Compute the Dice loss of sigmoid(logits) and `mask` over each whole sample, smoothed by 1."""
@@ -29,20 +25,9 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def boundary_map(x: Tensor, kernel_size: int) -> Tensor:
     """Find the boundary of maps `x` [N, 1, H, W] in [0, 1], thickened by a max-pool: [N, 1, H, W].
 
-    It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), k being the odd `kernel_size`, in values and
-    in gradients, which among equal pixels of a window go to the first in reading order. On CPU it
-    is computed without max_pool2d, whose 13 x 13 window takes more time than the network.
-    """
-    if x.place.is_cpu_place():
-        return _CpuBoundary.apply(x, kernel_size)
-    return pooled_boundary(x, kernel_size)
-
-
-def pooled_boundary(x: Tensor, kernel_size: int) -> Tensor:
-    """Do `boundary_map` on any device.
-
-    The k x k max-pool is a 1 x k, then a k x 1: in this order ties go to the pixel to which they
-    go in a square.
+    It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), k being the odd `kernel_size`. The k x k
+    max-pool is a 1 x k, then a k x 1, for speed; in this order the gradients of ties go where they
+    go in a square, to the first pixel in reading order.
     """
     inverse = 1 - x
     edge = functional.max_pool2d(inverse, 3, stride=1, padding=1) - inverse
@@ -193,55 +178,3 @@ def _probability(logits: Tensor) -> Tensor:
 def _dice(p: Tensor, g: Tensor) -> Tensor:
     p, g = p.flatten(1), g.flatten(1)  # (N, H * W): one long sum rounds less than two nested ones
     return (1 - (1 + 2 * (p * g).sum(1)) / (1 + (p + g).sum(1))).mean()
-
-
-class _CpuBoundary(paddle.autograd.PyLayer):
-    """`boundary_map` by OpenCV, which remembers where each maximum comes from: the backward pass
-    adds up gradients there instead of searching again."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel_size: int) -> Tensor:
-        boundary = 1 - x.numpy()
-        ctx.sources = []
-        for plane in boundary[:, 0]:
-            largest, thin_source = _max_pool(plane, 3)
-            plane[:], thick_source = _max_pool(largest - plane, kernel_size)
-            ctx.sources.append((thin_source, thick_source))
-        return paddle.to_tensor(boundary, place=x.place)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        result = grad.numpy()
-        for plane, (thin_source, thick_source) in zip(result[:, 0], ctx.sources):
-            grad_edge = _unpool(plane, thick_source)
-            plane[:] = grad_edge - _unpool(grad_edge, thin_source)
-        return paddle.to_tensor(result, place=grad.place)
-
-
-def _max_pool(plane: np.ndarray, kernel_size: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Max-pool float32 [H, W], not negative, by a square window with stride 1.
-
-    Returns the maxima [H, W], and for each the flat index [H * W] of the pixel that it comes from,
-    the first of equals. A kernel size of 1 returns `plane`, and None.
-
-    Value and index are packed into the high and the low half of a float64, whose order is that of
-    the values, then that of the reversed indices. NORMAL keeps it out of the subnormal numbers, all
-    equal to 0 if some library has switched them off (as anything linked with -ffast-math does).
-    """
-    if kernel_size == 1:
-        return plane, None
-    reversed_index = np.arange(plane.size, 0, -1).reshape(plane.shape)
-    high = plane.view("int32").astype("int64") + NORMAL
-    packed = ((high << 32) | reversed_index).view("float64")
-    packed = cv2.dilate(packed, np.ones((kernel_size, kernel_size), "uint8")).view("int64")
-    index = plane.size - (packed & 0xFFFFFFFF)
-    return ((packed >> 32) - NORMAL).astype("int32").view("float32"), index.ravel()
-
-
-def _unpool(grad: np.ndarray, source: Optional[np.ndarray]) -> np.ndarray:
-    """Compute the gradient of `_max_pool`: each pixel's sum over the windows that took their
-    maximum from it.
-    """
-    if source is None:
-        return grad
-    return np.bincount(source, grad.ravel(), grad.size).reshape(grad.shape)

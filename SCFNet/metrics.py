@@ -305,7 +305,7 @@ class PysodScore(Score):
 
     Every F is a mean over the images' own: `Max-F` and `Mean-F` are of the mean F curve, `Max-E`
     and `Mean-E` of the mean E curve, `Adp-F` and `Adp-E` use the map's threshold min(2 * mean, 1).
-    A map of another size is resized (bilinear) first, as uint8.
+    A map of another size is resized (bilinear) first, as it is stored.
     """
 
     table = ("MAE", "Mean-F", "Adp-E")
@@ -316,7 +316,7 @@ class PysodScore(Score):
         import py_sod_metrics as library  # half a second that only this protocol needs
 
         if pred.dtype != np.uint8:  # the library reads 0..255
-            pred = np.rint(np.clip(pred / _white(pred), 0, 1) * 255).astype(np.uint8)
+            pred = pred / (_white(pred) / 255)
         if pred.shape != gt.shape:
             pred = cv2.resize(pred, gt.shape[::-1])
         mae, e, s = library.MAE(), library.Emeasure(), library.Smeasure()

@@ -39,9 +39,11 @@ def conv_bn_relu(in_c: int, out_c: int, dilation: int = 1) -> nn.Sequential:
     )
 
 
-def resize_to(x: Tensor, reference: Tensor) -> Tensor:
-    """Resize `x` [N, C, h, w] bilinearly (half-pixel) to the height and width of `reference`."""
-    return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=False)
+def resize_to(x: Tensor, reference: Tensor, align_corners: bool = False) -> Tensor:
+    """Resize `x` [N, C, h, w] bilinearly to the height and width of `reference`, half-pixel unless
+    `align_corners`.
+    """
+    return F.interpolate(x, reference.shape[2:], mode="bilinear", align_corners=align_corners)
 
 
 class SaliencyNet(nn.Layer):
@@ -61,13 +63,13 @@ class SaliencyNet(nn.Layer):
         return F.sigmoid(self(x)[0])
 
     def scale_backbone_lr(self, scale: float) -> None:
-        """Make the backbone's learning rate `scale` times the rest's, in any optimizer."""
+        """Set the backbone's learning rate to `scale` times the rest's, in any optimizer."""
         for name, parameter in self.named_parameters():
             if name.startswith("bkbone."):
                 parameter.optimize_attr["learning_rate"] = scale
 
     def load_dict(self, state_dict: dict) -> Tuple[List[str], List[str]]:
-        """Do `set_state_dict`, by the name that the notebook uses."""
+        """Return `set_state_dict(state_dict)`: the notebook's name for it."""
         return self.set_state_dict(state_dict)
 
 

@@ -137,7 +137,7 @@ class SwinBlock(nn.Layer):
         self.mlp = Mlp(dim)
 
     def _shift(self, size: Size) -> Size:
-        """Give the shift: half a window along each side that has more than one window."""
+        """Return the shift: half a window along each side that has more than one window."""
         h, w = (self.window // 2 if self.shifted and side > self.window else 0 for side in size)
         return h, w
 

@@ -49,7 +49,7 @@ def augment(
     rng: np.random.Generator,
     settings: Augmentation = RELEASE,
 ) -> Pair:
-    """Make a random variant of a photo, RGB uint8 [H, W, 3], and its mask, uint8 [H, W], or None.
+    """Return a random variant of a photo, RGB uint8 [H, W, 3], and its mask, uint8 [H, W], or None.
 
     The release's steps are a Gaussian blur, contrast and brightness with a clip, a crop of up to
     1/8 of each side, a horizontal and a vertical flip. Blur and colour leave the mask alone.

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from datasets.augment import RELEASE, Augmentation, augment, paste_object
-from datasets.sod import Sample, read_pair_uint8
+from datasets.sod import Sample, read_pair
 from SCFNet.errors import InputError
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.transform import resize_photo
@@ -111,7 +111,7 @@ def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarra
     """Read and augment a sample, by random numbers that are its own in each epoch."""
     sample = epoch.samples[index]
     if epoch.augmentation is None:
-        return read_pair_uint8(sample)
+        return read_pair(sample)
     rng = np.random.default_rng([SAMPLE, epoch.seed, epoch.number, index])
     image, mask = _aligned(sample)
     if rng.random() < epoch.augmentation.paste and mask is not None:
@@ -122,8 +122,8 @@ def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarra
 
 
 def _aligned(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Do `read_pair_uint8`, with a mask of any size brought to the photo's."""
-    image, mask = read_pair_uint8(sample)
+    """Return photo and mask as `read_pair` does, with a map of any size brought to the photo's."""
+    image, mask = read_pair(sample)
     if mask is not None and mask.shape != image.shape[:2]:
         mask = cv2.resize(mask, image.shape[1::-1])
     return image, mask

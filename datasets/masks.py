@@ -1,10 +1,6 @@
-"""Reading masks in whatever coding they come, and saliency maps as they are.
+"""Masks in whatever coding they come: which pixels are the object, for training and scoring."""
 
-A mask says which pixels are the object. `read_mask` alone decides what its levels and colours mean,
-for training and for every measure.
-"""
-
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -26,86 +22,55 @@ LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 PLAIN_GREY = (b"\x08\0\0\0\0", b"\x01\0\0\0\0")  # PNG's 8 bits or 1 bit, grey, not interlaced
-TWO_CLASSES = np.array([0, 1], "float32")
-AS_THEY_ARE = np.arange(256, dtype="float32") / 255
-NOT_ZERO = (np.arange(256) > 0).astype("float32")
 
 WAY_OUT = "save it as grey, 0 for the background and 255 for the object"
 
 
 class UnclearError(InputError):
-    """Which pixels are the object cannot be told; the message has no file's name yet."""
+    """Which pixels are the object cannot be told."""
 
 
-class Coded(NamedTuple):
-    """A mask as integers, [H, W], and what each of them means: float32 [n] in [0, 1]."""
-
-    codes: np.ndarray
-    values: np.ndarray
+class VoidError(UnclearError):
+    """Some pixels are void: they belong to no label."""
 
 
-def read_mask(path: PathLike) -> np.ndarray:
-    """Read a mask: float32 [H, W] in [0, 1]; 1 is the object, and edges may be soft.
+class Decoded(NamedTuple):
+    """A mask, uint8 [H, W], and whether some of its pixels, which are 0 here, are void."""
+
+    mask: np.ndarray
+    has_void: bool = False
+
+
+def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
+    """Return a mask, uint8 [H, W], upright: 0 the background, 255 the object; edges may be soft.
 
     - Two levels or colours, whatever they are: the brighter is the object.
     - More grey levels, of 8 bits, 16 bits or floats: soft, on the scale of 255, 65535 or 1; if the
       brightest is below 0.6 of that, it is the object's. A single level is on that scale, too: 0
       is black, 1 and 255 are white.
     - Only levels below 32: labels, of which 0 is the background and all others are objects. So is
-      a palette of colours, by index, and a picture of at most 256 colours, by black.
+      a palette of colours, by index, and a picture of at most 256 colours, by black. 255 beside
+      labels is void.
     - Shades of one colour on black: as grey, also as JPEG stores them.
     - Alpha: the mask, if it varies and what is opaque has one colour, or is a picture in colour.
       If alpha does not vary, the colours are the mask.
 
-    Raises InputError as `read_photo` does, and for what cannot be told: a void of 255 beside
-    labels, which neither losses nor measures here leave out; a photo; grey and alpha that both
-    vary.
+    Raises InputError as `read_photo` does; UnclearError for what cannot be told: a photo, or grey
+    and alpha that both vary; and VoidError for a void, unless `void_is_background`.
     """
-    codes, values = _read(path)
-    return values[codes]
-
-
-def read_mask_uint8(path: PathLike) -> np.ndarray:
-    """Do `read_mask` as uint8 [H, W], 0 to 255: faster for the usual PNG."""
-    codes, values = _read(path)
-    if values is AS_THEY_ARE:
-        return codes
-    levels = to_8_bits(values, 1)
-    return cv2.LUT(codes, levels) if len(levels) == 256 else levels[codes]
-
-
-def read_grey(path: PathLike) -> np.ndarray:
-    """Read a saliency map as it is stored, [H, W]: uint8, of deeper files uint16 or float32.
-
-    Colours become their luma. Raises InputError as `read_photo` does.
-    """
-    with open_image(path) as image:
-        grey = np.asarray(image if is_deep(image) else image.convert("L"))
-        if grey.dtype.kind == "f" or grey.dtype.itemsize == 4:
-            check_numbers(grey)
-            small = image.mode == "I" and grey.max() < 2**16  # Pillow may widen 16 bits
-            grey = grey.astype("uint16" if small else "float32")
-        return upright(grey.astype(grey.dtype.newbyteorder("=")), orientation_of(image))
-
-
-def read_map_uint8(path: PathLike) -> np.ndarray:
-    """Read a saliency map as uint8 [H, W], 0 to 255, without a look for labels in it."""
-    grey = read_grey(path)
-    if grey.dtype == np.uint8:
-        return grey
-    return to_8_bits(grey, 65535 if grey.dtype == np.uint16 else white_of(grey.max()))
-
-
-def _read(path: PathLike) -> Coded:
     try:
         grey = _read_plain_png(path)
         if grey is not None:
-            return _code_grey(grey, lossy=False)
-        with open_image(path) as image:
-            codes, values = _code(_with_low_bytes(image, path))
-            return Coded(upright(codes, orientation_of(image)), values)
+            mask, has_void = _from_grey(grey, lossy=False)
+        else:
+            with open_image(path) as image:
+                mask, has_void = _from_image(_with_low_bytes(image, path))
+                mask = upright(mask, orientation_of(image))
+        if has_void and not void_is_background:
+            raise VoidError("has a void (255) beside its labels; make it 0 (background) or a label")
     except UnclearError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
+    return mask
 
 
 def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
@@ -139,36 +104,38 @@ def _with_low_bytes(image: Image.Image, path: PathLike) -> Image.Image:
     return Image.fromarray(pixels[..., 2::-1].astype("uint8"))
 
 
-def _code(image: Image.Image) -> Coded:
-    """Code a mask by its mode. Raises UnclearError if that cannot be told."""
+def _from_image(image: Image.Image) -> Decoded:
+    """Decode a mask by its mode. Raises UnclearError if that cannot be told."""
     lossy = image.format in LOSSY
     if is_deep(image):
-        return _code_grey(np.asarray(image), lossy)
+        return _from_grey(np.asarray(image), lossy)
     if image.mode == "P":
-        coded = _code_palette(image)
-        if coded:
-            return coded
+        decoded = _from_palette(image)
+        if decoded:
+            return decoded
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
         alpha = rgba[..., 3]
         if alpha.min() < alpha.max():
-            return _code_alpha(rgba[..., :3], alpha)
+            return _from_alpha(rgba[..., :3], alpha)
     if image.mode in ("1", "L", "LA"):
-        return _code_grey(np.asarray(image.convert("L")), lossy)
-    return _code_colours(np.asarray(image.convert("RGB")), lossy)
+        return _from_grey(np.asarray(image.convert("L")), lossy)
+    return _from_colours(np.asarray(image.convert("RGB")), lossy)
 
 
-def _code_grey(grey: np.ndarray, lossy: bool) -> Coded:
-    if grey.dtype == np.uint8:
-        if _is_usual(grey):
-            return Coded(grey, AS_THEY_ARE)
-        levels = np.flatnonzero(cv2.calcHist([grey], [0], None, [256], [0, 256]))
-        values = np.zeros(256, "float32")
-        values[levels] = _values(levels, lossy)
-        return Coded(grey, values)
-    check_numbers(grey)
-    levels, codes = np.unique(np.maximum(grey, 0), return_inverse=True)
-    return Coded(codes.reshape(grey.shape), _values(levels, lossy))
+def _from_grey(grey: np.ndarray, lossy: bool) -> Decoded:
+    """Decode grey pixels [H, W] of any type."""
+    if grey.dtype != np.uint8:
+        check_numbers(grey)
+        levels, codes = np.unique(np.maximum(grey, 0), return_inverse=True)
+        values, has_void = _values(levels, lossy)
+        return Decoded(values[codes].reshape(grey.shape), has_void)
+    if _is_usual(grey):
+        return Decoded(grey)
+    levels = np.flatnonzero(cv2.calcHist([grey], [0], None, [256], [0, 256]))
+    table = np.zeros(256, "uint8")
+    table[levels], has_void = _values(levels, lossy)
+    return Decoded(cv2.LUT(grey, table), has_void)
 
 
 def _is_usual(grey: np.ndarray) -> bool:
@@ -182,25 +149,28 @@ def _is_usual(grey: np.ndarray) -> bool:
     return all_white or cv2.countNonZero(cv2.inRange(grey, LABELS, 254)) > 0
 
 
-def _values(levels: np.ndarray, lossy: bool) -> np.ndarray:
-    """Say what the grey levels of a mask stand for. `levels` are those that occur, ascending."""
+def _values(levels: np.ndarray, lossy: bool) -> Tuple[np.ndarray, bool]:
+    """Return what each of a mask's grey levels stands for, uint8 [n], and whether one is void.
+    `levels` are those that occur, ascending.
+    """
     brightest = levels[-1]
     if lossy and 1 < brightest < DARKEST:
         raise UnclearError(f"is too dark for a mask: its brightest level is {brightest}; {WAY_OUT}")
-    if len(levels) == 1:
-        return (levels / white_of(brightest)).astype("float32")
-    if len(levels) == 2:
-        return TWO_CLASSES
-    whole = levels.dtype.kind != "f"
-    if not lossy and whole and levels[levels != VOID][-1] < LABELS:
-        _refuse_void(VOID in levels)
-        return (levels > 0).astype("float32")
     white = white_of(brightest)
-    return (levels / (white if brightest >= DIMMEST * white else brightest)).astype("float32")
+    if len(levels) == 1:
+        return to_8_bits(levels, white), False
+    is_label = (levels > 0) & (levels != VOID)
+    whole = levels.dtype.kind != "f" and not lossy
+    are_labels = whole and is_label.any() and levels[is_label][-1] < LABELS
+    if len(levels) == 2 and not (are_labels and levels[0] and brightest == VOID):
+        return np.array([0, 255], "uint8"), False
+    if are_labels:
+        return 255 * is_label.astype("uint8"), bool(brightest == VOID)
+    return to_8_bits(levels, white if brightest >= DIMMEST * white else brightest), False
 
 
-def _code_palette(image: Image.Image) -> Optional[Coded]:
-    """Code by index; None if the palette says more: greys, or one colour of many alphas."""
+def _from_palette(image: Image.Image) -> Optional[Decoded]:
+    """Decode by index; None if the palette says more: greys, or one colour of many alphas."""
     codes = np.asarray(image)
     palette = np.zeros((256, 3), int)
     given = np.reshape(image.getpalette("RGB") or [], (-1, 3))
@@ -212,37 +182,36 @@ def _code_palette(image: Image.Image) -> Optional[Coded]:
     black = (colours == 0).all(axis=1)
     if len(used) == 2 and black.any() and palette[0].any():
         return None  # made by a program that sorts colours its own way: black is the background
-    _refuse_void(VOID in used and len(used) > 2)
-    return Coded(codes, NOT_ZERO)
+    has_void = VOID in used and used.tolist() != [0, VOID]
+    return Decoded(255 * ((codes > 0) & ~(has_void & (codes == VOID))).astype("uint8"), has_void)
 
 
-def _code_alpha(colours: np.ndarray, alpha: np.ndarray) -> Coded:
+def _from_alpha(colours: np.ndarray, alpha: np.ndarray) -> Decoded:
     opaque = _distinct(colours[alpha > min(127, alpha.max() - 1)])
     coloured = np.ptp(opaque.astype(int), axis=1).any()
     if len(opaque) == 1 or (coloured and len(opaque) > 2):
-        return _code_grey(np.ascontiguousarray(alpha), lossy=False)
+        return _from_grey(np.ascontiguousarray(alpha), lossy=False)
     raise UnclearError(f"its colours and its alpha both vary; {WAY_OUT}")
 
 
-def _code_colours(colours: np.ndarray, lossy: bool) -> Coded:
-    """Code RGB uint8 [H, W, 3]."""
+def _from_colours(colours: np.ndarray, lossy: bool) -> Decoded:
+    """Decode RGB uint8 [H, W, 3]."""
     shade = colours.max(axis=2)
     distinct = _distinct(colours)
-    if len(distinct) == 2:
-        luma = distinct @ (0.299, 0.587, 0.114)
-        brighter = distinct[luma.argmax()]
-        return Coded((colours == brighter).all(axis=2).astype("uint8"), TWO_CLASSES)
+    black, void = ((distinct == colour).all(axis=1).any() for colour in (0, VOID_COLOUR))
+    if len(distinct) == 2 and (black or not void):
+        brighter = distinct[(distinct @ (0.299, 0.587, 0.114)).argmax()]
+        return Decoded(255 * (colours == brighter).all(axis=2).astype("uint8"))
     main = distinct[distinct.sum(axis=1).argmax()]
     expected = shade[..., None] * (main / max(1, main.max())).astype("float32")
     if np.abs(colours - expected).max() <= NOISE:
         colourless = np.ptp(main.astype(int)) <= NOISE
         stretched = shade if colourless else cv2.convertScaleAbs(shade, alpha=255 / main.max())
-        return _code_grey(stretched, lossy)
-    black = (distinct == 0).all(axis=1)
-    if len(distinct) > MOST_COLOURS or not black.any() or lossy:
+        return _from_grey(stretched, lossy)
+    if len(distinct) > MOST_COLOURS or not (black or void) or lossy:
         raise UnclearError(f"is a colour picture, not a mask; {WAY_OUT}")
-    _refuse_void((distinct == VOID_COLOUR).all(axis=1).any())
-    return Coded(shade, NOT_ZERO)
+    is_object = (shade > 0) & (colours != VOID_COLOUR).any(axis=2)
+    return Decoded(255 * is_object.astype("uint8"), bool(void))
 
 
 def _distinct(colours: np.ndarray) -> np.ndarray:
@@ -251,11 +220,3 @@ def _distinct(colours: np.ndarray) -> np.ndarray:
         colours.reshape(-1, 3).astype("uint32") @ np.array([65536, 256, 1], "uint32")
     )
     return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype("uint8")
-
-
-def _refuse_void(found: bool) -> None:
-    if found:
-        raise UnclearError(
-            "has a void (255) beside its labels, which neither losses nor measures leave out;"
-            " make it 0 (background) or a label"
-        )

@@ -18,24 +18,32 @@ from datasets.layout import (
     find_list,
     read_list,
 )
-from datasets.masks import PNG_END, read_map_uint8, read_mask_uint8
+from datasets.maps import check_not_turned, read_map
+from datasets.masks import PNG_END, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
-from SCFNet.photos import jpeg
-from SCFNet.photos.decoding import FORMATS
+from SCFNet.photos.decoding import FORMATS, orientation_of
 from SCFNet.photos.images import read_image
+
+JPEG_END = b"\xff\xd9"
 
 
 class Sample(NamedTuple):
     """One photo of a data set: `stem` is its path in the image folder, without the suffix.
 
-    `is_map`: the mask is a network's map, which is soft and may be of another size than the photo.
+    `white` is given if the mask is a network's map, which is soft and may be of another size than
+    the photo: the number that stands for 1 in it, see `maps.find_whites`.
     """
 
     stem: str
     image: Path
     mask: Optional[Path]
-    is_map: bool = False
+    white: Optional[float] = None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the mask is a network's map."""
+        return self.white is not None
 
 
 def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> List[Sample]:
@@ -129,25 +137,26 @@ def find_faults(samples: Sequence[Sample]) -> List[Tuple[Sample, str]]:
 
 
 def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Read the photo, RGB uint8 [H, W, 3], and the mask, float32 [H, W] in [0, 1], or None.
+    """Return (RGB uint8 [H, W, 3], mask [H, W] in 0..255 or None).
 
-    Raises InputError for a file that cannot be read, or a mask of another size than its photo,
-    unless the mask is a network's map.
+    A mask is uint8, and its void is background; a network's map is uint8 or float32, and may be of
+    another size. Raises InputError for a file that cannot be read, a mask of another size than its
+    photo, or a map that lies on its side.
     """
-    image, mask = read_pair_uint8(sample)
-    return image, None if mask is None else mask / np.float32(255)
-
-
-def read_pair_uint8(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Do `read_pair` with the mask as uint8 [H, W], 0 to 255, whatever its coding: for speed."""
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
-    if sample.is_map:
-        return image, read_map_uint8(sample.mask)
-    mask = read_mask_uint8(sample.mask)
-    if mask.shape != image.shape[:2]:
-        (height, width), (rows, columns) = image.shape[:2], mask.shape
+    height, width = image.shape[:2]
+    if sample.white is not None:
+        saliency = read_map(sample.mask, sample.white)
+        check_not_turned(sample.mask, saliency, width, height)
+        if saliency.dtype == np.uint8:
+            return image, saliency
+        largest = 65535 if saliency.dtype == np.uint16 else 1
+        return image, np.clip(saliency * (255 / largest), 0, 255).astype("float32")
+    mask = read_mask(sample.mask, void_is_background=True)
+    if mask.shape != (height, width):
+        rows, columns = mask.shape
         raise InputError(
             f"{sample.mask}: is {columns}x{rows}, but its image {sample.image} is {width}x{height}"
         )
@@ -186,7 +195,7 @@ def _looks_whole(sample: Sample) -> bool:
             return size is not None
         if sample.is_map:
             return _size_if_whole(sample.mask) is not None
-        return read_mask_uint8(sample.mask).shape == size
+        return read_mask(sample.mask, void_is_background=True).shape == size
     except Exception:  # the fault is for the reader to tell
         return False
 
@@ -196,6 +205,6 @@ def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
     check_is_file(path)
     with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
         stream.seek(-len(PNG_END), os.SEEK_END)
-        usual = stream.read().endswith((jpeg.END, PNG_END))
-        upright = image.getexif().get(jpeg.ORIENTATION, 1) == 1
+        usual = stream.read().endswith((JPEG_END, PNG_END))
+        upright = orientation_of(image) == 1
         return (image.height, image.width) if usual and upright else None

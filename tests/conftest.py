@@ -7,17 +7,20 @@ import io
 import os
 import pickle
 import re
+import runpy
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from SCFNet.errors import InputError
 from SCFNet.photos.images import read_image
 from SCFNet.photos.transform import MEAN, STD
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
@@ -42,6 +45,17 @@ def run_tool(tool, *arguments, cwd=ROOT):
     """Run tools/`tool`.py to its end; the result has returncode, stdout and stderr."""
     command = tool_command(tool, *arguments)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def fault_of(tool, *arguments):
+    """What is wrong with these arguments, by `main` of tools/`tool`.py in this process."""
+    command = [tool, *map(str, arguments)]
+    with mock.patch("sys.argv", command), mock.patch("sys.path", [*sys.path, str(ROOT / "tools")]):
+        main = runpy.run_path(str(ROOT / "tools" / f"{tool}.py"))["main"]
+        with pytest.raises(InputError) as fault:
+            main()
+    assert "\n" not in str(fault.value)
+    return str(fault.value)
 
 
 def start_tool(tool, *arguments, launcher=()):

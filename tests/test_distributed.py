@@ -12,6 +12,7 @@ from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.errors import InputError
 from SCFNet.loss import map_losses, weighted_sum
+from SCFNet.photos.transform import normalise
 from SCFNet.training import distributed, state
 from tests.conftest import as_flags, recipe, run_until, start_tool
 
@@ -21,10 +22,11 @@ def test_a_process_that_does_not_answer_is_one_line(monkeypatch):
         raise RuntimeError("[gloo] TIMEOUT self_rank = none")
 
     assert distributed.largest_over_processes(15) == 15
+    distributed.wait_for_processes()
     monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(paddle.distributed, "all_reduce", all_reduce)
     with pytest.raises(InputError, match="does not answer; start all again with --resume auto"):
-        distributed.largest_over_processes(0)
+        distributed.wait_for_processes()
 
 
 @pytest.mark.parametrize("device", ["tpu", "cpu:1", "gpu:x", "gpu", "gpu:7"])
@@ -58,11 +60,11 @@ def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
         total = np.zeros(4)
         for images, masks in parts:
             share = len(images) / whole
-            maps = run.net(paddle.to_tensor(images))
+            maps = run.net(normalise(paddle.to_tensor(images), run.net.normalisation))
             losses = map_losses(maps, paddle.to_tensor(masks), "sp", 13)
             (weighted_sum(losses) * share).backward()
             total += np.array([float(loss) for loss in losses]) * share
-        run.optimizer.set_lr(engine.lr_at(step, 3, 1, knobs.lr, knobs.min_lr))
+        run.optimizer.set_lr(engine.lr_at(step, 3, knobs))
         run.optimizer.step()
         run.optimizer.clear_grad()
         printed = [float(number) for number in found[step + 1].split()[3:]]

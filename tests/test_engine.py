@@ -11,6 +11,7 @@ from SCFNet import engine
 from SCFNet.errors import NotFiniteError
 from SCFNet.loss import soft_target
 from SCFNet.training import state
+from SCFNet.training.recipe import Recipe
 from tests.conftest import recipe, reference_batch
 from tests.fill_weights import fill
 
@@ -22,10 +23,8 @@ DATA = Path(__file__).parent / "data"
 
 
 def test_rate_has_the_papers_end_points():
-    assert engine.lr_at(0, 83, 69) == 6.4e-4
-    assert engine.lr_at(5 * 83, 83, 69) == 6.4e-2
-    assert engine.lr_at(69 * 83 - 1, 83, 69) == 6.4e-4
-    rates = [engine.lr_at(step, 83, 69) for step in range(69 * 83)]
+    rates = [engine.lr_at(step, 83, Recipe()) for step in range(69 * 83)]
+    assert (rates[0], rates[5 * 83], rates[-1]) == (6.4e-4, 6.4e-2, 6.4e-4)
     assert max(rates) == 6.4e-2 and min(rates) == 6.4e-4
 
 
@@ -33,12 +32,13 @@ def test_rate_follows_the_release_after_the_warmup():
     release = json.loads((DATA / "lr_release.json").read_text())
     for i, expected in enumerate(release["lr_every_100_steps"]):
         if i * 100 > 5 * 83:
-            assert engine.lr_at(i * 100, 83, 69) == pytest.approx(expected, rel=1e-3)
+            assert engine.lr_at(i * 100, 83, Recipe()) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("epochs, warmup", [(1, 5), (3, 0), (5, 5), (6, 0.5)])
 def test_rate_of_short_runs_stays_in_range(epochs, warmup):
-    rates = [engine.lr_at(step, 2, epochs, 0.1, 0.001, warmup) for step in range(2 * epochs)]
+    knobs = recipe(epochs=epochs, lr=0.1, min_lr=0.001, warmup_epochs=warmup)
+    rates = [engine.lr_at(step, 2, knobs) for step in range(2 * epochs)]
     assert all(0.001 <= rate <= 0.1 for rate in rates) and rates[-1] == 0.001
 
 
@@ -57,7 +57,7 @@ def test_steps_equal_the_releases(mode):
     fill(run.net)
     images, masks, teacher = reference_batch()
     target = masks if mode == "fs" else soft_target(teacher)
-    losses = [engine.train_step(run, knobs, images, target, 0.01, 13) for _ in range(6)]
+    losses = [engine.train_step(run, images, target, 0.01, 13) for _ in range(6)]
     np.testing.assert_allclose(losses, reference["losses"], rtol=RTOL[mode])
     weights = run.net.state_dict()
     for key, (total, squares) in reference["sums_after"].items():
@@ -71,7 +71,7 @@ def test_average_follows_the_weights():
     run = state.new_run(knobs)
     before = {k: v.numpy() for k, v in run.net.state_dict().items()}
     images, masks, _ = reference_batch()
-    engine.train_step(run, knobs, images[:, :, :64, :64], masks[:, :, :64, :64], 0.1, 1)
+    engine.train_step(run, images[:, :, :64, :64], masks[:, :, :64, :64], 0.1, 1)
     decay = 2 / 11  # of a first step
     for key in ("linear2.weight", "bkbone.conv.bn._mean"):
         now, mean = run.net.state_dict()[key].numpy(), run.average.state_dict()[key].numpy()
@@ -87,7 +87,7 @@ def test_mixed_precision_trains():
         knobs = recipe(amp=True) if amp else recipe()
         run = state.new_run(knobs)
         small = images[:, :, :64, :64], masks[:, :, :64, :64]
-        losses[amp] = [engine.train_step(run, knobs, *small, 0.01, 3)[0] for _ in range(3)]
+        losses[amp] = [engine.train_step(run, *small, 0.01, 3)[0] for _ in range(3)]
     np.testing.assert_allclose(losses[True], losses[False], rtol=0.02)
 
 
@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight():
     weight = run.net.linear2.weight.numpy()
     images, masks, _ = reference_batch()
     with pytest.raises(NotFiniteError, match="step 1"):
-        engine.train_step(run, knobs, images, masks * float("nan"), 0.01, 1)
+        engine.train_step(run, images, masks * float("nan"), 0.01, 1)
     assert run.step == 0
     np.testing.assert_array_equal(run.net.linear2.weight.numpy(), weight)
 
@@ -106,6 +106,6 @@ def test_the_recipe_says_how_often_photos_are_upside_down(pairs):
     images = []
     for chance in (0, 1):
         told = recipe(data=pairs, workers=0, vertical_flip=chance)
-        work = engine.Work(told, list_pairs(pairs), {}, None, 3, "")
-        images.append(next(engine.epoch_batches(work, 0, [64]))[0])
+        run = state.new_run(told, list_pairs(pairs))
+        images.append(next(engine.epoch_batches(run, 0, [64]))[0])
     np.testing.assert_allclose(images[1], images[0][:, :, ::-1], atol=0.02)

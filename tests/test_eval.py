@@ -2,16 +2,14 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
-from datasets.masks import read_grey
-from tests.conftest import ROOT, run_tool, tool_command
+from tests.conftest import ROOT, fault_of, run_tool
 
 DATA = ROOT / "tests" / "data"
 REFERENCE = DATA / "metrics_seed11"
@@ -47,26 +45,7 @@ def test_one_set_gives_a_table_and_all_files(tmp_path):
     assert sum(errors) / 8 == pytest.approx(expected["MAE"], abs=1e-7)
     assert r"good & 1.00 & 2.00 & \textit{0.073}" in (tmp_path / "table.tex").read_text()
     for plot in ("precision_recall.png", "f_threshold.png"):
-        assert read_grey(tmp_path / "plots" / plot).std() > 5
-
-
-def test_nothing_is_lost_if_nobody_reads_the_table(tmp_path):
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = tool_command("eval", *SCORE, "--json", tmp_path / "s.json")
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=120)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads((tmp_path / "s.json").read_text())["results"][0]["images"] == 8
-
-
-def test_nothing_is_lost_on_a_console_without_arrows(tmp_path):
-    command = tool_command("eval", *SCORE, "--json", tmp_path / "s.json")
-    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
-    done = subprocess.run(command, capture_output=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert b"metrics_seed11 M \\u2193" in done.stdout
-    assert (tmp_path / "s.json").exists()
+        assert cv2.imread(str(tmp_path / "plots" / plot)).std() > 5
 
 
 def test_nothing_is_lost_if_one_file_cannot_be_written(tmp_path):
@@ -113,7 +92,4 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
     ],
 )
 def test_wrong_usage_is_one_line(arguments, fault):
-    done = run_tool("eval", *arguments)
-    assert done.returncode == 2
-    assert fault in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert fault in fault_of("eval", *arguments)

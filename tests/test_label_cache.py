@@ -1,8 +1,10 @@
 """The cache of a teacher's maps: filled by several, refused if it is another's."""
 
+import os
+import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from SCFNet.checkpoint import load_checkpoint
 from SCFNet.errors import InputError
 from SCFNet.training import label_cache, teacher
 from tests.conftest import distill_recipe as recipe
-from tests.conftest import leave_temporary, save_onnx_teacher
+from tests.conftest import leave_temporary, photo, save_onnx_teacher
 
 
 def test_a_cache_for_another_teacher_size_or_set_is_refused(pairs, teacher_file, tmp_path):
@@ -94,6 +96,45 @@ def test_weights_that_overflow_fill_no_cache(pairs, teacher_file, tmp_path):
     assert not list((tmp_path / "maps").glob("*.png"))
 
 
-def test_names_that_are_not_utf_8_have_a_digest():
-    first, second = (Sample(stem, Path(stem), None) for stem in ("caf\udce9", "caf\udcea"))
-    assert label_cache.set_digest([first]) != label_cache.set_digest([second])
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that are no text")
+def test_names_that_are_not_utf_8_have_a_digest(tmp_path):
+    found = set()
+    for stem in ("caf\udce9", "caf\udcea"):
+        (tmp_path / stem).write_bytes(b"")
+        found.add(label_cache.set_digest([Sample(stem, tmp_path / stem, None)]))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("change", ["another set", "a replaced photo", "a swap", "a new pixel"])
+def test_a_cache_of_other_photos_of_the_same_names_is_refused(tmp_path, change):
+    """Copies of the photos elsewhere, with other times, are the same."""
+    size, black = (64, 64), np.zeros((64, 64, 3), "uint8")
+    for i, name in enumerate(("first", "second")):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            pixels = photo(k if change != "another set" else k + 3 * i, *size)
+            cv2.imwrite(str(tmp_path / name / f"{k}.bmp"), pixels)
+    constant = teacher.Teacher(lambda x: paddle.full([len(x), 1, *size], 0.6), 64, {"weights": "x"})
+
+    def fill(name):
+        samples = list_pairs(tmp_path / name, labelled=False)
+        return label_cache.with_cached_labels(constant, samples, tmp_path / "maps")
+
+    assert len(fill("first")) == 3
+    second = tmp_path / "second"
+    if change == "a swap":
+        (second / "0.bmp").rename(second / "x")
+        (second / "1.bmp").rename(second / "0.bmp")
+        (second / "x").rename(second / "1.bmp")
+    elif change == "a replaced photo":
+        cv2.imwrite(str(second / "1.bmp"), black)
+    elif change == "a new pixel":
+        data = bytearray((second / "1.bmp").read_bytes())
+        data[len(data) // 2] ^= 64
+        (second / "1.bmp").write_bytes(data)
+    else:
+        shutil.copytree(tmp_path / "first", tmp_path / "copy")
+        os.utime(tmp_path / "copy" / "0.bmp", (1, 1))
+        assert len(fill("copy")) == 3
+    with pytest.raises(InputError, match="maps: was filled with other photos"):
+        fill("second")

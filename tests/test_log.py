@@ -5,25 +5,27 @@ from dataclasses import replace
 
 import numpy as np
 
+from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.training import log, state
 from tests.conftest import recipe
 
 
-def test_time_left_knows_that_late_sizes_take_longer(monkeypatch, capsys):
+def test_time_left_knows_that_late_sizes_take_longer(pairs, monkeypatch, capsys):
     knobs = recipe(epochs=2, sizes=96, late_sizes=192, late_from=0.5, log_every=1)
-    run = state.new_run(knobs)
+    run = state.new_run(knobs, list_pairs(pairs))
+    run.steps_per_epoch = 10
     clock = [0.0]
     monkeypatch.setattr(log.time, "time", lambda: clock[0])
-    with log.Log(knobs, run, images=40, steps=10) as told:
-        for step in range(1, 11):
+    with log.Log(run) as told:
+        for run.step in range(1, 11):
             clock[0] += 1
-            told.step(step, 0, np.ones(5), 0.1, 4)
+            told.step(run, np.ones(5), 0.1, 4)
         run.log.append({"epoch": 1, "loss": 0.5})
-        told.epoch(run, [])
-        clock[0] += 4
-        told.step(11, 1, np.ones(5), 0.1, 4)
+        told.epoch(run)
+        clock[0], run.step = clock[0] + 4, 11
+        told.step(run, np.ones(5), 0.1, 4)
     lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
     assert lines[4].endswith("4.0 images/s, 00:45 left")  # 5 steps of 1 s and 10 of 4 s
     assert lines[9].endswith("4.0 images/s, 00:40 left")

@@ -1,4 +1,4 @@
-"""The losses: the release's numbers, equal gradients by either way to the boundary, schedules."""
+"""The losses: the release's numbers, the gradients of square pools, schedules."""
 
 import json
 import re
@@ -52,16 +52,12 @@ def test_kd_dice_equals_the_release(arrays):
 
 
 @pytest.mark.parametrize("k", loss.PBSM_KERNEL_SIZES)
-@pytest.mark.parametrize("boundary", [loss.boundary_map, loss.pooled_boundary])
-def test_boundary_dice_equals_the_release(arrays, monkeypatch, boundary, k):
-    monkeypatch.setattr(loss, "boundary_map", boundary)
+def test_boundary_dice_equals_the_release(arrays, k):
     value = loss.boundary_dice_loss(tensor(arrays["pred"]), tensor(arrays["mask"]), k)
     assert float(value) == pytest.approx(REFERENCE["boundary"][str(k)], rel=1e-5)
 
 
-@pytest.mark.parametrize("boundary", [loss.boundary_map, loss.pooled_boundary])
-def test_gradient_of_sp_equals_the_release(arrays, monkeypatch, boundary):
-    monkeypatch.setattr(loss, "boundary_map", boundary)
+def test_gradient_of_sp_equals_the_release(arrays):
     logits = tensor(arrays["pred"], grad=True)
     loss.sp_loss(logits, tensor(arrays["mask"]), 13).backward()
     expected = arrays["grad_sp_largest"]
@@ -71,13 +67,12 @@ def test_gradient_of_sp_equals_the_release(arrays, monkeypatch, boundary):
 
 @pytest.mark.parametrize("k", [1, 3, 13])
 @pytest.mark.parametrize("kind", ["smooth", "few levels", "saturated"])
-@pytest.mark.parametrize("boundary", [loss.boundary_map, loss.pooled_boundary])
-def test_values_and_gradients_are_those_of_square_pools_even_where_pixels_tie(boundary, kind, k):
+def test_values_and_gradients_are_those_of_square_pools_even_where_pixels_tie(kind, k):
     rng = np.random.default_rng(k)
     values = random_maps(kind, rng)
     weights = tensor(rng.normal(size=values.shape).astype("float32"))
     results = []
-    for function in (boundary, square_boundary):
+    for function in (loss.boundary_map, square_boundary):
         x = tensor(values, grad=True)
         y = function(x, k)
         (y * weights).sum().backward()
@@ -85,23 +80,6 @@ def test_values_and_gradients_are_those_of_square_pools_even_where_pixels_tie(bo
     (y, grad), (expected_y, expected_grad) = results
     np.testing.assert_array_equal(y, expected_y)
     np.testing.assert_allclose(grad, expected_grad, rtol=1e-5, atol=2e-5)
-
-
-def test_boundaries_do_not_need_subnormal_numbers(monkeypatch):
-    """A library linked with -ffast-math makes the processor flush them to 0, for all code."""
-    dilate = loss.cv2.dilate
-
-    def flushing(packed, *rest):
-        tiny = np.abs(packed) < np.finfo(packed.dtype).tiny
-        return dilate(np.where(tiny, 0, packed), *rest)
-
-    values = tensor(random_maps("saturated", np.random.default_rng(0)).round(), grad=True)
-    loss.boundary_map(values, 3).sum().backward()
-    expected = values.grad.numpy()
-    monkeypatch.setattr(loss.cv2, "dilate", flushing)
-    values.clear_gradient()
-    loss.boundary_map(values, 3).sum().backward()
-    np.testing.assert_array_equal(values.grad.numpy(), expected)
 
 
 def test_boundary_of_a_hand_drawn_mask():

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.masks import read_grey, read_mask
+from datasets.maps import read_map
+from datasets.masks import read_mask
 from SCFNet.photos.images import read_image
 from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import plan_jobs
@@ -314,7 +315,7 @@ def test_what_is_transparent_stays_so(predictor, tmp_path):
         cutout = np.asarray(opened)
     assert (cutout[..., 3] <= own).all() and cutout[..., 3].max() > 100
     np.testing.assert_array_equal(cutout[own > 0, :3], image[own > 0])
-    assert (read_grey(jobs[0].targets[0]) <= own).all()
+    assert (read_map(jobs[0].targets[0]) <= own).all()
     shown = read_image(jobs[0].targets[2])[105:145, 155:195]
     assert shown.min() > 240  # the hole lies over white in the overlay
 

@@ -13,6 +13,7 @@ from SCFNet.checkpoint import load_checkpoint, load_plain
 from SCFNet.errors import InputError
 from SCFNet.net import SCFNet
 from SCFNet.training import state
+from SCFNet.training.output import OutputFolder
 from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch
 
@@ -33,6 +34,11 @@ def test_the_backbone_has_a_rate_of_its_own_and_its_norms_no_decay():
     assert free == norms and norms
 
 
+def save(run):
+    with OutputFolder(run.recipe) as output:
+        output.save(run)
+
+
 def _scale(knobs):
     net = state.new_run(knobs).net
     scales = {p.optimize_attr["learning_rate"] for p in net.bkbone.parameters()}
@@ -49,14 +55,14 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     small = images[:, :, :64, :64], masks[:, :, :64, :64]
     run = state.new_run(knobs)
     for _ in range(2):
-        engine.train_step(run, knobs, *small, 0.01, 3)
-    state.save(run, knobs, 5)
-    expected = engine.train_step(run, knobs, *small, 0.01, 3)
+        engine.train_step(run, *small, 0.01, 3)
+    save(run)
+    expected = engine.train_step(run, *small, 0.01, 3)
     paddle.nn.Conv2D(3, 3, 3)
     other = state.new_run(replace(knobs, seed=7))
-    restore(other, tmp_path / state.STATE, knobs, 5)
+    restore(other, tmp_path / state.STATE)
     assert other.step == 2
-    np.testing.assert_array_equal(engine.train_step(other, knobs, *small, 0.01, 3), expected)
+    np.testing.assert_array_equal(engine.train_step(other, *small, 0.01, 3), expected)
     for ours, theirs in ((run.net, other.net), (run.average, other.average)):
         found = theirs.state_dict()
         for key, value in ours.state_dict().items():
@@ -71,17 +77,17 @@ def test_minutes_go_on_after_a_stop_within_an_epoch(tmp_path):
     knobs = recipe(output=tmp_path)
     run = state.new_run(knobs)
     run.began -= 120
-    state.save(run, knobs, 5)
+    save(run)
     again = state.new_run(knobs)
-    restore(again, tmp_path / state.STATE, knobs, 5)
+    restore(again, tmp_path / state.STATE)
     assert 2 <= again.minutes < 3
 
 
 def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
     knobs = recipe(output=tmp_path)
     run = state.new_run(knobs)
-    state.save(run, knobs, 5)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    save(run)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
 
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -89,8 +95,8 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     run.step = 3
     with pytest.raises(InputError, match="No space left"):
-        state.save(run, knobs, 5)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        save(run)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
 
 @pytest.mark.parametrize(
@@ -104,11 +110,12 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path, monkeypatch):
 def test_a_state_of_another_network_is_refused(tmp_path, change, message):
     knobs = recipe(output=tmp_path)
     run = state.new_run(knobs)
-    state.save(run, knobs, 5)
-    run.average = run.net if "ema" in change else None
-    with pytest.raises(InputError, match=message):
-        restore(run, tmp_path / state.STATE, recipe(**change), 5)
-    with pytest.raises(InputError, match="5 steps, now it has 6"):
-        restore(run, tmp_path / state.STATE, knobs, 6)
+    save(run)
     with pytest.raises(InputError, match="not a training state"):
-        restore(run, tmp_path / state.LAST, knobs, 5)
+        restore(run, tmp_path / state.LAST)
+    run.steps_per_epoch = 6
+    with pytest.raises(InputError, match="0 steps, now it has 6"):
+        restore(run, tmp_path / state.STATE)
+    other = state.new_run(recipe(**change))
+    with pytest.raises(InputError, match=message):
+        restore(other, tmp_path / state.STATE)

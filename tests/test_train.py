@@ -11,12 +11,14 @@ import pytest
 
 from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
-from SCFNet.errors import InputError
+from SCFNet.distill import distill
+from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import write_atomically
 from SCFNet.training import state
 from tests.conftest import (
     STEP,
     as_flags,
+    distill_recipe,
     recipe,
     run_tool,
     run_until,
@@ -101,6 +103,18 @@ def test_the_end_of_a_run_says_what_came_of_it(pairs, tmp_path, capsys):
     assert printed.splitlines()[-1].startswith(done)
     assert engine.train(replace(knobs, resume="auto")) == 0
     assert f"{tmp_path}: all 2 epochs were done before\n{done}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fraction, part", [(0.04, "none"), (0.96, "all")])
+@pytest.mark.parametrize("kind", ["train", "distill"])
+def test_a_fraction_that_holds_back_none_or_all_is_refused(pairs, tmp_path, fraction, part, kind):
+    knobs = {"data": pairs, "output": tmp_path / "out", "val_fraction": fraction}
+    with pytest.raises(ArgumentError, match=f"val_fraction: {fraction} holds back {part} of 10"):
+        if kind == "train":
+            engine.train(recipe(**knobs))
+        else:
+            distill(distill_recipe(**knobs, teacher=pairs / "mask"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_fine_tuning_from_a_trained_network(pairs, tmp_path):

@@ -48,10 +48,10 @@ def scale_workers(images: int) -> List[Row]:
     with tempfile.TemporaryDirectory() as folder:
         pairs = []
         for i in range(8):
-            pair = Pair(str(i), Path(folder, f"{i}-map.png"), Path(folder, f"{i}-mask.png"))
-            for path, image in zip(pair[1:], example(seed=i)):
+            paths = [Path(folder, f"{i}-{kind}.png") for kind in ("map", "mask")]
+            for path, image in zip(paths, example(seed=i)):
                 write_png(path, image)
-            pairs.append(pair)
+            pairs.append(Pair(str(i), *paths))
         task = Task("made up", "made up", [pairs[i % 8] for i in range(images)], [], [])
         for workers in (1, 2):
             start = time.perf_counter()

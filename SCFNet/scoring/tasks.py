@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.masks import read_grey, read_mask_uint8
+from datasets.maps import check_not_turned, find_whites, read_map
+from datasets.masks import read_mask
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.files import first_few
@@ -25,11 +26,12 @@ CHUNK = 16  # images that a worker scores at a time
 
 
 class Pair(NamedTuple):
-    """One image to score: its stem, its saliency map and its mask."""
+    """One image to score: its stem, its saliency map, its mask, and what is 1 in the map."""
 
     stem: str
     map: Path
     mask: Path
+    white: float = 255.0
 
 
 class Task(NamedTuple):
@@ -98,6 +100,8 @@ def pair_maps(
         raise InputError(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
+    whites = find_whites([pair.map for pair in pairs])
+    pairs = [pair._replace(white=white) for pair, white in zip(pairs, whites)]
     return Task(method, data, pairs, missing, extra)
 
 
@@ -189,8 +193,9 @@ def _score_chunk(protocol: str, pairs: List[Pair]) -> Part:
     values, faults = [], []
     for pair in pairs:
         try:
-            own = score.add(read_grey(pair.map), read_mask_uint8(pair.mask))
-            values.append((pair.stem, own))
+            saliency, mask = read_map(pair.map, pair.white), read_mask(pair.mask)
+            check_not_turned(pair.map, saliency, *mask.shape[::-1])
+            values.append((pair.stem, score.add(saliency, mask)))
         except InputError as error:
             faults.append((pair.stem, str(error)))
         except ValueError as error:

@@ -19,7 +19,7 @@ def start_devices(device: str) -> None:
 
 
 def quiet() -> Optional[bool]:
-    """Give tqdm's `disable`: a bar on a terminal only, and in the first process only."""
+    """Return tqdm's `disable`: True but in the first process, whose None means a terminal only."""
     return True if paddle.distributed.get_rank() else None
 
 
@@ -30,8 +30,15 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
 
 def largest_over_processes(value: int) -> int:
     """Find the largest `value` of all processes, once all have one; raises as `_reduce` does."""
+    if paddle.distributed.get_world_size() == 1:  # no tensor: a GPU would be waited for
+        return value
     tensor = paddle.to_tensor([value], "int64")
     return int(_reduce(tensor, paddle.distributed.ReduceOp.MAX))
+
+
+def wait_for_processes() -> None:
+    """Wait until all processes have come here; raises as `_reduce` does."""
+    largest_over_processes(0)
 
 
 def _reduce(tensor: Tensor, operation: int) -> Tensor:

@@ -1,25 +1,25 @@
 """A folder of a teacher's maps: filled once, by any number of processes, then read as masks."""
 
 import hashlib
-import itertools
 import json
 import os
 import random
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Deque, Dict, List, NamedTuple, Sequence
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.sod import Sample, list_folder, read_pair_uint8
+from datasets.maps import find_whites
+from datasets.sod import Sample, list_folder, read_pair
 from SCFNet.errors import InputError
 from SCFNet.files import first_few, remove_leftovers, write_atomically
+from SCFNet.parallel import in_parallel
 from SCFNet.photos.images import write_png
 from SCFNet.photos.transform import photo_batch
-from SCFNet.training.distributed import largest_over_processes, quiet
+from SCFNet.training.distributed import quiet, wait_for_processes
 from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
@@ -28,13 +28,12 @@ CACHE_BATCH, CACHE_AHEAD, CACHE_THREADS = 8, 3, 3  # photos; batches in flight; 
 
 
 def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path) -> List[Sample]:
-    """Give `samples` the teacher's maps from `folder`, after making those that are missing.
+    """Return `samples` with the teacher's maps from `folder`, after making those that are missing.
 
     Maps are 8-bit PNGs of the size of the teacher's input. Each process goes its own way through
     the photos and looks again before each: several may fill one folder, and one that is killed
-    costs its last batches alone. Decoding and writing go on beside the network. Raises InputError
-    for a folder that another teacher, size or set has filled, and if the teacher's maps are of no
-    use: none of them is written.
+    costs its last batches alone. Raises InputError for a folder that another teacher, another size
+    or other photos have filled, and if the teacher's maps are of no use: none of them is written.
     """
     size = teacher.size or CACHE_SIZE
     check_manifest(folder, {**teacher.made_by, "size": size, "photos": set_digest(samples)})
@@ -42,33 +41,28 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
         remove_leftovers(place)
     todo = [sample for sample in samples if not map_path(folder, sample).exists()]
     random.Random().shuffle(todo)
-    chunks = iter([todo[i : i + CACHE_BATCH] for i in range(0, len(todo), CACHE_BATCH)])
-    reading: Deque[Future[Decoded]] = deque()
-    writing: Deque[Future[None]] = deque()
-    bar = tqdm(total=len(samples), initial=len(samples) - len(todo), unit="photo", disable=quiet(),
-               desc="teacher's maps")  # fmt: skip
+    chunks = [todo[i : i + CACHE_BATCH] for i in range(0, len(todo), CACHE_BATCH)]
+    bar = tqdm(
+        total=len(samples),
+        initial=len(samples) - len(todo),
+        unit="photo",
+        disable=quiet(),
+        desc="teacher's maps",
+    )
     with ThreadPoolExecutor(CACHE_THREADS) as pool, bar:
-        try:
-            for chunk in itertools.chain(chunks, [[]] * CACHE_AHEAD):
-                if chunk:
-                    reading.append(pool.submit(decode, chunk, folder, size))
-                if reading and (len(reading) > CACHE_AHEAD or not chunk):
-                    decoded = reading.popleft().result()
-                    if decoded.samples:
-                        maps = teacher.run(paddle.to_tensor(decoded.batch)).numpy()[:, 0]
-                        writing.append(pool.submit(write_maps, maps, decoded.samples, folder))
-                    bar.update(decoded.looked_at)
-                while len(writing) > CACHE_AHEAD or (writing and writing[0].done()):
-                    writing.popleft().result()
-            for written in writing:
-                written.result()
-        finally:
-            for read in reading:
-                read.cancel()
-            for written in writing:
-                written.cancel()
-    largest_over_processes(0)  # waits for the others
-    return labelled_from(samples, folder)
+
+        def taught() -> Iterator[Tuple[Decoded, np.ndarray]]:
+            """Run the teacher, while photos are read and maps are written beside it."""
+            read = in_parallel(lambda chunk: decode(chunk, folder, size), chunks, CACHE_AHEAD, pool)
+            for decoded in read:
+                bar.update(decoded.looked_at)
+                if decoded.samples:
+                    yield decoded, teacher.run(paddle.to_tensor(decoded.batch)).numpy()[:, 0]
+
+        for _ in in_parallel(lambda one: write_maps(*one, folder), taught(), CACHE_AHEAD, pool):
+            pass
+    wait_for_processes()
+    return [sample._replace(mask=map_path(folder, sample), white=255.0) for sample in samples]
 
 
 class Decoded(NamedTuple):
@@ -82,18 +76,18 @@ class Decoded(NamedTuple):
 def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
     """Read the photos that have no map in `folder` yet, as the student's loader reads them."""
     missing = [sample for sample in samples if not map_path(folder, sample).exists()]
-    photos = [read_pair_uint8(sample)[0] for sample in missing]
+    photos = [read_pair(sample)[0] for sample in missing]
     return Decoded(missing, photo_batch(photos, size), len(samples))
 
 
-def write_maps(maps: np.ndarray, samples: Sequence[Sample], folder: Path) -> None:
-    """Write the maps [n, size, size] in [0, 1] of `samples`."""
-    for saliency, sample in zip(maps, samples):
+def write_maps(decoded: Decoded, maps: np.ndarray, folder: Path) -> None:
+    """Write the maps [n, size, size] in [0, 1] of the photos that were decoded."""
+    for saliency, sample in zip(maps, decoded.samples):
         write_png(map_path(folder, sample), np.rint(saliency * 255).astype("uint8"))
 
 
 def map_path(folder: Path, sample: Sample) -> Path:
-    """Name the file of `sample`'s map in a cache."""
+    """Return the path of `sample`'s map in a cache."""
     return folder / f"{sample.stem}.png"
 
 
@@ -121,15 +115,23 @@ def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
 
 
 def set_digest(samples: Sequence[Sample]) -> str:
-    """Tell one set of photos from another, by number and names."""
-    names = "\n".join(sorted(sample.stem for sample in samples))
-    return f"{len(samples)} {hashlib.sha256(os.fsencode(names)).hexdigest()}"
+    """Return what tells one set of photos from another: their number, names and bytes."""
+    ordered = sorted(samples, key=lambda sample: sample.stem)
+    total = hashlib.sha256()
+    for sample, digest in zip(ordered, in_parallel(photo_digest, ordered)):
+        total.update(os.fsencode(sample.stem) + b"\n" + digest)
+    return f"{len(samples)} {total.hexdigest()}"
+
+
+def photo_digest(sample: Sample) -> bytes:
+    """Return the digest of a photo's file."""
+    return hashlib.sha256(sample.image.read_bytes()).digest()
 
 
 def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
-    """Give `samples` the maps of `folder`, of the same stems, as their masks.
+    """Return `samples` with the maps of `folder`, of the same stems, as their masks.
 
-    Raises InputError, which lists the first ten stems without a map.
+    Raises InputError, which lists the first ten stems without a map, or if all maps are black.
     """
     maps = list_folder(folder)
     missing = [sample.stem for sample in samples if sample.stem not in maps]
@@ -138,4 +140,11 @@ def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
             f"{folder}: {len(missing)} of {len(samples)} photos have no map in it: "
             f"{first_few(missing, 10)}"
         )
-    return [sample._replace(mask=maps[sample.stem], is_map=True) for sample in samples]
+    paths = [maps[sample.stem] for sample in samples]
+    whites = find_whites(paths)
+    if not any(whites):
+        raise InputError(f"{folder}: all of its maps are black")
+    return [
+        sample._replace(mask=path, white=white)
+        for sample, path, white in zip(samples, paths, whites)
+    ]

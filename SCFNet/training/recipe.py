@@ -40,7 +40,7 @@ def knob(
     choices: Optional[Sequence[str]] = None,
     metavar: Optional[str] = None,
 ) -> Any:
-    """Make a field of a recipe, with what argparse has to know.
+    """Return a dataclass field that carries its line of --help and its options for argparse.
 
     Args:
         default: None, "" or () is one that `text` puts into words.

@@ -11,35 +11,22 @@ from SCFNet.training.recipe import Recipe
 COSINE_DELAY_STEPS = 2  # the release's cosine starts that late
 
 
-def lr_at(
-    step: int,
-    steps_per_epoch: int,
-    epochs: int,
-    lr: float = 0.064,
-    min_lr: float = 0.00064,
-    warmup_epochs: float = 5,
-) -> float:
-    """Compute a step's learning rate: linear from `min_lr` up to `lr`, then a cosine back to
-    `min_lr`, which the last step has (paper section 4.1).
+def lr_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
+    """Compute a step's learning rate: linear from `recipe.min_lr` up to `recipe.lr` in
+    `warmup_epochs`, then a cosine back, which ends at the last step (paper section 4.1).
 
-    As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up.
-
-    Args:
-        step: counted from 0.
-        steps_per_epoch: batches of an epoch.
-        epochs: of the whole run.
-        lr: the highest learning rate.
-        min_lr: the first and the last.
-        warmup_epochs: in which it rises.
+    As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up. `step` counts
+    from 0.
     """
-    total = epochs * steps_per_epoch
-    warmup = min(warmup_epochs, epochs) * steps_per_epoch
+    total = recipe.epochs * steps_per_epoch
+    warmup = min(recipe.warmup_epochs, recipe.epochs) * steps_per_epoch
     if step >= total - 1:
-        return min_lr
+        return recipe.min_lr
+    rise = recipe.lr - recipe.min_lr
     if step < warmup:
-        return min_lr + (lr - min_lr) * step / warmup
+        return recipe.min_lr + rise * step / warmup
     progress = max(0, step - warmup - COSINE_DELAY_STEPS) / (total - warmup)
-    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
+    return recipe.min_lr + rise * (1 + math.cos(math.pi * progress)) / 2
 
 
 def kernel_at(epoch: int, recipe: Recipe) -> int:

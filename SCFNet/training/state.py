@@ -1,4 +1,4 @@
-"""A training run's state: network, optimizer, averaged weights; starting it and saving it."""
+"""A training run: network, optimizer, averaged weights, progress; how it begins, what is kept."""
 
 import hashlib
 import json
@@ -8,20 +8,23 @@ import time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
+from datasets.loader import count_batches
 from datasets.sod import Sample
-from SCFNet.checkpoint import StateDict, dump_plain, save_weights
-from SCFNet.errors import NotFiniteError
-from SCFNet.files import write_atomically
+from SCFNet.checkpoint import StateDict
+from SCFNet.errors import ArgumentError, NotFiniteError
 from SCFNet.net import BACKBONE_LR_SCALE, SaliencyNet
 from SCFNet.training.pretrained import load_pretrained
 from SCFNet.training.recipe import Recipe
 from SCFNet.zoo import build_network
+
+Target = Callable[[Tensor, Optional[Tensor]], Tensor]  # (images, masks) -> what is learnt
+ScoredSets = Mapping[str, Sequence[Sample]]  # by what is written before the names of their scores
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 GRADIENT_NORM = 5.0  # AdamW's clip
@@ -29,12 +32,21 @@ GRADIENT_NORM = 5.0  # AdamW's clip
 
 @dataclass
 class Run:
-    """All that changes while training. An epoch is over when it has its record in `log`."""
+    """A training run: what it was told, what it learns from, and all that changes meanwhile.
 
+    An epoch is over when it has its record in `log`.
+    """
+
+    recipe: Recipe
     net: SaliencyNet
     average: Optional[SaliencyNet]  # of the weights, if the recipe has an `ema`
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
+    samples: Sequence[Sample] = ()
+    scored: ScoredSets = field(default_factory=dict)
+    target: Optional[Target] = None  # the masks if None
+    steps_per_epoch: int = 0
+    digest: str = ""  # of the samples
     step: int = 0  # done so far
     best: float = -math.inf
     sums: np.ndarray = field(default_factory=lambda: np.zeros(1))  # of this epoch: losses, images
@@ -42,8 +54,13 @@ class Run:
     began: float = field(default_factory=time.time)  # or would have, without the pauses
 
     @property
+    def epoch(self) -> int:
+        """The epochs that are over, which is the number of the one under way, from 0."""
+        return len(self.log)
+
+    @property
     def minutes(self) -> float:
-        """Since training began, without the pauses."""
+        """Minutes since training began, without the pauses."""
         return (time.time() - self.began) / 60
 
     @property
@@ -52,8 +69,25 @@ class Run:
         return self.average or self.net
 
 
-def new_run(recipe: Recipe) -> Run:
-    """Begin a run: build the network, with its starting weights by the seed, and its optimizer."""
+def new_run(
+    recipe: Recipe,
+    samples: Sequence[Sample] = (),
+    scored: Optional[ScoredSets] = None,
+    target: Optional[Target] = None,
+) -> Run:
+    """Begin a run: build the network, with its starting weights by the seed, and its optimizer.
+
+    The arguments are those of `engine.fit`; without samples single steps can be done.
+
+    Raises ArgumentError for a batch that the processes cannot share, and InputError for fewer
+    samples than processes.
+    """
+    world = paddle.distributed.get_world_size()
+    if recipe.batch_size % world:
+        raise ArgumentError(
+            "batch_size",
+            f"{recipe.batch_size} is not a multiple of {world}, the number of processes",
+        )
     paddle.seed(recipe.seed)
     net = build_network(recipe.model, recipe.decoder)
     load_pretrained(net, recipe.pretrained)
@@ -62,7 +96,6 @@ def new_run(recipe: Recipe) -> Run:
         average = build_network(recipe.model, recipe.decoder)
         average.set_state_dict(net.state_dict())
         average.eval()
-    world = paddle.distributed.get_world_size()
     if world > 1:
         for tensor in net.state_dict().values():
             paddle.distributed.broadcast(tensor, 0)
@@ -70,7 +103,12 @@ def new_run(recipe: Recipe) -> Run:
             net = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.train()
     scaler = paddle.amp.GradScaler(enable=recipe.amp and paddle.get_device().startswith("gpu"))
-    return Run(net, average, build_optimizer(net, recipe), scaler)
+    run = Run(recipe, net, average, build_optimizer(net, recipe), scaler)
+    run.samples, run.scored, run.target = samples, scored or {}, target
+    if samples:
+        run.steps_per_epoch = count_batches(len(samples), recipe.batch_size // world, world)
+        run.digest = samples_digest(samples)
+    return run
 
 
 def build_optimizer(net: SaliencyNet, recipe: Recipe) -> paddle.optimizer.Optimizer:
@@ -104,26 +142,15 @@ def update_average(average: SaliencyNet, net: SaliencyNet, decay: float) -> None
             slow.lerp_(fast, 1 - decay)
 
 
-def save(run: Run, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None:
-    """Write the state, which alone is enough to go on from, then the readable copy of the weights.
+def state_of(run: Run) -> Dict[str, Any]:
+    """Collect all that `resume.restore` needs to go on as if the run had never been stopped.
 
-    The first process writes, each file atomically.
-
-    Args:
-        run: what is saved.
-        recipe: what the run was told; it says to which folder.
-        steps_per_epoch: of this data and batch size.
-        data: the digest of the samples, see `samples_digest`.
-
-    Raises InputError if a file cannot be written, and NotFiniteError if weights are infinite or
-    not numbers: the files are left as they were.
+    Raises NotFiniteError if weights are infinite or not numbers.
     """
     weights = arrays(run.net.state_dict())
     bad = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if bad:
         raise NotFiniteError(f"after step {run.step} {len(bad)} weights are not finite: {bad[0]}")
-    if paddle.distributed.get_rank():
-        return
     state = {
         "weights": weights,
         "average": arrays(run.average.state_dict()) if run.average else {},
@@ -133,21 +160,17 @@ def save(run: Run, recipe: Recipe, steps_per_epoch: int, data: str = "") -> None
             for key, value in run.scaler.state_dict().items()
         },
         "step": run.step,
-        "steps_per_epoch": steps_per_epoch,
-        "data": data,
+        "steps_per_epoch": run.steps_per_epoch,
+        "data": run.digest,
         "best": run.best,
         "sums": run.sums,
         "log": run.log,
         "minutes": run.minutes,
-        "recipe": asdict(recipe),
+        "recipe": asdict(run.recipe),
         "commit": git_commit(),
         "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
     }
-    state["sha256"] = state_digest(state)
-    output = Path(recipe.output)
-    write_atomically(output / STATE, dump_plain(state))
-    save_weights(run.result, output / LAST)
-    write_atomically(output / LOG, "".join(json.dumps(r) + "\n" for r in run.log).encode())
+    return {**state, "sha256": state_digest(state)}
 
 
 def state_digest(state: Dict[str, Any]) -> str:
@@ -167,7 +190,7 @@ def state_digest(state: Dict[str, Any]) -> str:
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
-    """Tell one list of samples from another: by names, order, and the sizes of photos and masks."""
+    """Compute a digest of names, order, and the sizes in bytes of photos and masks."""
     total = hashlib.sha256()
     for sample in samples:
         mask = None if sample.is_map else sample.mask  # a teacher's map may be made again

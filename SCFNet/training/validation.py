@@ -67,7 +67,7 @@ def pictures(net: SaliencyNet, samples: Sequence[Sample]) -> List[np.ndarray]:
         for sample in samples:
             image, gt = read_pair(sample)
             pred = predict_maps(net, [image], net.input_size)[0]
-            grey = [cv2.resize(np.asarray(plane), size) * 255 for plane in (gt, pred)]
+            grey = [cv2.resize(np.asarray(plane), size) for plane in (gt, pred * 255)]
             panels = [cv2.resize(image, size), *(np.dstack([plane] * 3) for plane in grey)]
             rows.append(np.concatenate(panels, 1).astype("uint8"))
     return rows
@@ -75,7 +75,7 @@ def pictures(net: SaliencyNet, samples: Sequence[Sample]) -> List[np.ndarray]:
 
 @contextmanager
 def in_eval_mode(net: SaliencyNet) -> Iterator[None]:
-    """Let batch norm and drop path do as in prediction, within the block."""
+    """Put `net` into eval mode within the block."""
     training = net.training
     net.eval()
     try:

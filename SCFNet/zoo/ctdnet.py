@@ -7,6 +7,7 @@ batches of 32, IoU and 0.6 times cross-entropy of the five maps with weights 1, 
 and cross-entropy of the edge map against an edge ground truth.
 """
 
+from functools import partial
 from typing import Tuple
 
 import paddle
@@ -15,13 +16,12 @@ from paddle.nn import functional as F
 
 from backbones.ResNet import ResNet, resnet18, resnet50
 from SCFNet.net import SaliencyNet
-from SCFNet.zoo.layers import global_mean, resize_corners
+from SCFNet.zoo.layers import conv, global_mean, resize_corners
 
 WIDTH = 64
 
 
-def _conv(in_c: int, kernel_size: int, stride: int = 1) -> nn.Conv2D:
-    return nn.Conv2D(in_c, WIDTH, kernel_size, stride, kernel_size // 2, bias_attr=False)
+_conv = partial(conv, out_c=WIDTH)
 
 
 class SpatialPath(nn.Layer):
@@ -30,7 +30,7 @@ class SpatialPath(nn.Layer):
     def __init__(self, in_c: int) -> None:
         super().__init__()
         self.conv_atten = nn.Conv2D(2, 1, 3, padding=1, bias_attr=False)
-        self.conv = _conv(in_c, 3)
+        self.conv = _conv(in_c, kernel_size=3)
         self.bn = nn.BatchNorm2D(WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ class Fusion(nn.Layer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_1, self.bn_1 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
-        self.conv_2, self.bn_2 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
+        self.conv_1, self.bn_1 = _conv(WIDTH, kernel_size=3), nn.BatchNorm2D(WIDTH)
+        self.conv_2, self.bn_2 = _conv(WIDTH, kernel_size=3), nn.BatchNorm2D(WIDTH)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         x = F.relu(self.bn_1(self.conv_1(a * b)))
@@ -60,9 +60,10 @@ class CrossFusion(nn.Layer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.Sequential(_conv(WIDTH, 3, stride=2), nn.BatchNorm2D(WIDTH), nn.ReLU())
-        self.conv_1, self.bn_1 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
-        self.conv_2, self.bn_2 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
+        down = _conv(WIDTH, kernel_size=3, stride=2)
+        self.down = nn.Sequential(down, nn.BatchNorm2D(WIDTH), nn.ReLU())
+        self.conv_1, self.bn_1 = _conv(WIDTH, kernel_size=3), nn.BatchNorm2D(WIDTH)
+        self.conv_2, self.bn_2 = _conv(WIDTH, kernel_size=3), nn.BatchNorm2D(WIDTH)
         self.mul = Fusion()
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
@@ -76,9 +77,9 @@ class BoundaryRefinement(nn.Layer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_atten = _conv(WIDTH, 1)
-        self.conv_1, self.bn_1 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
-        self.conv_2, self.bn_2 = _conv(WIDTH, 3), nn.BatchNorm2D(WIDTH)
+        self.conv_atten = _conv(WIDTH, kernel_size=1)
+        self.conv_1, self.bn_1 = _conv(WIDTH, kernel_size=3), nn.BatchNorm2D(WIDTH)
+        self.conv_2, self.bn_2 = _conv(WIDTH, kernel_size=3), nn.BatchNorm2D(WIDTH)
 
     def forward(self, x: Tensor, boundary: Tensor) -> Tensor:
         total = x + boundary
@@ -99,11 +100,11 @@ class CTDNet(SaliencyNet):
         self.model_type = model_type
         self.bkbone = bkbone
         c2, c3, c4, c5 = bkbone.channels
-        self.path1_1 = nn.Sequential(_conv(c5, 1), nn.BatchNorm2D(WIDTH))
-        self.path1_2 = nn.Sequential(_conv(c5, 1), nn.BatchNorm2D(WIDTH), nn.ReLU())
-        self.path1_3 = nn.Sequential(_conv(c4, 1), nn.BatchNorm2D(WIDTH), nn.ReLU())
+        self.path1_1 = nn.Sequential(_conv(c5, kernel_size=1), nn.BatchNorm2D(WIDTH))
+        self.path1_2 = nn.Sequential(_conv(c5, kernel_size=1), nn.BatchNorm2D(WIDTH), nn.ReLU())
+        self.path1_3 = nn.Sequential(_conv(c4, kernel_size=1), nn.BatchNorm2D(WIDTH), nn.ReLU())
         self.path2 = SpatialPath(c3)
-        self.path3 = nn.Sequential(_conv(c2, 1), nn.BatchNorm2D(WIDTH), nn.ReLU())
+        self.path3 = nn.Sequential(_conv(c2, kernel_size=1), nn.BatchNorm2D(WIDTH), nn.ReLU())
         self.fuse1_1 = Fusion()
         self.fuse1_2 = Fusion()
         self.fuse12 = CrossFusion()

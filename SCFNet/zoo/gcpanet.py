@@ -6,6 +6,7 @@ Nesterov SGD, momentum 0.9, decay 5e-4, 30 epochs in batches of 32, a triangle o
 most, a tenth in the backbone), cross-entropy of the four maps with weights 1, .8, .6, .4.
 """
 
+from functools import partial
 from typing import Tuple
 
 import paddle
@@ -14,13 +15,12 @@ from paddle.nn import functional as F
 
 from backbones.ResNet import resnet50
 from SCFNet.net import SaliencyNet, resize_to
-from SCFNet.zoo.layers import global_mean
+from SCFNet.zoo.layers import conv, global_mean
 
 WIDTH = 256
 
 
-def _conv3(in_c: int, out_c: int = WIDTH) -> nn.Conv2D:
-    return nn.Conv2D(in_c, out_c, 3, padding=1)
+_conv3 = partial(conv, out_c=WIDTH, kernel_size=3, bias=True)
 
 
 class ChannelAttention(nn.Layer):
@@ -45,7 +45,7 @@ class SelfAttention(nn.Layer):
         super().__init__()
         self.conv0 = _conv3(in_c)
         self.bn0 = nn.BatchNorm2D(WIDTH)
-        self.conv2 = _conv3(in_c, 2 * WIDTH)
+        self.conv2 = _conv3(in_c, out_c=2 * WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.conv2(x).split(2, axis=1)
@@ -59,7 +59,7 @@ class SelfRefinement(nn.Layer):
         super().__init__()
         self.conv1 = _conv3(WIDTH)
         self.bn1 = nn.BatchNorm2D(WIDTH)
-        self.conv2 = _conv3(WIDTH, 2 * WIDTH)
+        self.conv2 = _conv3(WIDTH, out_c=2 * WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
@@ -111,7 +111,7 @@ class GCPANet(SaliencyNet):
         for level in (5, 4, 3, 2):
             setattr(self, f"srm{level}", SelfRefinement())
         for level in (5, 4, 3, 2):
-            setattr(self, f"linear{level}", _conv3(WIDTH, 1))
+            setattr(self, f"linear{level}", _conv3(WIDTH, out_c=1))
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         f2, f3, f4, f5 = self.bkbone(x)

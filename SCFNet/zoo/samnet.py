@@ -6,7 +6,7 @@ trained on ImageNet, Adam at 5e-4, decay 1e-4, 50 epochs of each of the sizes 67
 336, cross-entropy of the five maps with weights 1, .4, .4, .4, .4.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import List, Sequence, Tuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from paddle.nn import functional as F
 
 from SCFNet.net import SaliencyNet
 from SCFNet.photos.transform import IMAGENET
-from SCFNet.zoo.layers import global_mean, resize_corners, torch_init
+from SCFNet.zoo.layers import conv, global_mean, resize_corners
 
 WIDTHS = (16, 32, 64, 96, 128)  # of the five layers
 BLOCKS = (1, 1, 3, 6, 3)
@@ -26,27 +26,7 @@ FUSIONS = ((96, 3, 1), (64, 3, 2), (32, 5, 2), (16, 5, 2), (16, 5, 2))  # width,
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1 to have a logit
 
 
-def _conv(in_c: int, out_c: int, kernel_size: int = 1, stride: int = 1) -> nn.Conv2D:
-    """Build a convolution without bias, started as PyTorch does."""
-    init = torch_init(in_c * kernel_size**2)
-    return nn.Conv2D(
-        in_c, out_c, kernel_size, stride, kernel_size // 2, weight_attr=init, bias_attr=False
-    )
-
-
-def _depthwise(channels: int, kernel_size: int, stride: int, dilation: int) -> nn.Conv2D:
-    """Build a depthwise convolution without bias, started as PyTorch does."""
-    return nn.Conv2D(
-        channels,
-        channels,
-        kernel_size,
-        stride,
-        kernel_size // 2 * dilation,
-        dilation=dilation,
-        groups=channels,
-        weight_attr=torch_init(kernel_size**2),
-        bias_attr=False,
-    )
+_conv = partial(conv, torch_init=True)
 
 
 class ConvBN(nn.Layer):
@@ -69,7 +49,8 @@ class Separable(nn.Layer):
     ) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            ConvBN(_depthwise(in_c, kernel_size, stride, dilation)), ConvBN(_conv(in_c, out_c))
+            ConvBN(_conv(in_c, in_c, kernel_size, stride, dilation, groups=in_c)),
+            ConvBN(_conv(in_c, out_c, 1)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,15 +70,15 @@ class VAMM(nn.Layer):
         self.branches = nn.LayerList(
             [Separable(channels, channels, dilation=dilation) for dilation in dilations]
         )
-        self.fc1 = ConvBN(_conv(channels, channels))
-        self.fc2 = _conv(channels, self.scales * channels)
-        self.fuse = ConvBN(_conv(channels, channels), linear=True)
+        self.fc1 = ConvBN(_conv(channels, channels, 1))
+        self.fc2 = _conv(channels, self.scales * channels, 1)
+        self.fuse = ConvBN(_conv(channels, channels, 1), linear=True)
         narrow = channels // 4
         self.convs = nn.Sequential(
-            ConvBN(_conv(channels, narrow)),
+            ConvBN(_conv(channels, narrow, 1)),
             Separable(narrow, narrow, dilation=2),
             Separable(narrow, narrow, dilation=4),
-            _conv(narrow, 1),
+            _conv(narrow, 1, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,13 +121,13 @@ class PyramidPooling(nn.Layer):
     def __init__(self, channels: int) -> None:
         super().__init__()
         for i in range(len(POOLS)):
-            setattr(self, f"conv{i + 1}", ConvBN(_conv(channels, channels // 4)))
-        self.out = ConvBN(_conv(2 * channels, channels))
+            setattr(self, f"conv{i + 1}", ConvBN(_conv(channels, channels // 4, 1)))
+        self.out = ConvBN(_conv(2 * channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         levels = [x]
-        for conv, side in zip((self.conv1, self.conv2, self.conv3, self.conv4), POOLS):
-            levels.append(resize_corners(conv(_pool(x, side)), x))
+        for convolve, side in zip((self.conv1, self.conv2, self.conv3, self.conv4), POOLS):
+            levels.append(resize_corners(convolve(_pool(x, side)), x))
         return self.out(paddle.concat(levels, 1))
 
 
@@ -176,10 +157,7 @@ class Head(nn.Layer):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        init = torch_init(channels)
-        self.conv = nn.Sequential(
-            nn.Dropout2D(0.1), nn.Conv2D(channels, 1, 1, weight_attr=init, bias_attr=init)
-        )
+        self.conv = nn.Sequential(nn.Dropout2D(0.1), _conv(channels, 1, 1, bias=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.sigmoid(self.conv(x))
@@ -201,7 +179,7 @@ class SAMNet(SaliencyNet):
         super().__init__()
         self.context_path = ContextPath()
         self.pyramid_pooling = PyramidPooling(WIDTHS[-1])
-        self.prepare = nn.LayerList([ConvBN(_conv(c, c), linear=True) for c in WIDTHS[::-1]])
+        self.prepare = nn.LayerList([ConvBN(_conv(c, c, 1), linear=True) for c in WIDTHS[::-1]])
         self.fuse = nn.LayerList(
             [
                 Separable(in_c, out_c, kernel_size, dilation=dilation)

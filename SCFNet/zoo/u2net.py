@@ -6,6 +6,7 @@ Pattern Recognition 2020. Its training, which is not repeated here: from scratch
 cross-entropies.
 """
 
+from functools import partial
 from typing import Dict, Sequence, Tuple
 
 import paddle
@@ -13,7 +14,7 @@ from paddle import Tensor, nn
 
 from SCFNet.net import SaliencyNet, resize_to
 from SCFNet.photos.transform import IMAGENET
-from SCFNet.zoo.layers import torch_init
+from SCFNet.zoo.layers import conv
 
 Stages = Dict[str, Tuple[str, int, int, int]]  # name: kind; input, inner, output channels
 U2NET: Stages = {
@@ -54,18 +55,7 @@ DILATIONS = {
 }
 
 
-def _conv(in_c: int, out_c: int, kernel_size: int, dilation: int = 1) -> nn.Conv2D:
-    """Build a convolution that keeps the size, started as PyTorch does."""
-    init = torch_init(in_c * kernel_size**2)
-    return nn.Conv2D(
-        in_c,
-        out_c,
-        kernel_size,
-        padding=kernel_size // 2 * dilation,
-        dilation=dilation,
-        weight_attr=init,
-        bias_attr=init,
-    )
+_conv = partial(conv, bias=True, torch_init=True)
 
 
 class ConvUnit(nn.Layer):
@@ -73,7 +63,7 @@ class ConvUnit(nn.Layer):
 
     def __init__(self, in_c: int, out_c: int, dilation: int) -> None:
         super().__init__()
-        self.conv_s1 = _conv(in_c, out_c, 3, dilation)
+        self.conv_s1 = _conv(in_c, out_c, 3, dilation=dilation)
         self.bn_s1 = nn.BatchNorm2D(out_c)
         self.relu = nn.ReLU()
 

@@ -1,0 +1,117 @@
+"""Saliency maps as their folder has them: the scale of their numbers, and reading them by it."""
+
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike
+from SCFNet.photos.decoding import open_image, orientation_of, upright
+from SCFNet.photos.depth import check_numbers
+from SCFNet.photos.images import is_deep
+
+WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
+SLACK = 0.01  # by which a resized map may pass its white
+LARGEST = {"8": 255.0, "16": 65535.0, "32": math.inf}  # number that a file of each depth can hold
+NOISE = 16  # levels by which the channels of a grey picture may differ, as WebP stores it
+
+
+def find_whites(paths: Sequence[PathLike]) -> List[float]:
+    """Return, for each of a folder's maps, the number that stands for 1 in it; see `white_of`.
+
+    It is that of the brightest number in all the files of its depth, 8, 16 or 32 bits; 0 if they
+    are all black. Files are read until no other can change it. What cannot be read counts for
+    nothing: `read_map` raises for it.
+    """
+    depths = [_depth(path) for path in paths]
+    brightest: Dict[str, float] = {}
+    for path, depth in zip(paths, depths):
+        so_far = brightest.get(depth, 0.0)
+        if white_of(so_far) < LARGEST[depth]:
+            with suppress(InputError):
+                brightest[depth] = max(so_far, float(_read_numbers(path).max()))
+    return [white_of(brightest.get(depth, 255.0)) for depth in depths]
+
+
+def white_of(brightest: float) -> float:
+    """Return the smallest of WHITES that `brightest` does not pass, else `brightest`; 0 of 0."""
+    if brightest <= 0:
+        return 0.0
+    return next((white for white in WHITES if brightest <= white + SLACK), brightest)
+
+
+def read_map(path: PathLike, white: float = 255.0) -> np.ndarray:
+    """Return a saliency map [H, W], upright: uint8 or uint16 on the scale of its type, else float64
+    in which `white` has become 1.
+
+    Alpha is the map if it varies. Raises InputError as `read_photo` does, and for a picture in
+    colours.
+    """
+    numbers = _read_numbers(path)
+    if numbers.dtype.kind in "iu" and white in (255.0, 65535.0):
+        return numbers.clip(0, white).astype("uint8" if white == 255.0 else "uint16")
+    return numbers / np.float64(white or 1)
+
+
+def check_not_turned(path: PathLike, saliency: np.ndarray, width: int, height: int) -> None:
+    """Raise InputError for a map [h, w] that lies on its side: a picture of `width` x `height` may
+    have a square map, or one of another size and about its shape.
+    """
+    rows, columns = saliency.shape
+    aspect, wanted = math.log(columns / rows), math.log(width / height)
+    swapped = (rows, columns) == (width, height) and rows != columns
+    if swapped or (aspect * wanted < 0 and min(abs(aspect), abs(wanted)) > 0.05):
+        raise InputError(
+            f"{path}: is {columns}x{rows} for a picture of {width}x{height}: turn it upright"
+        )
+
+
+def _depth(path: PathLike) -> str:
+    """Return how many bits a number of a map has, by the header of its file; '8' if it has none."""
+    with suppress(Exception), Image.open(path) as image:  # the fault is for the reader to tell
+        if image.mode in ("I", "F"):
+            return "32"
+        return "16" if ";16" in image.mode or _is_deep_png(path) else "8"
+    return "8"
+
+
+def _is_deep_png(path: PathLike) -> bool:
+    with Path(path).open("rb") as stream:
+        start = stream.read(25)
+    return start.startswith(b"\x89PNG") and start[-1] == 16
+
+
+def _read_numbers(path: PathLike) -> np.ndarray:
+    """Return the map as it is stored, [H, W], upright."""
+    with open_image(path) as image:
+        if is_deep(image):
+            numbers = np.asarray(image)
+            check_numbers(numbers)
+        elif image.mode in ("1", "L"):
+            numbers = np.asarray(image.convert("L"))
+        elif _is_deep_png(path):  # of which Pillow keeps the high bytes
+            data = np.fromfile(path, "uint8")
+            colours = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+            numbers = _one_channel(path, colours[..., [2, 1, 0, 3][: colours.shape[2]]])
+        else:
+            mode = "RGBA" if image.has_transparency_data else "RGB"
+            numbers = _one_channel(path, np.asarray(image.convert(mode)))
+        return upright(numbers.astype(numbers.dtype.newbyteorder("=")), orientation_of(image))
+
+
+def _one_channel(path: PathLike, colours: np.ndarray) -> np.ndarray:
+    """Return the map [H, W] in RGB or RGBA [H, W, 3 or 4]: alpha if it varies, else grey."""
+    rgb, alpha = colours[..., :3], colours[..., 3:]
+    if alpha.size and (np.ptp(alpha) or not alpha.any()):
+        return alpha[..., 0]
+    noise = NOISE if colours.dtype == np.uint8 else rgb.max() // NOISE
+    if (rgb.max(axis=2) - rgb.min(axis=2)).max() > noise:
+        raise InputError(
+            f"{path}: is a colour picture, not a map; save it as grey (in matplotlib, cmap='gray')"
+        )
+    return cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,154 @@
+"""Saliency maps on any scale, of any depth, in any file mean the same numbers, or are refused."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.maps import find_whites, read_map
+from datasets.sod import Sample, read_pair
+from SCFNet.errors import InputError
+from tests.conftest import photo
+
+LEVELS = np.array([[0, 1, 1], [2, 3, 255]], "uint8")  # labels, for a mask
+
+
+def write(path, pixels):
+    """Write grey [H, W], or RGB(A) [H, W, C] in the file's own order, of any type."""
+    if pixels.dtype in (np.float32, np.int32):
+        Image.fromarray(pixels).save(path)
+    else:
+        cv2.imwrite(str(path), pixels)
+    return path
+
+
+def coded(kind, white, suffix):
+    return pytest.param(kind, white, suffix, id=f"{kind} of 0..{white}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "white", "suffix"),
+    [
+        *(coded("uint8", white, ".png") for white in (1, 255)),
+        *(coded("uint16", white, ".png") for white in (1, 255, 1023, 4095, 65535)),
+        *(coded("int32", white, ".tif") for white in (1, 255, 1023, 4095, 65535)),
+        *(coded("float32", white, ".tif") for white in (1, 255, 1023, 4095, 65535)),
+    ],
+)
+def test_the_brightest_number_of_the_folder_is_the_scale(tmp_path, kind, white, suffix):
+    """Also for a map that is dim throughout, and beside others of 8 bits."""
+    Image.fromarray(photo(0, 9, 9)).save(tmp_path / "a.jpg")
+    soft = np.linspace(0, 1, 81).reshape(9, 9)
+    expected = {"bright": soft, "dim": soft / 4, "other": soft}
+    maps = {name: (values * white).astype(kind) for name, values in expected.items()}
+    if kind != "uint8":
+        maps["other"] = (soft * 255).astype("uint8")
+    paths = [write(tmp_path / f"{name}{suffix}", pixels) for name, pixels in maps.items()]
+    for path, found in zip(paths, find_whites(paths)):
+        mask = read_pair(Sample("a", tmp_path / "a.jpg", path, found))[1]
+        own = 255 if path.stem == "other" and kind != "uint8" else white
+        np.testing.assert_allclose(mask / 255, maps[path.stem] / own, atol=1e-6)
+
+
+def test_a_float_map_may_pass_its_white_a_little(tmp_path):
+    path = write(tmp_path / "a.tif", np.array([[-0.002, 0.5, 1.003]], "float32"))
+    assert find_whites([path]) == [1.0]
+    Image.fromarray(photo(0, 1, 3)).save(tmp_path / "a.jpg")
+    mask = read_pair(Sample("a", tmp_path / "a.jpg", path, 1.0))[1]
+    np.testing.assert_allclose(mask, [[0, 127.5, 255]])
+
+
+def test_maps_keep_what_a_mask_would_not(tmp_path):
+    """A map of two dim levels, or of small numbers, is no label image."""
+    for pixels in (LEVELS, LEVELS.astype("uint16") * 257):
+        path = write(tmp_path / "m.png", pixels)
+        np.testing.assert_array_equal(read_map(path, *find_whites([path])), pixels)
+
+
+GREY = photo(1)[..., 0]
+COLOUR = {
+    name: cv2.applyColorMap(GREY, code)
+    for name, code in {
+        "viridis": cv2.COLORMAP_VIRIDIS,
+        "jet": cv2.COLORMAP_JET,
+        "hot": cv2.COLORMAP_HOT,
+        "bone": cv2.COLORMAP_BONE,
+        "cividis": cv2.COLORMAP_CIVIDIS,
+    }.items()
+}
+FULL = np.full_like(GREY, 255)
+
+
+@pytest.mark.parametrize("name", COLOUR)
+@pytest.mark.parametrize("file", ["a.png", "a.jpg", "16 bits.png", "dark in 16 bits.png"])
+def test_a_map_in_colours_is_refused(tmp_path, name, file):
+    pixels = COLOUR[name]
+    if "16" in file:
+        pixels = pixels.astype("uint16") * (1 if "dark" in file else 257)
+    with pytest.raises(InputError, match=f"{file}: is a colour picture, not a map"):
+        read_map(write(tmp_path / file, pixels))
+
+
+@pytest.mark.parametrize("file", ["a.png", "a.jpg", "a.webp", "a.bmp", "p.png", "a.gif"])
+def test_grey_as_colours_is_a_map(tmp_path, file):
+    image = Image.fromarray(GREY).convert("P" if file == "p.png" else "RGB")
+    image.save(tmp_path / file, quality=90)
+    found = read_map(tmp_path / file).astype(int)
+    assert np.abs(found - GREY).max() <= (0 if file.endswith(("png", "bmp")) else 12)
+
+
+@pytest.mark.parametrize("white", [255, 65535])
+def test_grey_as_colours_of_16_bits(tmp_path, white):
+    pixels = GREY.astype("uint16") * (white // 255)
+    path = write(tmp_path / "a.png", np.dstack([pixels] * 3))
+    assert find_whites([path]) == [white if white == 65535 else 255]
+    np.testing.assert_array_equal(read_map(path, white), pixels)
+
+
+CUT_OUTS = {
+    "of a photo": (photo(2), GREY, GREY),
+    "of a grey photo": (np.dstack([photo(2)[..., 0]] * 3), GREY, GREY),
+    "opaque": (np.dstack([GREY] * 3), FULL, GREY),
+    "with nothing in it": (photo(2), FULL * 0, FULL * 0),
+}
+
+
+@pytest.mark.parametrize("name", CUT_OUTS)
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_alpha_of_a_cut_out_is_the_map(tmp_path, name, deep):
+    colours, alpha, expected = CUT_OUTS[name]
+    pixels = np.dstack([colours[..., ::-1], alpha])
+    path = write(tmp_path / "a.png", pixels.astype("uint16") * 257 if deep else pixels)
+    found = read_map(path, 65535 if deep else 255)
+    np.testing.assert_array_equal(found, expected.astype("uint16") * 257 if deep else expected)
+
+
+SHAPES = {  # of the map, for a photo of 240 x 160
+    (240, 160): True,
+    (480, 320): True,
+    (120, 80): True,
+    (352, 352): True,  # a network's own
+    (256, 160): True,
+    (160, 240): False,
+    (80, 120): False,
+    (320, 481): False,
+}
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_a_map_on_its_side_is_refused(tmp_path, size):
+    Image.fromarray(photo(0, 160, 240)).save(tmp_path / "a.jpg")
+    Image.new("L", size, 9).save(tmp_path / "m.png")
+    sample = Sample("a", tmp_path / "a.jpg", tmp_path / "m.png", 255.0)
+    if SHAPES[size]:
+        assert read_pair(sample)[1].shape == size[::-1]
+    else:
+        fault = rf"m\.png: is {size[0]}x{size[1]} for a picture of 240x160"
+        with pytest.raises(InputError, match=fault):
+            read_pair(sample)
+
+
+def test_a_photo_that_is_nearly_square_may_have_a_map_that_is_nearly_square(tmp_path):
+    Image.fromarray(photo(0, 301, 300)).save(tmp_path / "a.jpg")
+    Image.new("L", (320, 318)).save(tmp_path / "m.png")
+    assert read_pair(Sample("a", tmp_path / "a.jpg", tmp_path / "m.png", 255.0))[1] is not None

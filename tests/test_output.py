@@ -1,0 +1,64 @@
+"""The output folder: one run alone, also if it is deleted meanwhile; what killed runs left goes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from SCFNet import engine
+from SCFNet.errors import InputError
+from SCFNet.training.output import LOCK, OutputFolder
+from SCFNet.training.state import LAST, new_run
+from tests.conftest import recipe
+
+
+def test_two_runs_do_not_share_an_output_folder(pairs, tmp_path):
+    one = recipe(data=pairs, output=tmp_path, epochs=1)
+    with OutputFolder(one), pytest.raises(InputError, match="another run"):
+        engine.train(one)
+    assert not (tmp_path / "last.state").exists()
+    assert engine.train(one) == 0
+
+
+def test_a_folder_that_cannot_be_locked(pairs, tmp_path):
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(InputError, match="give another --output"):
+        engine.train(recipe(data=pairs, output=tmp_path))
+
+
+def test_a_folder_that_was_deleted_is_taken_again(tmp_path):
+    knobs = recipe(output=tmp_path / "out")
+    run = new_run(knobs)
+    with OutputFolder(knobs) as output:
+        output.save(run)
+        shutil.rmtree(output.path)
+        output.save(run)
+        assert (output.path / LAST).exists()
+        with pytest.raises(InputError, match="another run is writing here"), OutputFolder(knobs):
+            pass
+    with OutputFolder(knobs) as again:
+        again.save_best(run)
+
+
+def test_a_run_whose_folder_was_taken_ends_before_it_writes(pairs, tmp_path, monkeypatch):
+    knobs = recipe(data=pairs, output=tmp_path / "out", epochs=1)
+    learn, other = engine.learn, OutputFolder(knobs)
+
+    def learn_and_lose_the_folder(run, *rest):
+        if not run.step:
+            shutil.rmtree(other.path)
+            other.__enter__()
+        return learn(run, *rest)
+
+    monkeypatch.setattr(engine, "learn", learn_and_lose_the_folder)
+    with pytest.raises(InputError, match="another run is writing here"):
+        engine.train(knobs)
+    assert [path.name for path in other.path.iterdir()] == [LOCK]
+    other.__exit__()
+
+
+def test_what_killed_runs_left_is_removed_at_the_next_start(pairs, tmp_path):
+    leftover = Path(tmp_path, ".last.4711-140.tmp")
+    leftover.write_bytes(b"half a state")
+    assert engine.train(recipe(data=pairs, output=tmp_path, epochs=1)) == 0
+    assert not leftover.exists()
