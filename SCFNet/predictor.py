@@ -4,13 +4,13 @@ import sys
 from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple, Union, overload
 
-import cv2
 import numpy as np
 
 from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
+from SCFNet.maps import resize_map
 from SCFNet.photos.images import read_image
 from SCFNet.photos.transform import check_size, network_input
 
@@ -51,6 +51,7 @@ class Predictor:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
         self.normalisation, self._run = opened.normalisation, opened.run
+        self.sharpened = opened.sharpened
 
     @overload
     def __call__(self, images: np.ndarray, align_corners: bool = False) -> np.ndarray: ...
@@ -71,8 +72,12 @@ class Predictor:
         """
         if isinstance(images, np.ndarray):
             return self([images], align_corners)[0]
-        maps = self._run(network_input(images, self.size, self.normalisation))
+        maps = self.maps(images)
         return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
+
+    def maps(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Predict the network's own maps, float32 [N, size, size] in [0, 1], of images."""
+        return self._run(network_input(images, self.size, self.normalisation))
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Predict the AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its
@@ -93,24 +98,3 @@ def _default_predictor() -> Predictor:
 def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Do `Predictor.predict` with the default checkpoint, which is read once."""
     return _default_predictor().predict(path)
-
-
-def resize_map(
-    saliency: np.ndarray, shape: Tuple[int, int], align_corners: bool = False
-) -> np.ndarray:
-    """Resize a map float32 [h, w] bilinearly to `shape` (H, W)."""
-    if not align_corners:
-        return cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    (height, width), (rows, columns) = saliency.shape, shape
-    if rows * width > height * columns:  # the smaller array in between
-        return _stretch(_stretch(saliency.T, columns).T, rows)
-    return _stretch(_stretch(saliency, rows).T, columns).T
-
-
-def _stretch(array: np.ndarray, rows: int) -> np.ndarray:
-    """Resize `array` float32 [h, w] linearly to [rows, w], with both end rows in place."""
-    places = np.linspace(0, len(array) - 1, rows)
-    first = places.astype(int)
-    second = np.minimum(first + 1, len(array) - 1)
-    weight = (places - first).astype("float32")[:, None]
-    return array[first] * (1 - weight) + array[second] * weight

@@ -20,7 +20,7 @@ FLOORS = [
     ["SCFNet.files", "SCFNet.parallel"],
     ["SCFNet.photos"],
     ["backbones", "datasets"],
-    ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
+    ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.maps", "SCFNet.metrics"],
     ["SCFNet.net", "SCFNet.formats"],
     ["SCFNet.zoo"],
     ["SCFNet.checkpoint"],

@@ -123,7 +123,7 @@ def test_a_machine_with_an_nvidia_card_needs_no_paddle_either(tmp_path, monkeypa
         ("paddle", "distill", ["--teacher", "tests/data/release_M3_0.5.pdparams"]),
         pytest.param("filelock", "train", [], marks=pytest.mark.slow),
         ("paddle", "export", ["--weights", "weights/SCFNet-DUTS.pdparams"]),
-        ("paddle", "benchmark", []),
+        ("paddle", "benchmark", ["--training"]),
     ],
 )
 def test_a_missing_package_is_one_line(module, tool, arguments):

@@ -75,11 +75,12 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, name_results
     from SCFNet.prediction.pipeline import predict_jobs
-    from SCFNet.prediction.rendering import ENDINGS, RenderOptions, parse_background
+    from SCFNet.prediction.rendering import RenderOptions, name_endings, parse_background
     from SCFNet.predictor import Predictor
 
     options = RenderOptions(
         kinds=args.save,
+        clean=args.clean,
         align_corners=args.align_corners,
         threshold=args.threshold,
         crop=args.crop,
@@ -88,7 +89,7 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     )
     found, left_out = find_inputs(args.inputs, output)
     keep = [Path(args.background)] if args.background else []
-    planned = name_results(found, output, [ENDINGS[kind] for kind in args.save], keep)
+    planned = name_results(found, output, name_endings(args.save, args.format), keep)
     jobs = [job for job in planned if not (args.skip_existing and has_results(job))]
     if left_out:
         say(f"left out: {describe(left_out)}")
@@ -136,6 +137,13 @@ def parse_arguments() -> argparse.Namespace:
         help=f"pictures to write of each input: {', '.join(KINDS)}; default: mask",
     )
     add(
+        "--format",
+        choices=["png", "webp", "jpg"],
+        default="",
+        metavar="FORMAT",
+        help="format of pictures: png, webp or jpg; default: jpg for overlays, png for the others",
+    )
+    add(
         "--weights",
         metavar="NAME|FILE",
         help="weights to use: small or accurate (the shipped ones), a checkpoint (.pdparams, .pth) "
@@ -168,6 +176,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="X",
         help="make masks hard: what is X or more, from 0 to 1, is the object",
     )
+    add("--clean", action="store_true", help="clean masks too, as cut-outs are: no haze, no specks")
     add("--crop", action="store_true", help="crop all pictures to the object's box")
     add("--background", metavar="COLOR|IMAGE", help="lay cut-outs over a colour or a picture")
     add("--edge-colors", action="store_true", help="free cut-outs' edges from the old background")
@@ -199,6 +208,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--threshold must be from 0 to 1")
     if (args.background or args.edge_colors) and "cutout" not in args.save:
         parser.error("--background and --edge-colors are for cut-outs: add --save cutout")
+    if args.format == "jpg" and "cutout" in args.save and not args.background:
+        parser.error("--format jpg has no transparency: give cut-outs a --background")
     if args.output == "-" and len(args.save) > 1:
         parser.error("--output - takes one picture: --save one kind")
     if Path(args.output).suffix.lower() in PICTURES and not Path(args.output).is_dir():

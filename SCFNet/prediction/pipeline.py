@@ -3,17 +3,18 @@
 from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
-from tqdm import tqdm
 
 from SCFNet.errors import InputError
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import Photo, encode_image, opaque, read_photo
+from SCFNet.photos.images import Photo, opaque, read_photo
+from SCFNet.prediction.encoding import dpi_of, encode_result
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
-from SCFNet.prediction.marks import add_mark, mark_of
-from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
+from SCFNet.prediction.marks import mark_of
+from SCFNet.prediction.progress import progress
+from SCFNet.prediction.rendering import RenderOptions, make_alphas, object_box, render
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
 
@@ -27,8 +28,8 @@ def predict_jobs(
 ) -> List[str]:
     """Write the pictures of all `jobs`; the errors, one line each, of those that failed.
 
-    Bars are shown on a terminal, for more than one photo and for videos. Ctrl-C ends it after what
-    is in progress, and leaves no half-written file. What killed runs left in the output is removed.
+    How much is done is shown on stderr. Ctrl-C ends it after what is in progress, and leaves no
+    half-written file. What killed runs left in the output is removed.
 
     Args:
         predictor: runs beside itself, in several threads.
@@ -43,13 +44,12 @@ def predict_jobs(
     photos = [job for job in jobs if not job.fault and not is_video(job.source)]
     batches = [photos[i : i + batch_size] for i in range(0, len(photos), batch_size)]
 
-    def predict(batch: Sequence[Job]) -> Tuple[int, List[str]]:
-        return len(batch), _predict_batch(predictor, batch, options)
+    def predict(batch: Sequence[Job]) -> List[str]:
+        return _predict_batch(predictor, batch, options)
 
-    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
-        for done, failed in in_parallel(predict, batches):
-            bar.update(done)
-            errors += failed
+    done = zip(batches, in_parallel(predict, batches))
+    for _, failed in progress(done, len(photos), "photo", size=lambda pair: len(pair[0])):
+        errors += failed
     for job in jobs:
         if not job.fault and is_video(job.source):
             try:
@@ -85,32 +85,37 @@ def _finish(
         return []
     errors = []
     images = [opaque(photo) for _, photo in read]
-    maps = predictor(images, options.align_corners)
-    for (job, photo), image in zip(read, images):
-        pictures = draw(photo, image, maps.pop(0), options)
+    for (job, photo), image, saliency in zip(read, images, predictor.maps(images)):
+        pictures = draw(photo, image, saliency, options, predictor.sharpened)
+        mark, dpi = mark_of(job.source), dpi_of(job.source)
         try:
             for target, picture in zip(job.targets, pictures):
-                encoded = encode_image(target, picture)
-                write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
+                write_atomically(target, encode_result(target, picture, mark, dpi), flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors
 
 
 def draw(
-    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
+    photo: Photo,
+    shown: np.ndarray,
+    saliency: np.ndarray,
+    options: RenderOptions,
+    sharpened: float = 1,
 ) -> Iterator[np.ndarray]:
     """Draw the picture of each of `options.kinds`, as `render` returns it.
 
-    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
-    its map, float32 [H, W] in [0, 1].
+    Args:
+        photo: cut-outs are of its image; what is transparent in it stays so.
+        shown: overlays are of this, which is the photo over white.
+        saliency: its map, float32 [h, w] in [0, 1], at the network's size.
+        options: what is drawn, and how.
+        sharpened: see `clean_alpha`.
     """
-    image = photo.image
-    alpha = to_bytes(saliency, options.threshold)
-    if photo.alpha is not None:  # what is transparent stays so
-        alpha = np.minimum(alpha, photo.alpha)
-    if options.crop:
-        box = object_box(alpha)
-        image, shown, alpha = image[box], shown[box], alpha[box]
+    alphas = make_alphas(saliency, shown.shape[:2], sharpened, options)
+    if photo.alpha is not None:
+        alphas = {kind: np.minimum(alpha, photo.alpha) for kind, alpha in alphas.items()}
+    box = object_box(alphas["crop"]) if options.crop else (slice(None), slice(None))
     for kind in options.kinds:
-        yield render(kind, image if kind == "cutout" else shown, alpha, options)
+        base = photo.image if kind == "cutout" else shown
+        yield render(kind, base[box], alphas[kind][box], options)
