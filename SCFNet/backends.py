@@ -1,26 +1,37 @@
 """The two ways to run a trained network: Paddle, and ONNX Runtime, which never imports Paddle."""
 
+import contextlib
+import hashlib
 import importlib.util
+import io
 import json
 import re
 import shutil
 import threading
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint, sharpened_by
 from SCFNet.device import parse_device, set_device
-from SCFNet.errors import ArgumentError, InputError
-from SCFNet.formats.onnx_files import check_saliency, open_session, photo_shape, run_session
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
+from SCFNet.files import check_is_file
 from SCFNet.formats.unpickle import printable
+from SCFNet.packages import check_beside_numpy, why_not_imported
 from SCFNet.photos.transform import MEAN, STD, Normalisation
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 ENGINES = ("auto", "paddle", "onnx")
 
 INPUT, OUTPUT = "image", "saliency"  # the names in exported files
+GPU = "CUDAExecutionProvider"  # of onnxruntime-gpu
+NO_GPU = "onnxruntime-gpu finds no GPU, or not its CUDA and cuDNN; use cpu"
+RANGE = (-0.001, 1.001)  # of saliency, with what a resize may add
+REASON = 120  # letters of ONNX Runtime's message
 
 
 class Backend(NamedTuple):
@@ -28,8 +39,9 @@ class Backend(NamedTuple):
 
     `run` maps normalised images, float32 [N, 3, size, size], to saliency, float32 [N, size, size]
     in [0, 1]; threads may share it. `name` is 'paddle' or 'onnx', `weights` the file that was read,
-    `weights_sha256` the digest in an exported file, `sharpened` what the logits were multiplied by
-    after training.
+    `weights_sha256` the digest of the weights in an exported file, `file_sha256` that of the bytes
+    of their checkpoint; older files have '' for it. `sharpened` is what the logits were multiplied
+    by after training.
     """
 
     name: str
@@ -39,6 +51,7 @@ class Backend(NamedTuple):
     normalisation: Normalisation
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
+    file_sha256: str = ""
     sharpened: float = 1
 
 
@@ -52,54 +65,73 @@ def open_backend(
         device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
         size: height and width of the input, in pixels; None is the file's own.
         engine: one of ENGINES. 'onnx' runs the exported file beside the checkpoint; 'auto' does so
-            on a CPU if that file is there and has this `size`, and else runs Paddle.
+            on a CPU, and where Paddle is not installed, if that file is there and has this `size`,
+            and else runs Paddle.
         threads: of ONNX Runtime; see `open_onnx`.
 
     Raises ArgumentError if engine, device and file exclude each other, and InputError for a file
     that is missing, damaged or of another size, and for an exported file whose weights are not
     those of the checkpoint beside it.
     """
+    file = _choose_file(weights, device, engine)
+    if file.suffix != ".onnx":
+        return open_paddle(file, device, size)
+    exported = open_onnx(file, threads, device)
+    export = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
+    if file != weights and not _is_of(exported, weights):
+        raise InputError(f"{file}: is of other weights than {weights}; renew it: {export}")
+    if size in (None, exported.size):
+        return exported
+    if file != weights and engine == "auto":
+        return open_paddle(weights, device, size)
+    raise InputError(f"{file}: is of size {exported.size}; renew it: {export} --size {size}")
+
+
+def _choose_file(weights: Path, device: str, engine: str) -> Path:
+    """Return which file to run: `weights`, or the exported file beside that checkpoint."""
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
     parse_device(device)
-    is_exported = weights.suffix == ".onnx"
-    if is_exported and engine == "paddle":
-        raise ArgumentError("engine", f"paddle takes a .pdparams file, not {weights}")
-    wants_onnx = is_exported or engine == "onnx"
-    if weights.is_dir() or not wants_onnx:
-        check_weights(weights)
-    if not wants_onnx:
-        may_run_onnx = engine == "auto" and weights.with_suffix(".onnx").is_file()
-        if may_run_onnx and _onnx_is_better(device):
-            exported = _open_exported(weights, threads)
-            if size in (None, exported.size):
-                return exported
-        return open_paddle(weights, device, size)
+    if weights.suffix == ".onnx":
+        if engine == "paddle":
+            raise ArgumentError("engine", f"paddle takes a .pdparams file, not {weights}")
+        return weights
+    check_weights(weights)
+    exported = weights.with_suffix(".onnx")
+    if engine == "onnx" and not exported.is_file():
+        export = f"python tools/export.py --weights {weights}"
+        raise InputError(f"{exported}: does not exist; make it by: {export}")
+    if engine == "onnx" or (engine == "auto" and exported.is_file() and _onnx_is_better(device)):
+        return exported
+    return weights
+
+
+def _is_of(exported: Backend, weights: Path) -> bool:
+    """Return whether an exported file has the weights of a checkpoint, told by the bytes of that
+    or, which takes longer, by its arrays.
+    """
+    if exported.file_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest():
+        return True
+    return exported.weights_sha256 == digest(load_checkpoint(weights))
+
+
+def _onnx_is_better(device: str) -> bool:
+    """Return whether ONNX Runtime is installed, and no Paddle that would run on a GPU.
+
+    Paddle, which takes seconds to import, is asked only if there seems to be a GPU.
+    """
+    if not importlib.util.find_spec("onnxruntime"):
+        return False
+    if not importlib.util.find_spec("paddle"):
+        return True
     if device.startswith("gpu"):
-        raise ArgumentError("device", f"{device}: exported files run on the CPU")
-    exported = _open_exported(weights, threads)
-    if size not in (None, exported.size):
-        renewal = _export_command(weights, size)
-        raise InputError(f"{exported.weights}: is of size {exported.size}; renew it: {renewal}")
-    return exported
-
-
-def _open_exported(weights: Path, threads: int) -> Backend:
-    """Open `weights` if it is an exported file, else the exported file beside that checkpoint."""
-    file, command = weights.with_suffix(".onnx"), _export_command(weights)
-    if not file.is_file():
-        raise InputError(f"{file}: does not exist; make it by: {command}")
-    exported = open_onnx(file, threads)
-    if weights != file and exported.weights_sha256 != digest(load_checkpoint(weights)):
-        raise InputError(f"{file}: is of other weights than {weights}; renew it: {command}")
-    return exported
-
-
-def _export_command(weights: Path, size: Optional[int] = None) -> str:
-    """Word the command that exports `weights`, or the checkpoint beside that exported file."""
-    source = weights.with_suffix(".pdparams") if weights.suffix == ".onnx" else weights
-    command = f"python tools/export.py --weights {source}"
-    return f"{command} --size {size}" if size else command
+        return False
+    if device == "cpu" or not shutil.which("nvidia-smi"):
+        return True
+    try:
+        return set_device(device) == "cpu"
+    except ImportError:  # no Paddle, or one whose libraries are missing
+        return True
 
 
 def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
@@ -130,14 +162,14 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
     )
 
 
-def open_onnx(file: Path, threads: int = 1) -> Backend:
-    """Open a file of tools/export.py in ONNX Runtime.
+def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
+    """Open a file of tools/export.py in ONNX Runtime, on the CPU unless `device` is a GPU.
 
     Each call runs in `threads` threads; 0 are as many as there are cores, for one photo alone.
     Photos that run beside each other use the cores better with one thread each. Raises InputError
     for any other file.
     """
-    session = open_session(file, threads)
+    session = open_session(file, threads, device)
     meta = session.get_modelmeta().custom_metadata_map
     missing = {"model_type", "size", "weights_sha256"} - set(meta)
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
@@ -164,6 +196,7 @@ def open_onnx(file: Path, threads: int = 1) -> Backend:
         normalisation=normalisation_of(file, meta),
         run=run,
         weights_sha256=meta["weights_sha256"],
+        file_sha256=meta.get("file_sha256", ""),
         sharpened=_sharpened_by(meta),
     )
 
@@ -192,16 +225,122 @@ def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
     return Normalisation(mean, std, meta.get("by_max") == "true")
 
 
-def _onnx_is_better(device: str) -> bool:
-    """Tell whether ONNX Runtime is installed, and no Paddle that would run on a GPU.
+def check_saliency(file: Path, maps: np.ndarray) -> np.ndarray:
+    """Return `maps`. Raises InputError unless they lie in [0, 1]."""
+    low, high = maps.min(), maps.max()
+    if not (low >= RANGE[0] and high <= RANGE[1]):
+        raise InputError(f"{file}: gives values from {low:.4g} to {high:.4g}, not from 0 to 1")
+    return maps
 
-    Paddle, which takes seconds to import, is asked only if there seems to be a GPU.
+
+def open_session(file: Path, threads: int, device: str = "auto") -> "onnxruntime.InferenceSession":
+    """Open any ONNX file in ONNX Runtime; 0 threads are as many as there are cores.
+
+    It runs on the CPU, unless `device` is 'gpu' or 'gpu:N'. Raises InputError if the file cannot be
+    read, or is nothing that ONNX Runtime can run, and ArgumentError for a GPU that it cannot use.
     """
-    if device.startswith("gpu") or not importlib.util.find_spec("onnxruntime"):
-        return False
-    if device == "cpu" or not shutil.which("nvidia-smi"):
-        return True
     try:
-        return set_device(device) == "cpu"
-    except ImportError:  # no Paddle, or one whose libraries are missing
-        return True
+        check_beside_numpy("onnxruntime")
+        import onnxruntime
+    except Exception as error:  # a package that is broken may raise anything
+        raise InputError(f"{file}: {why_not_imported(error) or error}") from error
+
+    check_is_file(file)
+    kind, number = parse_device(device)
+    providers: List[Any] = ["CPUExecutionProvider"]
+    if kind == "gpu":
+        if GPU not in onnxruntime.get_available_providers():
+            way_out = "pip install onnxruntime-gpu, in place of onnxruntime, or --device cpu"
+            raise ArgumentError("device", f"{device}: {file} runs on a GPU by {way_out}")
+        if hasattr(onnxruntime, "preload_dlls"):  # CUDA as pip installs it
+            with contextlib.redirect_stdout(io.StringIO()):  # what it does not find
+                onnxruntime.preload_dlls()
+        providers.insert(0, (GPU, {"device_id": number or 0}))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            str(file),
+            options,
+            providers=providers,
+            enable_fallback=0,  # which would print
+        )
+        for one in (*session.get_inputs(), *session.get_outputs()):
+            str(one)  # decodes its name, here where text that is not UTF-8 is caught
+        str(session.get_modelmeta().custom_metadata_map)
+    except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
+        if kind == "gpu" and re.search("cuda|cudnn|cublas", str(error), re.IGNORECASE):
+            raise ArgumentError("device", f"{device}: {NO_GPU}") from error
+        raise _fault(file, "not an ONNX file, or damaged", error) from error
+    if kind == "gpu" and GPU not in session.get_providers():  # it would run on the CPU
+        raise ArgumentError("device", f"{device}: {NO_GPU}")
+    return session
+
+
+def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str = "") -> List[Any]:
+    """Find the shape of the input for photos: the one called `wanted`, or the only one of four
+    dimensions. Raises InputError if there is none, or it is not float32 [N, 3, S, S], any N or 1.
+    """
+    inputs = {one.name: one for one in session.get_inputs()}
+    photos = [name for name, one in inputs.items() if len(one.shape) == 4]
+    shown = printable({name: list(one.shape) for name, one in inputs.items()}, 200)
+    if wanted and wanted not in photos:
+        raise InputError(f"{file}: has no input {wanted} of four dimensions; it has {shown}")
+    if not wanted and len(photos) != 1:
+        fault = f"{file}: {len(photos)} inputs of four dimensions in {shown}; "
+        if not photos:
+            raise InputError(f"{fault}it cannot be a teacher")
+        raise InputError(f"{fault}choose one by --teacher-input-name")
+    name = wanted or photos[0]
+    if len(inputs) > 1:
+        raise InputError(f"{file}: wants more than photos, its inputs are {shown}")
+    shape = list(inputs[name].shape)
+    batch, channels, *sides = (side if isinstance(side, int) else None for side in shape)
+    if channels not in (3, None) or len({side for side in sides if side is not None}) > 1:
+        raise InputError(f"{file}: input {name} is {printable(shape)}, not [N, 3, S, S]")
+    if batch not in (1, None):
+        raise InputError(f"{file}: input {name} is {printable(shape)}, a fixed batch of {batch}")
+    if inputs[name].type != "tensor(float)":
+        raise InputError(f"{file}: input {name} is a {inputs[name].type}, not float32")
+    return shape
+
+
+def run_session(
+    file: Path, session: "onnxruntime.InferenceSession", batch: np.ndarray, output: str
+) -> np.ndarray:
+    """Map photos [N, 3, S, S] to [N, h, w]: the `output`, which has one channel or none.
+
+    A batch is split if the file takes one photo, or fails on more. Raises InputError if it fails on
+    one too, or gives anything but a map of finite numbers for each.
+    """
+    name, takes_one = session.get_inputs()[0].name, session.get_inputs()[0].shape[0] == 1
+    if takes_one and len(batch) > 1:
+        return np.concatenate([run_session(file, session, one[None], output) for one in batch])
+    try:
+        maps = session.run([output], {name: batch})[0]
+    except Exception as error:  # an exception type per fault, as above
+        if len(batch) == 1 and is_memory_short(error):
+            raise MemoryError(f"{file}: not enough memory to run this network") from error
+        if len(batch) == 1:
+            raise _fault(file, "ONNX Runtime cannot run it", error) from error
+        return np.concatenate([run_session(file, session, one[None], output) for one in batch])
+    shape = list(np.shape(maps))
+    if len(shape) == 4 and 1 in (shape[1], shape[3]):
+        maps = maps[:, 0] if shape[1] == 1 else maps[..., 0]
+    if np.ndim(maps) != 3 or len(maps) != len(batch) or maps.dtype.kind != "f":
+        raise InputError(
+            f"{file}: output {printable(output)} is {shape} for {len(batch)} photos, not a map each"
+        )
+    if not np.isfinite(maps).all():
+        raise InputError(f"{file}: gives values that are infinite or not a number")
+    return maps.astype("float32", copy=False)
+
+
+def _fault(file: Path, fault: str, error: Exception) -> InputError:
+    """Return what to raise for an exception of ONNX Runtime, whose long messages end with why."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    if is_memory_short(error):
+        return InputError(f"{file}: not enough memory to run this network")
+    reason = printable(text if len(text) < REASON else f"... {text[-REASON:]}", 2 * REASON)
+    return InputError(f"{file}: {fault} ({reason})")

@@ -1,6 +1,6 @@
 """Checkpoints: reading any without running what is in it, and writing them safely.
 
-Nothing here imports Paddle, but for `load_net`, which builds a network.
+Nothing here imports Paddle or a network, but for `load_net`, which builds one.
 """
 
 import hashlib
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 import numpy as np
 
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY, WEIGHTS
-from SCFNet.errors import CheckpointError, InputError
+from SCFNet.errors import CheckpointError, InputError, is_memory_short
 from SCFNet.files import PathLike, write_atomically
-from SCFNet.formats.arrays import ARRAY_NAMES, from_bfloat16
-from SCFNet.formats.torch_files import is_torch_file, read_torch
+from SCFNet.formats.torch_files import from_bfloat16, is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def load_plain(path: PathLike) -> Any:
     Raises CheckpointError that names the file if it is missing, damaged, not a pickle, would take
     much more memory than its size, or names anything else than these (which is then not run).
     """
-    return _read(Path(path), lambda stream: unpickle(stream, ARRAY_NAMES))
+    return _read(Path(path), unpickle)
 
 
 def find_weights(name: PathLike) -> Path:
@@ -107,6 +106,8 @@ def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
     except Refused as error:
         raise CheckpointError(f"{path}: refused, {error}") from error
     except Exception as error:  # a damaged file can raise anything
+        if is_memory_short(error):
+            raise CheckpointError(f"{path}: not enough memory") from error
         raise CheckpointError(
             f"{path}: not a checkpoint, or damaged ({type(error).__name__}); fetch it again"
         ) from error
@@ -137,7 +138,7 @@ def load_checkpoint(path: PathLike) -> StateDict:
 
 
 def _read_any(stream: BinaryIO) -> Any:
-    return read_torch(stream) if is_torch_file(stream) else unpickle(stream, ARRAY_NAMES)
+    return read_torch(stream) if is_torch_file(stream) else unpickle(stream)
 
 
 def sharpened_by(path: PathLike) -> float:
@@ -170,6 +171,8 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
             parts = [arrays.pop(part) for part in whole["slices"]]
             arrays[key] = np.concatenate(parts).reshape(whole["OriginShape"])
     except Exception as error:  # a damaged file can raise anything
+        if is_memory_short(error):
+            raise CheckpointError(f"{path}: not enough memory") from error
         raise CheckpointError(f"{path}: damaged, a parameter lacks a slice") from error
     for key, value in arrays.items():
         if value.dtype == np.uint16:  # how Paddle writes bfloat16

@@ -22,6 +22,7 @@ from SCFNet.photos.transform import normalise
 from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
+    say,
     start_devices,
 )
 from SCFNet.training.log import Log, rehearsal
@@ -58,32 +59,27 @@ def prepare(recipe: Recipe) -> None:
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
     """List and check the pairs to train on, and those to score on. Raises InputError for faults."""
-    samples = list_pairs(recipe.data)
-    check_files(samples)
+    skip = recipe.skip_unreadable
+    samples = check_files(list_pairs(recipe.data, say=say), skip, say)
     if recipe.val:
-        scored = list_pairs(recipe.val, "test")
-        check_files(scored)
-        return samples, scored
+        return samples, check_files(list_pairs(recipe.val, "test", say=say), skip, say)
     return hold_back(samples, recipe.val_fraction)
 
 
 def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], List[Sample]]:
-    """Split off a random `fraction` of `samples`: the same in every run.
+    """Split off a random `fraction` of the photos in `samples`, each once: the same in every run.
 
     Raises ArgumentError for a fraction, other than 0, that takes none or all of them.
     """
-    count = round(fraction * len(samples))
-    if fraction and count in (0, len(samples)):
+    photos = {sample.image: sample for sample in samples}
+    count = round(fraction * len(photos))
+    if fraction and count in (0, len(photos)):
         part = "all" if count else "none"
-        raise ArgumentError(
-            "val_fraction", f"{fraction} holds back {part} of {len(samples)} photos"
-        )
-    order = np.random.default_rng(0).permutation(len(samples))
+        raise ArgumentError("val_fraction", f"{fraction} holds back {part} of {len(photos)} photos")
+    order = np.random.default_rng(0).permutation(len(photos))
     held = set(order[:count].tolist())
-    return (
-        [sample for i, sample in enumerate(samples) if i not in held],
-        [sample for i, sample in enumerate(samples) if i in held],
-    )
+    scored = {image: sample for i, (image, sample) in enumerate(photos.items()) if i in held}
+    return [one for one in samples if one.image not in scored], list(scored.values())
 
 
 def fit(
@@ -91,6 +87,7 @@ def fit(
     samples: Sequence[Sample],
     scored: ScoredSets,
     target: Optional[Target] = None,
+    teacher_side: int = 0,
 ) -> int:
     """Train on `samples`; returns the exit code.
 
@@ -104,8 +101,9 @@ def fit(
         scored: sets that are scored each epoch, by what is written before the names of their
             scores. The first one decides which weights are the best.
         target: what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
+        teacher_side: of the photos that `target` gets, in pixels; 0 if they are the batch's images.
     """
-    run = new_run(recipe, samples, scored, target)
+    run = new_run(recipe, samples, scored, target, teacher_side)
     with OutputFolder(recipe) as output:
         output.begin(run)
         with stop_requests() as stops, Log(run) as log:
@@ -125,10 +123,10 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
         log.write(f"{recipe.output}: all {recipe.epochs} epochs were done before")
     while run.epoch < recipe.epochs:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
-        for images, masks in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
+        for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
             lr = lr_at(run.step, run.steps_per_epoch, recipe)
-            losses = learn(run, images, masks, lr)
-            count = len(images) * paddle.distributed.get_world_size()
+            losses = learn(run, batch, lr)
+            count = len(batch.images) * paddle.distributed.get_world_size()
             run.sums = run.sums + np.append(losses, 1) * count
             log.step(run, losses, lr, count)
             stopped_by = largest_over_processes(stops[0] if stops else 0)
@@ -153,14 +151,13 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     return 0
 
 
-def learn(run: Run, images: np.ndarray, masks: Optional[np.ndarray], lr: float) -> np.ndarray:
+def learn(run: Run, batch: Batch, lr: float) -> np.ndarray:
     """Seed the step of a loaded batch, find its target, and return `train_step`'s losses."""
     seed_step(run.recipe.seed, run.step)
-    batch = paddle.to_tensor(images)
-    target = None if masks is None else paddle.to_tensor(masks)
+    images, target, teacher_images = (None if x is None else paddle.to_tensor(x) for x in batch)
     if run.target:
-        target = run.target(batch, target)
-    return train_step(run, batch, target, lr, kernel_at(run.epoch, run.recipe))
+        target = run.target(images, target, images if teacher_images is None else teacher_images)
+    return train_step(run, images, target, lr, kernel_at(run.epoch, run.recipe))
 
 
 def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> np.ndarray:
@@ -229,6 +226,7 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
         recipe.seed,
         epoch,
         augmentation,
+        run.teacher_side,
         rank,
         world,
     )
@@ -247,8 +245,8 @@ def rehearse(run: Run, log: Log) -> int:
     seconds = math.nan
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))
     start = time.perf_counter()
-    for images, masks in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
-        learn(run, images, masks, run.recipe.min_lr)
+    for batch in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
+        learn(run, batch, run.recipe.min_lr)
         now = time.perf_counter()
         seconds, start = now - start, now
     for line in rehearsal(run, seconds):

@@ -18,23 +18,27 @@ in the last row or column, and whose E of a 1x1 image is huge):
 - All-white mask: E is the share of pixels at or above the threshold, S is mean(map).
 - An all-black map has adaptive threshold 0, so that every pixel is at or above it.
 - E divides by N - 1 pixels as the toolbox does, a 1x1 image by 1. A perfect E is N / (N - 1).
+- S cuts the image at the object's centroid: in front of its row and column, as the release's
+  toolbox; PySODMetrics behind them, as the measure's authors. S of an object of one pixel is
+  therefore another in `pysod` (a map of 2x2 pixels that begin with it: .816 against .563).
 """
 
 import itertools
-from typing import Any, Dict, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
 
 import cv2
 import numpy as np
 
 THRESHOLDS = np.linspace(0, 1, 256)
 BETA2 = 0.3  # of every F but the weighted one
+BINARY = ("IoU", "Dice", "BER")  # of the map above a half; by PySODMetrics, in both protocols
 EPS = np.finfo(float).eps
 
 Value = TypeVar("Value", float, np.ndarray)
 
 
 def _white(image: np.ndarray) -> float:
-    """Tell the largest value of the image's type: 255 of uint8; 1 of bool and floats."""
+    """Return what is white in the image's type: 255 in uint8, 1 in bool and floats."""
     return np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
 
 
@@ -200,13 +204,17 @@ class Score:
     A protocol is a subclass that names its measures, and says in `_measure` what they are for one
     image and in `_headline` which numbers follow from their means. `sums` is all that has been
     counted, float64 [n]: those of the parts of a set add up to the set's, as `PaperScore(sums)`.
+    `binary` are names of BINARY that are measured too.
     """
 
     table: Tuple[str, str, str]  # the columns M, F and E of the paper's tables
     number_names: Tuple[str, ...]  # measures that are one number an image
     curve_names: Tuple[str, ...]  # measures that are a curve [256] over THRESHOLDS
+    extremes: Tuple[str, ...] = ("Max-F", "Mean-F")  # measures that follow from the curves
 
-    def __init__(self, sums: Optional[np.ndarray] = None) -> None:
+    def __init__(self, sums: Optional[np.ndarray] = None, binary: Sequence[str] = ()) -> None:
+        self.binary = tuple(binary)
+        self.number_names = (*self.number_names, *self.binary)
         size = 2 + len(self.number_names) + 256 * len(self.curve_names)
         self.sums = np.zeros(size) if sums is None else sums
 
@@ -238,6 +246,11 @@ class Score:
         self.sums += np.hstack([1, 0 if gt.any() else 1, *(own[name] for name in names)])
         return self._headline(own)
 
+    @classmethod
+    def all_names(cls) -> Tuple[str, ...]:
+        """Name every number that `result` can hold."""
+        return (*cls.number_names, *cls.extremes, *BINARY)
+
     def curves(self) -> Dict[str, np.ndarray]:
         """Average `precision`, `recall` and `f` over the set, [256] each, over THRESHOLDS."""
         m = self._means()
@@ -264,6 +277,24 @@ class Score:
 
     def _measure(self, pred: np.ndarray, gt: np.ndarray) -> Dict[str, Any]:
         raise NotImplementedError
+
+
+def binary_measures(names: Sequence[str], pred: np.ndarray, gt: np.ndarray) -> Dict[str, float]:
+    """Compute measures of BINARY of `pred > 0.5`, by PySODMetrics; IoU and Dice of an all-black
+    mask are 0.
+
+    `pred` is float64 [H, W] in [0, 1], `gt` bool [H, W].
+    """
+    if not names:
+        return {}
+    import py_sod_metrics as library
+
+    handlers = {"IoU": library.IOUHandler, "Dice": library.DICEHandler, "BER": library.BERHandler}
+    measure = library.FmeasureV2(
+        {name: handlers[name](False, False, with_binary=True) for name in names}
+    )
+    measure.step(np.clip(pred, 0, 1), gt, normalize=False)
+    return {name: float(found["binary"]) for name, found in measure.get_results().items()}
 
 
 class PaperScore(Score):
@@ -297,6 +328,7 @@ class PaperScore(Score):
             "Wgt-F": weighted_f(error, gt),
             "precision": precision,
             "recall": recall,
+            **binary_measures(self.binary, pred, gt),
         }
 
 
@@ -311,6 +343,7 @@ class PysodScore(Score):
     table = ("MAE", "Mean-F", "Adp-E")
     number_names = ("MAE", "Adp-E", "S-measure", "Adp-F", "Wgt-F")
     curve_names = ("e", "precision", "recall", "f")
+    extremes = ("Max-F", "Mean-F", "Max-E", "Mean-E")
 
     def _measure(self, pred: np.ndarray, gt: np.ndarray) -> Dict[str, Any]:
         import py_sod_metrics as library  # half a second that only this protocol needs
@@ -336,6 +369,7 @@ class PysodScore(Score):
             "Wgt-F": weighted.get_results()["wfm"],
             "e": e_result["curve"][::-1],  # the library begins at the highest threshold
             **{name: result["dynamic"][::-1] for name, result in f_result.items()},
+            **binary_measures(self.binary, scale(pred), gt),
         }
 
     def _f_curve(self, means: Dict[str, Any]) -> np.ndarray:

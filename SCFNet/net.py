@@ -107,8 +107,8 @@ class SCFNet(SaliencyNet):
 
     `args` are the release's ways to call it (see the head of this file). `backbone` is one of
     `backbones.BACKBONES`, by default 'M3_0.5'; `decoder` is 'scfm', or 'base', the baseline of the
-    paper's Table 3: the mapped levels concatenated, one convolution, one head, whose map stands
-    for all four. Raises ValueError for unknown names.
+    paper's Table 3: the mapped levels "concatenated channel-wise and compressed into a saliency map
+    by a 3x3 convolution", whose forward gives (m2,). Raises ValueError for unknown names.
     """
 
     def __init__(
@@ -136,8 +136,7 @@ class SCFNet(SaliencyNet):
         self.scale_backbone_lr(BACKBONE_LR_SCALE)
         self.mp = MappingModule(self.bkbone.channels, in_c)
         if decoder == "base":
-            self.fuse = conv_bn_relu(4 * in_c, in_c)
-            self.linear2 = nn.Conv2D(in_c, 1, 3, padding=1)
+            self.linear2 = nn.Conv2D(4 * in_c, 1, 3, padding=1)
             return
         self.cv1 = conv_bn_relu(in_c, in_c, dilation=5)
         self.de1, self.de2, self.de3 = SCFM(in_c), SCFM(in_c), SCFM(in_c)
@@ -148,8 +147,7 @@ class SCFNet(SaliencyNet):
         f2, f3, f4, f5 = self.mp(self.bkbone(x))
         if self.decoder == "base":
             levels = [f2] + [resize_to(f, f2) for f in (f3, f4, f5)]
-            m2 = resize_to(self.linear2(self.fuse(paddle.concat(levels, 1))), x)
-            return m2, m2, m2, m2
+            return (resize_to(self.linear2(paddle.concat(levels, 1)), x),)
         f5 = self.cv1(f5)
         f4 = self.de3(f4, f5, f5)
         f3 = self.de2(f3, f4, f5)

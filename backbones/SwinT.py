@@ -267,5 +267,8 @@ class SwinTransformer(nn.Layer):
 
 
 def swin_base_384() -> SwinTransformer:
-    """Build Swin-B, patch 4, window 12, made for 384x384: 128, 256, 512 and 1024 channels."""
-    return SwinTransformer(384, 128, (2, 2, 18, 2), (4, 8, 16, 32), 12, 0.1)
+    """Build Swin-B, patch 4, window 12, made for 384x384: 128, 256, 512 and 1024 channels.
+
+    Drop path rises from 0 to 0.5 in depth, as the release trains it.
+    """
+    return SwinTransformer(384, 128, (2, 2, 18, 2), (4, 8, 16, 32), 12, drop_path=0.5)

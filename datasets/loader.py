@@ -17,9 +17,20 @@ from SCFNet.errors import InputError
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.transform import resize_photo
 
-Batch = Tuple[np.ndarray, Optional[np.ndarray]]
-
 ORDER, SIZE, SAMPLE = range(1, 4)  # the streams of random numbers: [stream, seed, epoch, position]
+
+
+class Batch(NamedTuple):
+    """What a network learns from at once.
+
+    images: float32 [N, 3, S, S], RGB in 0..255.
+    masks: float32 [N, 1, S, S] in [0, 1], NaN for a sample without one; None if none has one.
+    teacher_images: the same views of the photos, float32 [N, 3, T, T], if a teacher has a size T.
+    """
+
+    images: np.ndarray
+    masks: Optional[np.ndarray]
+    teacher_images: Optional[np.ndarray] = None
 
 
 class Epoch(NamedTuple):
@@ -30,6 +41,7 @@ class Epoch(NamedTuple):
     batch_size: the images of a batch, of this process alone.
     seed, number: of the run, and of the epoch in it, from 0.
     augmentation: None leaves photos and masks as they are.
+    teacher_side: of a teacher's own input, in pixels; 0 if it gets the batch's images.
     rank, world: which process this is, from 0, and of how many.
     """
 
@@ -39,17 +51,16 @@ class Epoch(NamedTuple):
     seed: int = 0
     number: int = 0
     augmentation: Optional[Augmentation] = RELEASE
+    teacher_side: int = 0
     rank: int = 0
     world: int = 1
 
 
 def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
-    """Load the batches of an epoch, from number `start` on.
+    """Load the batches of an epoch, from number `start` on, each of one of the epoch's sizes.
 
-    Yields images, float32 [N, 3, S, S], RGB in 0..255, and masks, float32 [N, 1, S, S] in
-    [0, 1], NaN for a sample without one, or None if no sample of the batch has one; S is one of the
-    epoch's sizes. `workers` threads load ahead, up to one batch more than there are threads; 0
-    loads when asked. Threads are enough, because decoding and resizing run outside of Python's
+    `workers` threads load ahead, up to one batch more than there are threads; 0 loads when asked.
+    Threads are enough, because decoding and resizing run outside of Python's
     lock, and unlike processes they survive Paddle, CUDA and Ctrl-C. Raises InputError for a file
     that cannot be read.
     """
@@ -93,18 +104,23 @@ def epoch_indices(epoch: Epoch) -> List[np.ndarray]:
 
 
 def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
-    """Read, augment and resize samples to `side` x `side`; returns what `batches` yields."""
+    """Read, augment and resize samples to `side` x `side`."""
     indices = list(indices)
     images = np.empty((len(indices), 3, side, side), "float32")
     masks = np.full((len(indices), 1, side, side), np.nan, "float32")
+    teacher_images = None
+    if epoch.teacher_side:
+        teacher_images = np.empty((len(indices), 3, *2 * [epoch.teacher_side]), "float32")
     labelled = False
     for i, index in enumerate(indices):
         image, mask = _augmented(epoch, int(index))
         resize_photo(image, out=images[i])
+        if teacher_images is not None:
+            resize_photo(image, out=teacher_images[i])
         if mask is not None:
             labelled = True
             np.divide(cv2.resize(mask, (side, side)), np.float32(255), out=masks[i, 0])
-    return images, masks if labelled else None
+    return Batch(images, masks if labelled else None, teacher_images)
 
 
 def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:

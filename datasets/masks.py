@@ -1,5 +1,6 @@
 """Masks in whatever coding they come: which pixels are the object, for training and scoring."""
 
+from contextlib import suppress
 from typing import NamedTuple, Optional, Tuple
 
 import cv2
@@ -8,9 +9,9 @@ from PIL import Image
 
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
-from SCFNet.photos.decoding import MOST_PIXELS, open_image, orientation_of, upright
-from SCFNet.photos.depth import check_numbers, to_8_bits, white_of
-from SCFNet.photos.images import is_deep, read_if
+from SCFNet.photos.depth import check_numbers, is_deep, to_8_bits, white_of
+from SCFNet.photos.opening import MOST_PIXELS, open_image, read_bytes
+from SCFNet.photos.orientation import orientation_of, upright
 
 LABELS = 32  # grey levels below this, and no others but VOID, are the numbers of labels
 VOID, VOID_COLOUR = 255, (224, 224, 192)  # what belongs to no label, as PASCAL VOC marks it
@@ -59,12 +60,13 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     and alpha that both vary; and VoidError for a void, unless `void_is_background`.
     """
     try:
-        grey = _read_plain_png(path)
+        data = read_bytes(path)
+        grey = read_plain_png(path, data)
         if grey is not None:
             mask, has_void = _from_grey(grey, lossy=False)
         else:
-            with open_image(path) as image:
-                mask, has_void = _from_image(_with_low_bytes(image, path))
+            with open_image(path, data) as image:
+                mask, has_void = _from_image(_with_low_bytes(image, data))
                 mask = upright(mask, orientation_of(image))
         if has_void and not void_is_background:
             raise VoidError("has a void (255) beside its labels; make it 0 (background) or a label")
@@ -73,32 +75,34 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     return mask
 
 
-def _read_plain_png(path: PathLike) -> Optional[np.ndarray]:
-    """Read a whole grey PNG file by OpenCV, for speed: uint8 [H, W]; None for any other file.
+def read_plain_png(path: PathLike, data: bytes) -> Optional[np.ndarray]:
+    """Return a grey PNG file's pixels, uint8 [H, W], by OpenCV, for speed; None of any other file.
 
-    OpenCV accepts truncated files: hence the look at the end.
+    Raises InputError if rows are missing, which Pillow takes for black.
     """
-    data = read_if(path, PNG_START)
-    if not data or not data.endswith(PNG_END) or data[24:29] not in PLAIN_GREY or b"eXIf" in data:
+    if not data.startswith(PNG_START) or not data.endswith(PNG_END):
+        return None
+    if data[24:29] not in PLAIN_GREY or b"eXIf" in data:
         return None
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if width * height > MOST_PIXELS:
         return None
-    try:
+    grey = None
+    with suppress(cv2.error):
         grey = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    return grey if grey is not None and grey.ndim == 2 and grey.dtype == np.uint8 else None
+    if grey is None:
+        raise InputError(f"{path}: cannot be read as an image: truncated, or damaged")
+    return grey if grey.ndim == 2 and grey.dtype == np.uint8 else None
 
 
-def _with_low_bytes(image: Image.Image, path: PathLike) -> Image.Image:
+def _with_low_bytes(image: Image.Image, data: bytes) -> Image.Image:
     """Return `image`, with the low bytes of its colours if they are 16 bits wide and below 256.
 
     Pillow keeps the high bytes alone, so that such an image is black. Alpha is left out.
     """
     if image.mode not in ("RGB", "RGBA", "LA") or image.convert("L").getextrema()[1]:
         return image
-    pixels = cv2.imdecode(np.fromfile(path, "uint8"), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or not 0 < pixels[..., :3].max() < 256:
         return image
     return Image.fromarray(pixels[..., 2::-1].astype("uint8"))

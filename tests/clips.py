@@ -20,18 +20,36 @@ def frame_at(i, shape=(48, 64)):
     return frame
 
 
-def write_clip(path, count=12, times=None, shape=(48, 64), codec="mpeg4", sound=None, **settings):
-    """A video of `frame_at`, shown at `times` in milliseconds, by default 24 a second."""
+def write_clip(
+    path,
+    count=12,
+    times=None,
+    shape=(48, 64),
+    codec="mpeg4",
+    sound=None,
+    pixels="yuv420p",
+    alpha=None,
+    options=None,
+    **settings,
+):
+    """A video of `frame_at`, with `alpha`, uint8 [H, W], shown at `times` in milliseconds, by
+    default 24 a second.
+    """
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=24)
         video.height, video.width = shape
-        video.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else "yuv420p"
+        video.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else pixels
+        video.options = options or {}
         video.codec_context.time_base = Fraction(1, 1000 if times else 24)
         for name, value in settings.items():
             setattr(video.codec_context, name, value)
         audio = sound and container.add_stream(sound, rate=44100, layout="stereo")
         for i, time in enumerate(times or range(count)):
-            frame = av.VideoFrame.from_ndarray(frame_at(i, shape), "rgb24")
+            image = frame_at(i, shape)
+            if alpha is None:
+                frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            else:
+                frame = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), "rgba")
             frame.pts, frame.time_base = time, video.codec_context.time_base
             container.mux(video.encode(frame))
         container.mux(video.encode())

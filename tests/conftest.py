@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import MEAN, STD
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 

@@ -7,7 +7,7 @@ import pytest
 from SCFNet.benchmarks import deploy, metrics, models, training
 from SCFNet.benchmarks.timing import seconds_per_call, time_in_turns
 from SCFNet.errors import InputError
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.scoring.report import read_rows
 from tests.conftest import fault_of, run_tool
 

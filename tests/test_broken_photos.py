@@ -16,9 +16,9 @@ from datasets.maps import read_map
 from datasets.masks import read_mask
 from datasets.sod import Sample, check_files
 from SCFNet.errors import InputError
-from SCFNet.photos import decoding
-from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import read_image
+from SCFNet.photos import opening
+from SCFNet.photos.opening import large_photo
+from SCFNet.photos.reading import read_image
 from tests.conftest import encoded, read_bytes_as_image, write_png_header
 
 CAT = Path(__file__).parent / "data" / "chelsea.png"
@@ -119,37 +119,6 @@ def test_a_png_with_a_wrong_checksum_is_refused(tmp_path, cat):
 # --- bombs
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
-@pytest.mark.parametrize("interlaced", [False, True])
-def test_a_png_of_fewer_rows_than_it_says_is_refused(tmp_path, cat, mode, interlaced):
-    """Its data are whole, by checksum and end; one whose last row is black is none of these."""
-    grey = cat.resize((13, 11)).convert("L")
-    image = Image.new(mode, (13, 11)) if mode == "I;16" else grey.convert(mode)
-    image.paste(0, (0, 10, 13, 11))
-    image.save(tmp_path / "a.png")
-    data = (tmp_path / "a.png").read_bytes()
-    rows = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
-    size = len(rows) // 11
-    if interlaced:  # seven passes of zeros
-        sides = ((2, 2), (2, 2), (4, 1), (3, 3), (7, 3), (6, 6), (13, 5))
-        bits = 8 * (size - 1) // 13
-        rows = bytes(sum(h * (1 + (w * bits + 7) // 8) for w, h in sides))
-    header = data[16:28] + bytes([interlaced])
-    for part, fault in ((rows, ""), (rows[:-size], "truncated")):
-        body = data[: data.index(b"IDAT") - 4]
-        body = body[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + body[33:]
-        for kind, content in ((b"IDAT", zlib.compress(part)), (b"IEND", b"")):
-            checksum = struct.pack(">I", zlib.crc32(kind + content))
-            body += struct.pack(">I", len(content)) + kind + content + checksum
-        (tmp_path / "a.png").write_bytes(body)
-        for read_file in (read_image, read_map):
-            if fault:
-                with pytest.raises(InputError, match=fault):
-                    read_file(tmp_path / "a.png")
-            else:
-                assert read_file(tmp_path / "a.png").shape[:2] == (11, 13)
-
-
 def test_a_header_that_hides_the_real_size_is_refused(tmp_path, cat):
     """TEM has no length: what follows looks like a small frame to those who think it has one."""
     data = with_sides(encoded(cat), 32000, 32000)
@@ -175,17 +144,17 @@ def test_masks_and_maps_have_the_photos_limit(tmp_path):
 
 
 def test_large_photos_are_worked_on_one_at_a_time(tmp_path, cat, monkeypatch):
-    monkeypatch.setattr(decoding, "LARGE_PIXELS", 100 * 150 - 1)
+    monkeypatch.setattr(opening, "LARGE_PIXELS", 100 * 150 - 1)
     (tmp_path / "large.jpg").write_bytes(encoded(cat))
     (tmp_path / "small.png").write_bytes(encoded(cat.resize((9, 9)), "PNG"))
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     done = []
 
     def work(name):
-        with decoding.large_photo(tmp_path / name):
+        with opening.large_photo(tmp_path / name):
             done.append(name)
 
-    with decoding.large_photo(tmp_path / "large.jpg"):
+    with opening.large_photo(tmp_path / "large.jpg"):
         read_image(tmp_path / "large.jpg")  # the thread that has the turn may read
         waiting = threading.Thread(target=work, args=["large.jpg"])
         waiting.start()
@@ -226,7 +195,6 @@ def seeds_for_mutation(image):
         yield stream.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore")  # as SCFNet.photos.images does; pytest resets the filters
 def test_mutated_files_give_an_image_or_an_input_error(tmp_path, cat):
     dice = random.Random(0)
     outcomes = {True: 0, False: 0}

@@ -10,11 +10,14 @@ import paddle
 import pytest
 
 from datasets.loader import Epoch, load_batch
-from datasets.sod import list_pairs
+from datasets.sod import Sample, list_pairs
 from SCFNet import distill, engine
+from SCFNet.checkpoint import save_weights
 from SCFNet.errors import InputError
+from SCFNet.predictor import Predictor
 from SCFNet.training import label_cache, state
 from SCFNet.training.teacher import open_teacher
+from SCFNet.zoo import build_network
 from tests.conftest import (
     STEP,
     as_flags,
@@ -87,10 +90,27 @@ def test_masks_teach_beside_a_teacher(pairs, teacher_file, tmp_path):
     photos = [sample._replace(mask=None) for sample in list_pairs(pairs)[:5]]
     samples = photos + list_pairs(pairs)[5:]
     opened = open_teacher(distill_recipe(teacher=teacher_file))
-    images, masks = map(paddle.to_tensor, load_batch(Epoch(samples, [64], 10), range(10), 64))
-    target = distill.taught_by(opened)(images, masks)
+    batch = load_batch(Epoch(samples, [64], 10), range(10), 64)
+    images, masks = map(paddle.to_tensor, batch[:2])
+    target = distill.taught_by(opened)(images, masks, images)
     np.testing.assert_array_equal(target[:5].numpy(), opened.run(images)[:5].numpy())
     np.testing.assert_array_equal(target[5:].numpy(), masks[5:].numpy())
+
+
+@pytest.mark.parametrize("name", ["U2Netp", pytest.param("ST", marks=pytest.mark.slow)])
+def test_a_teacher_with_a_size_of_its_own_says_what_it_predicts(tmp_path, name):
+    """It sees the photo at its size, not the student's smaller batch."""
+    net = build_network(name)
+    save_weights(net, tmp_path / "t.pdparams")
+    side = net.input_size
+    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), "uint8")
+    cv2.imwrite(str(tmp_path / "a.png"), photo[..., ::-1])
+    opened = open_teacher(distill_recipe(teacher=tmp_path / "t.pdparams"))
+    epoch = Epoch([Sample("a", tmp_path / "a.png", None)], [64], 1, 0, 0, None, opened.size)
+    images, _, seen = load_batch(epoch, [0], 64)
+    target = distill.taught_by(opened)(paddle.to_tensor(images), None, paddle.to_tensor(seen))
+    expected = cv2.resize(Predictor(tmp_path / "t.pdparams", device="cpu")(photo), (64, 64))
+    np.testing.assert_allclose(target.numpy()[0, 0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty"])
@@ -144,7 +164,7 @@ def test_unreadable_photos_are_listed_and_skipped_only_if_asked(teacher_file, tm
     data = write_pairs(tmp_path / "data")
     (data / "image" / "3.jpg").write_bytes(b"not a photo")
     knobs = {"data": data, "output": tmp_path / "o", "teacher": teacher_file, "dry_run": True}
-    with pytest.raises(InputError, match=r"1 photos \(--skip-unreadable .*3.jpg"):
+    with pytest.raises(InputError, match=r"1 faults \(--skip-unreadable .*3.jpg"):
         distill.distill(distill_recipe(**knobs))
     assert distill.distill(distill_recipe(**knobs, skip_unreadable=True)) == 0
     assert capsys.readouterr().out.count("3.jpg") == 1

@@ -56,9 +56,9 @@ def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
     ]
     for step in (0, 1, 2):
         parts = [half[step] for half in halves]
-        whole = sum(len(images) for images, _ in parts)
+        whole = sum(len(batch.images) for batch in parts)
         total = np.zeros(4)
-        for images, masks in parts:
+        for images, masks, _ in parts:
             share = len(images) / whole
             maps = run.net(normalise(paddle.to_tensor(images), run.net.normalisation))
             losses = map_losses(maps, paddle.to_tensor(masks), "sp", 13)

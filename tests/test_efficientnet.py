@@ -11,7 +11,7 @@ from backbones import build_backbone
 from SCFNet.checkpoint import load_checkpoint
 from SCFNet.errors import InputError
 from SCFNet.net import SCFNet
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import EFFICIENTNET, MEAN, STD, normalise
 from SCFNet.training import pretrained
 from tests.fill_weights import fill, noise

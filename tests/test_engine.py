@@ -9,7 +9,8 @@ import pytest
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.errors import NotFiniteError
-from SCFNet.loss import soft_target
+from SCFNet.loss import soft_target, sp_loss
+from SCFNet.photos.transform import normalise
 from SCFNet.training import state
 from SCFNet.training.recipe import Recipe
 from tests.conftest import recipe, reference_batch
@@ -64,6 +65,14 @@ def test_steps_equal_the_releases(mode):
         value = weights[key].numpy().astype("float64")
         np.testing.assert_allclose(value.sum(), total, atol=1e-3 * (1e-3 + squares) ** 0.5)
         np.testing.assert_allclose((value**2).sum(), squares, rtol=1e-3, atol=1e-6)
+
+
+def test_the_baseline_learns_from_one_map():
+    run = state.new_run(recipe(decoder="base"))
+    images, masks, _ = reference_batch()
+    (m2,) = run.net(normalise(images, run.net.normalisation))
+    total, of_m2 = engine.train_step(run, images, masks, 0.01, 5)
+    assert total == of_m2 == pytest.approx(float(sp_loss(m2, masks, 5)), rel=1e-5)
 
 
 def test_average_follows_the_weights():

@@ -7,11 +7,20 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.maps import read_map
 from SCFNet.errors import InputError
-from SCFNet.scoring.evaluation import Sources, find_sets, named_path, score_methods
+from SCFNet.photos.reading import read_image
+from SCFNet.predictor import Predictor
+from SCFNet.scoring.evaluation import Sources, find_sets, find_tasks, named_path
+from SCFNet.scoring.tasks import score_tasks
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = DATA / "metrics_seed11"
+
+
+def score_methods(sources, allow_missing=False):
+    with find_tasks(sources, allow_missing) as (tasks, costs):
+        return score_tasks(tasks, "paper", allow_missing=allow_missing), costs
 
 
 def test_a_method_is_named_by_its_user_or_after_its_folder(tmp_path, monkeypatch):
@@ -73,3 +82,12 @@ def test_checkpoints_predict_and_score_in_one_go(tmp_path):
     saved = Sources(data=[tmp_path / "S"], maps=[str(tmp_path / "maps" / "ours")])
     (again,), _ = score_methods(saved)
     assert again.score.result() == result.score.result()
+    other = sources._replace(size=64, align_corners=True, save_maps=None)
+    (small,), costs = score_methods(other)
+    assert small.score.result()["MAE"] != result.score.result()["MAE"]
+    assert 20 * costs["ours"].flops < 253_194_747
+    photo = read_image(tmp_path / "S" / "image" / "a.jpg")
+    expected = Predictor(DATA / "release_M3_0.5.pdparams", device="cpu", size=64)(photo, True)
+    with find_tasks(other) as (tasks, _):
+        pair = tasks[0].pairs[0]
+        np.testing.assert_allclose(read_map(pair.map) / 255, expected, atol=0.51 / 255)

@@ -152,7 +152,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path, monkeypatch):
         load_checkpoint("w" * 5000)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_files_never_raise_anything_else(tmp_path_factory, data):
     content = bytearray(pickle.dumps(ARRAYS, data.draw(st.sampled_from([2, 4]))))

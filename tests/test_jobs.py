@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from SCFNet.files import write_atomically
-from SCFNet.photos.images import write_png
+from SCFNet.photos.writing import write_png
 from SCFNet.prediction.encoding import dpi_of, encode_result
-from SCFNet.prediction.inputs import describe, find_inputs
-from SCFNet.prediction.jobs import has_results, plan_jobs
+from SCFNet.prediction.inputs import Found, describe, find_inputs
+from SCFNet.prediction.jobs import has_results, in_shard, plan_jobs
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS
 
@@ -337,3 +337,17 @@ def test_a_name_that_is_too_long_costs_no_other(tmp_path):
     found = targets([photo, long, "y" * 5000], tmp_path / "out", ("cutout",))
     assert list(found) == [str(photo), str(long), "y" * 5000]
     assert found[str(long)] == [f"{'x' * 248}-cutout.png"]
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_each_input_is_in_one_shard_wherever_the_folder_is(shards):
+    names = [Path(f"trip {i % 7}", f"猫 {i}.jpg") for i in range(300)]
+    sizes = []
+    for number in range(1, shards + 1):
+        here, there = (
+            {name for name in names if in_shard(Found(folder / name, name), number, shards)}
+            for folder in (Path("/mnt/photos"), Path("photos"))
+        )
+        assert here == there
+        sizes.append(len(here))
+    assert sum(sizes) == 300 and min(sizes) > 300 / shards / 2

@@ -28,9 +28,9 @@ def fetch(samples, augmentation=RELEASE, **options):
 
 def assert_same(found, expected):
     assert len(found) == len(expected)
-    for pair, other in zip(found, expected):
-        for array, wanted in zip(pair, other):
-            np.testing.assert_array_equal(array, wanted)
+    for batch, other in zip(found, expected):
+        np.testing.assert_array_equal(batch.images, other.images)
+        np.testing.assert_array_equal(batch.masks, other.masks)
 
 
 @pytest.mark.parametrize("augmentation", [RELEASE, STRONG])
@@ -44,8 +44,8 @@ def test_batches_do_not_depend_on_workers_nor_on_where_one_starts(ten, augmentat
 
 def test_shapes_types_and_ranges(ten):
     found = fetch(ten)
-    assert [len(images) for images, _ in found] == [3, 3, 3, 1]
-    for images, masks in found:
+    assert [len(batch.images) for batch in found] == [3, 3, 3, 1]
+    for images, masks, _ in found:
         count, channels, height, width = images.shape
         assert (channels, height) == (3, width) and width in (16, 24, 32)
         assert masks.shape == (count, 1, height, width)
@@ -64,9 +64,9 @@ def test_epochs_and_seeds_differ(ten):
 def test_every_size_is_drawn_and_alike_on_all_processes(ten):
     sizes = [
         [
-            images.shape[2]
+            batch.images.shape[2]
             for number in range(4)
-            for images, _ in batches(Epoch(ten, [8, 12, 16], 1, 0, number, rank=rank, world=2))
+            for batch in batches(Epoch(ten, [8, 12, 16], 1, 0, number, rank=rank, world=2))
         ]
         for rank in (0, 1)
     ]
@@ -98,7 +98,7 @@ def test_processes_share_the_samples_without_loss_or_repeat(samples, batch_size,
 
 def test_what_is_loaded_is_fixed_by_seed_epoch_and_place(ten):
     """Runs that go on after an update of this code see the pixels they would have seen."""
-    images, masks = next(batches(Epoch(ten, [16], 10, seed=3, number=2, augmentation=STRONG)))
+    images, masks, _ = next(batches(Epoch(ten, [16], 10, seed=3, number=2, augmentation=STRONG)))
     images = normalise(images, NETWORK)
     assert images.mean(axis=(1, 2, 3))[:3] == pytest.approx([0.488, 0.235, -0.309], abs=0.02)
     assert masks.mean(axis=(1, 2, 3))[:3] == pytest.approx([0.455, 0.244, 0.462], abs=0.01)
@@ -111,8 +111,19 @@ def test_the_releases_epoch_has_83_steps():
 def test_samples_without_masks_give_the_same_images(ten):
     unlabelled = [sample._replace(mask=None) for sample in ten]
     found, expected = fetch(unlabelled), fetch(ten)
-    assert all(masks is None for _, masks in found)
-    assert_same([(images,) for images, _ in found], [(images,) for images, _ in expected])
+    assert all(batch.masks is None for batch in found)
+    assert_same(found, [batch._replace(masks=None) for batch in expected])
+
+
+def test_a_teacher_of_another_size_sees_the_same_views_of_the_photos(ten):
+    epoch = Epoch(ten, [16], 10, teacher_side=32)
+    batch = next(batches(epoch))
+    np.testing.assert_array_equal(
+        batch.teacher_images, next(batches(epoch._replace(sizes=[32]))).images
+    )
+    np.testing.assert_array_equal(
+        batch.images, next(batches(epoch._replace(teacher_side=0))).images
+    )
 
 
 def test_an_iterator_that_is_closed_early_leaves_no_thread(ten):

@@ -179,6 +179,28 @@ def test_an_all_black_mask_has_no_f():
     )
 
 
+def test_s_of_one_pixel_is_the_toolboxs_and_not_the_librarys():
+    mask, found = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8)
+    mask[7, 11], found[7:9, 11:13] = 255, 255
+    assert PaperScore().add(found, mask)["S-measure"] == pytest.approx(0.8157097, abs=1e-6)
+    assert PysodScore().add(found, mask)["S-measure"] == pytest.approx(0.5628796, abs=1e-6)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values())
+def test_iou_dice_and_ber_are_of_the_map_above_a_half(protocol):
+    mask, found = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
+    mask[2:6, 2:6], found[2:6, 4:8] = 255, 200
+    found[2:6, 2:4] = 90  # less than half of the brightest
+    score = protocol(binary=["IoU", "BER", "Dice"])
+    own = score.add(found, mask)
+    assert (own["IoU"], own["Dice"]) == pytest.approx((8 / 24, 16 / 32))
+    assert own["BER"] == pytest.approx(1 - (8 / 16 + 76 / 84) / 2)
+    score.add(found, np.zeros_like(mask))
+    assert score.result()["IoU"] == pytest.approx(8 / 24 / 2)
+    assert "IoU" not in protocol().add(found, mask)
+    assert set(own) == set(protocol.all_names())
+
+
 @pytest.mark.parametrize("white", [1, 255])
 def test_an_all_white_mask_is_all_object(white):
     saliency_map = np.array([[0, 255], [255, 255]], np.uint8)

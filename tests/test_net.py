@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -104,7 +105,7 @@ def test_every_model_trains(backbone, decoder):
     net = SCFNet(backbone=backbone, decoder=decoder)
     net.train()
     maps = net(paddle.rand([2, 3, 64, 96]))
-    assert [list(m.shape) for m in maps] == [[2, 1, 64, 96]] * 4
+    assert [list(m.shape) for m in maps] == [[2, 1, 64, 96]] * (4 if decoder == "scfm" else 1)
     paddle.add_n([m.mean() for m in maps]).backward()
     silent = [name for name, p in net.named_parameters() if p.trainable and p.grad is None]
     assert silent == []
@@ -124,6 +125,30 @@ def test_imagenet_keys_are_paddles(backbone, builder):
     assert {k: list(v.shape) for k, v in ours.items()} == {
         k: list(v.shape) for k, v in theirs.items() if not k.startswith(("fc.", "classifier."))
     }
+
+
+def test_base_is_one_convolution_of_the_concatenated_levels():
+    """Parameters and map by hand: 4 levels of 16 channels, a 3x3 kernel, a bias."""
+    net = SCFNet(backbone="M3_0.5", decoder="base")
+    net.eval()
+    shared = sum(p.size for layer in (net.bkbone, net.mp) for p in layer.parameters())
+    assert sum(p.size for p in net.parameters()) == shared + 4 * 16 * 9 + 1
+    x = paddle.rand([1, 3, 64, 64])
+    levels = [level.numpy() for level in net.mp(net.bkbone(x))]  # at strides 4, 8, 16 and 32
+    large = [cv2.resize(f[0].transpose(1, 2, 0), (16, 16)).transpose(2, 0, 1) for f in levels]
+    padded = np.pad(np.concatenate(large), ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    logits = np.einsum("chwij,cij->hw", windows, net.linear2.weight.numpy()[0])
+    logits += net.linear2.bias.numpy()
+    (m2,) = net(x)
+    np.testing.assert_allclose(m2.numpy()[0, 0], cv2.resize(logits, (64, 64)), atol=1e-4)
+
+
+def test_swin_drops_paths_as_the_release_trains_it():
+    from backbones.SwinT import DropPath, swin_base_384
+
+    drops = [layer.rate for layer in swin_base_384().sublayers() if isinstance(layer, DropPath)]
+    np.testing.assert_allclose(drops, np.linspace(0, 0.5, 24))
 
 
 def test_batch_norm_of_mobilenet_has_no_weight_decay():

@@ -6,9 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from SCFNet.backends import open_onnx
+from SCFNet.backends import open_onnx, open_session, photo_shape, run_session
 from SCFNet.errors import InputError
-from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -37,14 +36,12 @@ def mean_of(source):
 
 def write(path, nodes=(MEAN, SIGMOID), constants=(), **changes):
     """An exported network of the size 32, with `changes` to what it says about itself."""
-    said = {"input": "image", "type": TensorProto.FLOAT, "shape": ["N", 3, 32, 32], "meta": META,
-            "sparse": [], "functions": [], **changes}  # fmt: skip
+    said = {"input": "image", "type": TensorProto.FLOAT, "shape": ["N", 3, 32, 32], "meta": META}
+    said.update(changes)
     source = helper.make_tensor_value_info(said["input"], said["type"], said["shape"])
     target = helper.make_tensor_value_info("saliency", TensorProto.FLOAT, None)
     graph = helper.make_graph(list(nodes), "net", [source], [target], list(constants))
-    graph.sparse_initializer.extend(said["sparse"])
-    opsets = [helper.make_opsetid("", 14), helper.make_opsetid("local", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=said["functions"])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
     model.ir_version = 8
     helper.set_model_props(model, said["meta"])
     path.write_bytes(model.SerializeToString())
@@ -83,12 +80,11 @@ def test_an_exported_network_runs(tmp_path):
         ({"shape": ["N", 3, 32, 64]}, r"not \[N, 3, S, S\]"),
         ({"shape": ["N", 3, 64, 64]}, r"says size 32, but takes photos of \[64, 64\]"),
         ({"meta": {**META, "size": "abc"}}, "says size abc, no number of pixels"),
-        ({"meta": {**META, "size": "0"}}, "says size 0"),
         ({"meta": {**META, "size": "-32"}}, "says size -32"),
         ({"meta": {**META, "size": "3\x1b[2"}}, r"says size 3\\x1b\[2"),
         ({"meta": {**META, "size": "9" * 5000}}, r"says size 9+\.\.\."),
         *[({"meta": {**META, "mean": mean}}, "a mean and std that are not three numbers each")
-          for mean in ("[1, 2]", "[1, 2, NaN]", "[1, 2, 1e999]", "{}", "7", "", "[" * 10**5)],
+          for mean in ("[1, 2]", "[1, 2, NaN]", "7", "", "[" * 10**5)],
         ({"meta": {**META, "std": "[1, 0, 1]"}}, "a mean and std that are not three numbers each"),
         ({"meta": {"size": "32"}}, r"not made by tools/export\.py"),
     ],
@@ -112,13 +108,8 @@ def test_files_that_say_something_else_are_refused(tmp_path, changes, fault):
         (multiplied(), [floats("factor", -1)], "gives values from -1 to -1"),
         ([MEAN, helper.make_node("Reshape", ["grey", "shape"], ["saliency"])],
          [ints("shape", [1, 1, 7, 32])], "cannot run it .*requested shape"),
-        (multiplied(helper.make_node("ConstantOfShape", ["shape"], ["c"]), mean_of("c")),
-         [ints("shape", [2**40])], "cannot run it .*memory"),
         (multiplied(helper.make_node("Expand", ["grey", "shape"], ["c"]), mean_of("c")),
-         [ints("shape", [10**7, 1, 1, 1])], "cannot run it .*memory"),
-        (multiplied(helper.make_node("MatMul", ["a", "b"], ["c"]), mean_of("c")),
-         [floats("a", np.ones((10**5, 1))), floats("b", np.ones((1, 10**5)))],
-         "cannot run it .*memory"),
+         [ints("shape", [10**9, 1, 1, 1])], "not enough memory"),
         ([helper.make_node("NoSuch", ["image"], ["saliency"])], [], "not an ONNX file, or damaged"),
     ],
 )  # fmt: skip
@@ -126,76 +117,18 @@ def test_networks_that_give_no_map_are_refused(tmp_path, nodes, constants, fault
     assert re.search(fault, fault_of(write(tmp_path / "net.onnx", nodes, constants)))
 
 
-def looped():
-    """A loop of 10^15 turns."""
-    scalar = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["x", "x"], ["y"])],
-        "body",
-        [scalar("i", TensorProto.INT64, []), scalar("go", TensorProto.BOOL, []),
-         scalar("x", TensorProto.FLOAT, None)],
-        [scalar("on", TensorProto.BOOL, []), scalar("y", TensorProto.FLOAT, None)],
-    )  # fmt: skip
-    return helper.make_node("Loop", ["turns", "", "one"], ["factor"], body=body)
-
-
-def test_loops_are_refused_in_branches_too(tmp_path):
-    constants = [
-        ints("turns", 10**15),
-        floats("one", 1),
-        numpy_helper.from_array(np.array(True), "b"),
-    ]
-    path = write(tmp_path / "net.onnx", multiplied(looped()), constants)
-    assert fault_of(path).endswith("refused, it has a Loop")
-    output = helper.make_tensor_value_info("factor", TensorProto.FLOAT, None)
-    branch = helper.make_graph([looped()], "branch", [], [output])
-    choice = helper.make_node("If", ["b"], ["factor"], then_branch=branch, else_branch=branch)
-    write(path, multiplied(choice), constants)
-    assert fault_of(path).endswith("refused, it has a Loop")
-
-
-def test_a_network_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("SCFNet.formats.onnx_files.PATIENCE", 0.1)
-    nodes = [MEAN] + [
-        helper.make_node("Conv", [f"x{i}" if i else "grey", "w"], [f"x{i + 1}"], pads=[50] * 4)
-        for i in range(300)
-    ]
-    nodes.append(helper.make_node("Sigmoid", ["x300"], ["saliency"]))
-    path = write(tmp_path / "net.onnx", nodes, [floats("w", np.ones((1, 1, 101, 101)))])
-    assert re.search(r"takes more than 0\.1 s for a photo$", fault_of(path, photos=1))
-
-
-def test_functions_that_double_are_refused(tmp_path):
-    functions = [
-        helper.make_function("local", f"f{i}", ["x"], ["z"],
-                             [helper.make_node(f"f{i - 1}", ["x"], ["y"], domain="local"),
-                              helper.make_node(f"f{i - 1}", ["y"], ["z"], domain="local")],
-                             [helper.make_opsetid("", 14), helper.make_opsetid("local", 1)])
-        for i in range(1, 40)
-    ]  # fmt: skip
-    nodes = [MEAN, helper.make_node("f39", ["grey"], ["saliency"], domain="local")]
-    path = write(tmp_path / "net.onnx", nodes, functions=functions)
-    assert fault_of(path).endswith("refused, it has functions")
-
-
-def test_sparse_data_is_refused(tmp_path):
-    values = helper.make_tensor("factor", TensorProto.FLOAT, [1], [1.0])
-    places = helper.make_tensor("places", TensorProto.INT64, [1], [5])
-    sparse = [helper.make_sparse_tensor(values, places, [5 * 2**28])]
-    path = write(tmp_path / "net.onnx", multiplied(), sparse=sparse)
-    assert fault_of(path).endswith("refused, it has sparse data")
-
-
-def test_data_in_other_files_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "secret").write_bytes(bytes(4))
-    factor = floats("factor", 1)
+def test_data_in_another_file_is_read(tmp_path):
+    """As large networks have it: the numbers lie beside the graph."""
+    factor = floats("factor", 0.25)
+    (tmp_path / "net.data").write_bytes(factor.raw_data)
     factor.ClearField("raw_data")
     factor.data_location = TensorProto.EXTERNAL
     entry = factor.external_data.add()
-    entry.key, entry.value = "location", "secret"
-    path = write(tmp_path / "net.onnx", multiplied(), [factor])
-    assert "data" in fault_of(path) and "refused" in fault_of(path)
+    entry.key, entry.value = "location", "net.data"
+    opened = open_onnx(write(tmp_path / "net.onnx", multiplied(), [factor]))
+    assert (opened.run(np.ones((1, 3, 32, 32), "float32")) == 0.25).all()
+    (tmp_path / "net.data").unlink()
+    assert "not an ONNX file, or damaged" in fault_of(tmp_path / "net.onnx")
 
 
 def test_a_batch_that_fails_runs_photo_by_photo(tmp_path):

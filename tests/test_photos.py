@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from SCFNet.errors import InputError
-from SCFNet.photos.images import over_white, read_image, read_photo, write_image, write_png
+from SCFNet.photos.reading import over_white, read_image, read_photo
+from SCFNet.photos.writing import encode_image, write_image, write_png
 
 DATA = Path(__file__).parent / "data"
 WIDE = (DATA / "wide.icc").read_bytes()  # a profile with the primaries of Display P3
@@ -157,7 +158,7 @@ def test_thin_images_and_non_ascii_paths(tmp_path, shape):
 def test_strips_equal_the_whole(tmp_path, photo, monkeypatch):
     path = save(tmp_path / "a.png", np.dstack([photo, photo[..., :1]]))
     whole = read_image(path)
-    monkeypatch.setattr("SCFNet.photos.images.STRIP_PIXELS", 100)
+    monkeypatch.setattr("SCFNet.photos.reading.STRIP_PIXELS", 100)
     np.testing.assert_array_equal(read_image(path), whole)
 
 
@@ -333,3 +334,10 @@ def test_photos_read_from_bytes_as_from_files(tmp_path, photo, suffix):
     for damaged in (b"", path.read_bytes()[:30], b"no image"):
         with pytest.raises(InputError, match="a name: "):
             read_photo("a name", damaged)
+
+
+def test_a_picture_too_large_for_its_format_is_one_line(capfd):
+    for suffix, side in (("jpg", 65501), ("webp", 16384)):
+        with pytest.raises(InputError, match="too many for a"):
+            encode_image(f"a.{suffix}", np.zeros((1, side), "uint8"))
+    assert capfd.readouterr() == ("", "")

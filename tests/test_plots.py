@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
+from SCFNet.photos.writing import write_image
 from SCFNet.scoring import plots
-from SCFNet.scoring.tasks import Result
+from SCFNet.scoring.tasks import Result, pair_maps
 
 
 @pytest.mark.parametrize("plot", [plots.plot_precision_recall, plots.plot_f_thresholds])
@@ -42,6 +44,28 @@ def test_a_figure_leaves_out_what_is_not_known(tmp_path, plot):
     for rows in ([{"model": "M3_0.5", "params": 1}], [{"model": "x", "F": "high"}]):
         with pytest.raises(InputError, match="no row of the results has an F"):
             plot(rows, tmp_path / "g.png")
+
+
+def test_a_grid_has_a_row_for_each_photo_that_all_methods_have(tmp_path):
+    for number in range(9):
+        photo, mask = np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8)
+        photo[..., 0], mask[:, :20] = 255, 255
+        for kind, pixels in (("image", photo), ("mask", mask), ("a", mask), ("b", mask)):
+            write_image(tmp_path / "S" / kind / f"{number}.png", pixels)
+    (tmp_path / "S" / "b" / "0.png").unlink()
+    masks = list_folder(tmp_path / "S" / "mask")
+    tasks = [pair_maps(name, "S", tmp_path / "S" / name, masks, True) for name in "ab"]
+    plots.plot_grid(tasks, [tmp_path / "S"], tmp_path / "grid.png")
+    grid = read_image(tmp_path / "grid.png").astype(int)
+    assert grid.shape[1] / grid.shape[0] == pytest.approx(4 * 160 / (6 * 120 + 36), rel=0.01)
+    red = (grid[..., 0] > 200) & (grid[..., 1:].max(-1) < 50)  # the column of photos
+    assert red.any(0).mean() == pytest.approx(1 / 4, abs=0.03)
+    assert np.count_nonzero(np.diff(red.any(1).astype(int)) == 1) == 6
+    for stem in range(1, 9):
+        (tmp_path / "S" / "a" / f"{stem}.png").unlink()
+    tasks = [pair_maps(name, "S", tmp_path / "S" / name, masks, True) for name in "ab"]
+    with pytest.raises(InputError, match="no photo has a map of every method"):
+        plots.plot_grid(tasks, [tmp_path / "S"], tmp_path / "grid.png")
 
 
 @pytest.mark.parametrize("font", ["Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei"])

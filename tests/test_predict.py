@@ -18,7 +18,7 @@ from PIL import Image
 from datasets.maps import read_map
 from datasets.masks import read_mask
 from SCFNet.maps import clean_alpha
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import read_image
 from SCFNet.prediction.command import run_command
 from SCFNet.prediction.encoding import dpi_of
 from SCFNet.prediction.jobs import plan_jobs
@@ -300,6 +300,9 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
         (["a.png", "--size", "100"], "error: --size: must be a multiple of 32"),
         (["a.png", "--weights", "none.pdparams"], "error: none.pdparams: cannot be read"),
         (["a.png", "--weights", "tests"], "error: tests: is a folder"),
+        (["a.png", "--shard", "9/8"], "--shard must be K/N, from 1/N to N/N"),
+        (["a.png", "--shard", "0/8"], "--shard must be K/N"),
+        (["a.png", "--shard", "3"], "--shard must be K/N"),
         (["a.png", "--background", "white"], "are for cut-outs: add --save cutout"),
         (["a.png", "--edge-colors"], "are for cut-outs: add --save cutout"),
         (["a.png", "--format", "jpg", "--save", "cutout"], "give cut-outs a --background"),
@@ -316,6 +319,26 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
 def test_wrong_usage_is_exit_status_2(arguments, said):
     done = predict(*arguments)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_machines_share_a_folder_by_shards_and_finish_what_was_stopped(tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "output"
+    for i in range(6):
+        save_png(photos / f"{i % 2}" / f"{i}.png")
+    flags = "--output", output, "--weights", "small", "--skip-existing"
+    counts = []
+    for shard in ("1/3", "2/3", "3/3"):
+        before = len(list(output.rglob("*.png")))
+        done = predict(photos, *flags, "--shard", shard)
+        counts.append(len(list(output.rglob("*.png"))) - before)
+        assert done.returncode == 0 and f"{counts[-1]} of 6 are in this shard" in done.stderr
+    assert sum(counts) == 6
+    assert "6 of 6 were there already" in predict(photos, *flags).stderr
+
+
+def save_png(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 40)).save(path)
 
 
 def test_inputs_that_cannot_be_are_exit_status_1(tmp_path):

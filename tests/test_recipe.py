@@ -56,6 +56,11 @@ def test_impossible_flags_are_refused(flags, message):
     assert "\n" not in str(error.value)
 
 
+def test_swin_trains_at_its_own_size():
+    assert parse(Recipe, "", ["--backbone", "ST"]).sizes == (384,)
+    assert parse(Recipe, "", ["--backbone", "ST", "--sizes", "224"]).sizes == (224,)
+
+
 def test_distilling_needs_a_teacher():
     with pytest.raises(InputError, match="teacher: name a"):
         distill_recipe()

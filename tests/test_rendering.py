@@ -6,7 +6,8 @@ import pytest
 
 from SCFNet.errors import InputError
 from SCFNet.maps import EDGE, clean_alpha, resize_map, to_bytes
-from SCFNet.photos.images import read_image, write_png
+from SCFNet.photos.reading import read_image
+from SCFNet.photos.writing import write_png
 from SCFNet.prediction.rendering import (
     RenderOptions,
     cover,

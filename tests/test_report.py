@@ -80,6 +80,31 @@ def test_the_librarys_protocol_has_its_own_columns():
     assert "MAE, Mean-F, Adp-E; protocol pysod" in table
 
 
+def test_named_measures_have_a_column_behind_m_f_and_e():
+    scores = [PaperScore(binary=["IoU", "BER"]) for _ in "ab"]
+    mask = np.eye(16, dtype=np.uint8) * 255
+    scores[0].add(mask, mask)
+    scores[1].add(255 - mask, mask)
+    results = [Result(name, "S", score, [], [], []) for name, score in zip("ab", scores)]
+    header, _, best, worst = rows_of(paper_table(results, "paper", {}, ["BER", "Max-F", "IoU"]))
+    assert header[6:] == ["S BER ↓", "S Max-F ↑", "S IoU ↑"]
+    assert best[6:] == ["**0.000**", "**1.000**", "**1.000**"]
+    assert worst[6] == "_1.000_" and worst[8] == "_0.000_"
+    latex = latex_table(results, "paper", {}, ["BER", "Max-F", "IoU"])
+    assert r"\multicolumn{6}{c}{S}" in latex and r"BER$\downarrow$ & Max-F$\uparrow$" in latex
+
+
+def test_the_papers_own_rows_stand_above():
+    results = [result("here", "ECSSD", 0.1, 0.8, 0.7), result("here", "mine", 0.1, 0.8, 0.7)]
+    table = paper_table(results, "paper", {}, published=True)
+    _, _, *rows = rows_of(table)
+    assert rows[0] == ["SCFNet-STB (paper)", "88.16", "46.74", "0.023", *["-"] * 5]
+    assert [row[0] for row in rows[-2:]] == ["KD-SCFNet, STB (paper)", "here"]
+    assert "SCFNet-STB (paper) & 88.16 & 46.74 & 0.023" in latex_table(
+        results, "paper", {}, published=True
+    )
+
+
 def test_what_is_left_out_is_said():
     results = [
         result("a", "S", 0.1, 0.8, 0.7),
@@ -191,8 +216,9 @@ def test_scores_and_costs_are_read_back(tmp_path):
     first, second = read_scores(path)
     assert first == {"method": "m", "model": "M3_0.5", "F": f, "params": 1, "flops": 2}
     assert second == {"method": "n", "model": None, "F": f, "params": None, "flops": None}
-    path.write_text('{"U2Net": {"params": 44e6, "flops": 48e9}}')
-    assert read_costs(path) == {"U2Net": Cost(44e6, 48e9)}
+    for entry in ('{"params": 44e6, "flops": 48e9}', '{"params": 44, "flops": 48}'):
+        path.write_text(f'{{"U2Net": {entry}}}')
+        assert read_costs(path) == {"U2Net": Cost(44e6, 48e9)}
     path.write_text('[{"model": "U2Net", "F": 0.9}]')
     assert read_rows(path) == [{"model": "U2Net", "F": 0.9}]
 

@@ -13,7 +13,7 @@ from datasets.maps import read_map
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.metrics import PROTOCOLS
-from SCFNet.photos.images import write_png
+from SCFNet.photos.writing import write_png
 from SCFNet.scoring.tasks import CHUNK, Pair, Task, pair_maps, score_tasks
 
 REFERENCE = Path(__file__).parent / "data" / "metrics_seed11"

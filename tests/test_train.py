@@ -90,6 +90,12 @@ def test_a_dry_run_reports_what_a_run_takes_and_writes_nothing(pairs, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_of_one_size(pairs, tmp_path, capsys):
+    knobs = recipe(data=pairs, output=tmp_path / "out", sizes=64, epochs=1, dry_run=True)
+    assert engine.train(knobs) == 0
+    assert "1 epochs of 3 steps, sizes 64: " in capsys.readouterr().out
+
+
 def test_the_end_of_a_run_says_what_came_of_it(pairs, tmp_path, capsys):
     knobs = recipe(data=pairs, output=tmp_path, epochs=2, val_fraction=0.2, val_size=64)
     assert engine.train(knobs) == 0

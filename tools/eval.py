@@ -11,19 +11,7 @@ be given. Cut-outs and overlays that tools/predict.py wrote beside its masks are
 paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's tables, pysod the
 PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
 
-The ablation of the paper's Table 3, a command for each row, and one for the table:
-
-    python tools/train.py --output output/base --decoder base --loss bce
-    python tools/train.py --output output/bce --loss bce
-    python tools/train.py --output output/dice --loss dice
-    python tools/train.py --output output/sp13 --loss sp --kernel-size 13
-    python tools/train.py --output output/sp5 --loss sp --kernel-size 5
-    python tools/train.py --output output/sp1 --loss sp --kernel-size 1
-    python tools/train.py --output output/pbsm --loss sp --kernel-size paper
-    python tools/eval.py --data data/ECSSD data/DUTS-TE --weights \\
-        BASE=output/base/last.pdparams BCE=output/bce/last.pdparams \\
-        DICE=output/dice/last.pdparams SP13=output/sp13/last.pdparams \\
-        SP5=output/sp5/last.pdparams SP1=output/sp1/last.pdparams PBSM=output/pbsm/last.pdparams
+The commands of all of the paper's tables and figures are in the README.
 """
 
 import argparse
@@ -36,7 +24,7 @@ from SCFNet.cli import Parser, run
 
 
 def parse_arguments() -> argparse.Namespace:
-    from SCFNet.metrics import PROTOCOLS
+    from SCFNet.metrics import BINARY, PROTOCOLS
     from SCFNet.parallel import cores
 
     parser = Parser(__doc__)
@@ -67,6 +55,17 @@ def parse_arguments() -> argparse.Namespace:
         help="device that --weights run on: auto, cpu, gpu or gpu:N; default: auto",
     )
     what.add_argument(
+        "--size",
+        type=int,
+        metavar="N",
+        help="side of the input of --weights, in pixels; default: each network's own",
+    )
+    what.add_argument(
+        "--align-corners",
+        action="store_true",
+        help="resize the maps of --weights as the release's test script does",
+    )
+    what.add_argument(
         "--save-maps",
         type=Path,
         metavar="DIR",
@@ -78,6 +77,15 @@ def parse_arguments() -> argparse.Namespace:
         choices=list(PROTOCOLS),
         default="paper",
         help="protocol of the measures; default: paper",
+    )
+    how.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        choices=sorted({name for kind in PROTOCOLS.values() for name in kind.all_names()}),
+        metavar="NAME",
+        help="more columns for the table: Max-F, S-measure, ..., and, at a threshold of .5, "
+        f"{', '.join(BINARY)}",
     )
     how.add_argument(
         "--workers",
@@ -98,21 +106,36 @@ def parse_arguments() -> argparse.Namespace:
         ("--per-image", "FILE", "write a CSV line for each image"),
         ("--latex", "FILE", "write the table for LaTeX, to \\input"),
         ("--plot", "DIR", "draw curves of precision, recall and F"),
-        ("--costs", "FILE", "take Params and FLOPs of --maps from this JSON file"),
-    )
+        ("--grid", "FILE", "draw photos, masks and every method's maps"),
+        ("--costs", "FILE", 'take Params and FLOPs of --maps from this JSON file: {"NAME": '
+         '{"params": 25.5, "flops": 13.1}, ...}, in millions and billions'),
+    )  # fmt: skip
     for flag, metavar, text in files:
         out.add_argument(flag, type=Path, metavar=metavar, help=text)
+    out.add_argument(
+        "--published", action="store_true", help="put the paper's own rows above the table's"
+    )
     args = parser.parse_args()
     if not args.maps and not args.weights:
         parser.error("give --maps or --weights")
     if args.weights and not args.data:
         parser.error("--weights needs --data: it predicts from SET/image")
-    if args.save_maps and not args.weights:
-        parser.error("--save-maps needs --weights")
-    outputs = [args.json, args.csv, args.per_image, args.latex]
+    for flag in ("--save-maps", "--size", "--align-corners"):
+        if getattr(args, flag[2:].replace("-", "_")) and not args.weights:
+            parser.error(f"{flag} needs --weights")
+    if args.grid and not args.data:
+        parser.error("--grid needs --data: its photos are in SET/image")
+    if args.published and args.protocol != "paper":
+        parser.error("--published: the paper's numbers are of --protocol paper")
+    outputs = [args.json, args.csv, args.per_image, args.latex, args.grid]
     named = [path.resolve() for path in outputs if path]
     if len(set(named)) < len(named):
-        parser.error("--json, --csv, --per-image and --latex need a file each")
+        parser.error("--json, --csv, --per-image, --latex and --grid need a file each")
+    kind = PROTOCOLS[args.protocol]
+    for name in args.metrics:
+        if name not in kind.all_names():
+            parser.error(f"--metrics {name}: the protocol {args.protocol} has no such measure")
+    args.metrics = [name for name in dict.fromkeys(args.metrics) if name not in kind.table]
     if args.workers < 1:
         parser.error("--workers must be at least 1")
     return args
@@ -120,32 +143,47 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    from SCFNet.metrics import BINARY
     from SCFNet.scoring import plots, report
-    from SCFNet.scoring.evaluation import Sources, score_methods
+    from SCFNet.scoring.evaluation import Sources, find_tasks
+    from SCFNet.scoring.tasks import score_tasks
 
     costs = report.read_costs(args.costs) if args.costs else {}
-    if args.plot:
+    if args.plot or args.grid:
         plots.check_matplotlib()
-    sources = Sources(args.masks, args.data, args.maps, args.weights, args.device, args.save_maps)
-    with ExitStack() as stack:
-        per_image = args.per_image and stack.enter_context(report.per_image_csv(args.per_image))
-        results, found = score_methods(
-            sources, args.protocol, args.workers, args.allow_missing, per_image
-        )
-    costs.update(found)
-    table = report.paper_table(results, args.protocol, costs)
-    texts = [
-        (args.json, report.to_json(results, args.protocol, costs)),
-        (args.csv, report.to_csv(results, args.protocol)),
-        (args.latex, report.latex_table(results, args.protocol, costs)),
-    ]
-    try:
-        report.save_texts([(path, text) for path, text in texts if path])
-        if args.plot:
-            plots.plot_precision_recall(results, args.plot / "precision_recall.png")
-            plots.plot_f_thresholds(results, args.plot / "f_threshold.png")
-    finally:
-        print(table)
+    sources = Sources(
+        masks=args.masks,
+        data=args.data,
+        maps=args.maps,
+        weights=args.weights,
+        device=args.device,
+        size=args.size,
+        align_corners=args.align_corners,
+        save_maps=args.save_maps,
+    )
+    binary = [name for name in args.metrics if name in BINARY]
+    with find_tasks(sources, args.allow_missing) as (tasks, found):
+        costs.update(found)
+        with ExitStack() as stack:
+            per_image = args.per_image and stack.enter_context(report.per_image_csv(args.per_image))
+            results = score_tasks(
+                tasks, args.protocol, args.workers, args.allow_missing, per_image, binary
+            )
+        layout = (results, args.protocol, costs, args.metrics, args.published)
+        texts = [
+            (args.json, report.to_json(results, args.protocol, costs)),
+            (args.csv, report.to_csv(results, args.protocol)),
+            (args.latex, report.latex_table(*layout)),
+        ]
+        try:
+            report.save_texts([(path, text) for path, text in texts if path])
+            if args.plot:
+                plots.plot_precision_recall(results, args.plot / "precision_recall.png")
+                plots.plot_f_thresholds(results, args.plot / "f_threshold.png")
+            if args.grid:
+                plots.plot_grid(tasks, args.data, args.grid)
+        finally:
+            print(report.paper_table(*layout))
     return 0
 
 

@@ -13,7 +13,7 @@ from datasets.sod import list_folder
 from SCFNet.benchmarks.timing import Way, in_own_process, time_in_turns
 from SCFNet.checkpoint import DEFAULT_WEIGHTS
 from SCFNet.device import peak_memory_mb
-from SCFNet.photos.images import write_image
+from SCFNet.photos.writing import write_image
 from SCFNet.scoring.tables import Row
 
 PREDICT = Path(__file__).resolve().parents[2] / "tools" / "predict.py"

@@ -10,7 +10,7 @@ import numpy as np
 
 from SCFNet.benchmarks.timing import time_in_turns
 from SCFNet.metrics import PROTOCOLS, scale
-from SCFNet.photos.images import write_png
+from SCFNet.photos.writing import write_png
 from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import Pair, Task, score_tasks
 
@@ -51,7 +51,7 @@ def scale_workers(images: int) -> List[Row]:
             paths = [Path(folder, f"{i}-{kind}.png") for kind in ("map", "mask")]
             for path, image in zip(paths, example(seed=i)):
                 write_png(path, image)
-            pairs.append(Pair(str(i), *paths))
+            pairs.append(Pair(str(i), paths[0], paths[1]))
         task = Task("made up", "made up", [pairs[i % 8] for i in range(images)], [], [])
         for workers in (1, 2):
             start = time.perf_counter()

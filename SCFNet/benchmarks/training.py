@@ -47,7 +47,7 @@ def parts(rounds: int = 5, batch_sizes: Sequence[int] = (8, 128)) -> List[Row]:
 def load(samples: Sequence[Sample]) -> Way:
     """Load, augment, resize and normalise `samples` as one batch."""
     epoch = Epoch(samples, [SIDE], len(samples))
-    return lambda: [normalise(images, RELEASE) for images, _ in batches(epoch)]
+    return lambda: [normalise(batch.images, RELEASE) for batch in batches(epoch)]
 
 
 def sp_loss() -> Way:

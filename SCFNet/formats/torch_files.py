@@ -7,18 +7,15 @@ storages), then each storage: its length, its bytes, little-endian on any machin
 """
 
 import io
+import os
 from typing import Any, BinaryIO, Callable, Dict, Tuple
 
 import numpy as np
 
-from SCFNet.formats.arrays import ARRAY_NAMES, dict_of, from_bfloat16, tuple_of
-from SCFNet.formats.unpickle import COPIES, SLACK, Refused, unpickle
+from SCFNet.formats.unpickle import ARRAY_NAMES, COPIES, SLACK, Refused, dict_of, tuple_of, unpickle
 
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 ZIP_START = b"PK\x03\x04"
-PACKINGS = (0, 8)  # of an archive's members: stored, deflated
-MAX_MEMBERS = 50_000  # of an archive: every tensor is one
-MEMBER_START = b"PK\x01\x02"  # of an entry in an archive's list
 
 STORAGES = {  # type codes of what is stored
     "DoubleStorage": "f8",
@@ -35,123 +32,107 @@ STORAGES = {  # type codes of what is stored
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8")
 
 
-class Storage:
-    """One-dimensional `values` of a type of `STORAGES`, filled when its bytes are reached.
-
-    The half-precision types are kept as float32.
-    """
-
-    def __init__(self, code: str, length: int) -> None:
-        self.code, self.length = code, length
-        self.raw = np.dtype("u2" if code == "bfloat16" else code)
-        self.nbytes = length * self.raw.itemsize  # in the file
-        self.values = np.empty(length, "f4" if code in ("f2", "bfloat16") else self.raw)
-
-    def fill(self, data: bytes, big_endian: bool = False) -> None:
-        """Take the values from `data`."""
-        raw = np.frombuffer(data, self.raw.newbyteorder(">" if big_endian else "<"))
-        self.values[:] = from_bfloat16(raw) if self.code == "bfloat16" else raw
-
-
 def is_torch_file(stream: BinaryIO) -> bool:
-    """Tell whether a stream at its start is one of PyTorch's, or some other archive."""
+    """Return whether a stream at its start is one of PyTorch's, or some other archive."""
     start = stream.read(32)
     stream.seek(0)
     return start.startswith(ZIP_START) or LEGACY_MAGIC in start
 
 
 def read_torch(stream: BinaryIO) -> Any:
-    """Read what `torch.save` wrote, with numpy arrays for tensors.
+    """Return what `torch.save` wrote, with arrays for tensors; half precision becomes float32.
 
     Raises `unpickle.Refused` for code, and for what needs much more memory than the file's size,
     and any other exception for a damaged file.
     """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     is_zip = stream.read(len(ZIP_START)) == ZIP_START
     stream.seek(0)
-    return _read_archive(stream) if is_zip else _read_legacy(stream)
+    return _read_archive(stream, size) if is_zip else _read_legacy(stream, size)
 
 
-def _read_archive(stream: BinaryIO) -> Any:
+def _read_archive(stream: BinaryIO, size: int) -> Any:
     import zipfile  # few files need it
 
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    members = sum(chunk.count(MEMBER_START) for chunk in iter(lambda: stream.read(1 << 20), b""))
-    if members > MAX_MEMBERS:
-        raise Refused(f"an archive of {members} files")
     with zipfile.ZipFile(stream) as archive:
-        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-        if any(entry.compress_type not in PACKINGS for entry in archive.infolist()):
-            raise Refused("an archive with an uncommon compression")
         unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > COPIES * size + SLACK:
             raise Refused(f"an archive of {size} bytes that unpacks to {unpacked}")
-        pickles = [name for name in sizes if name.rpartition("/")[2] == "data.pkl"]
+        members = archive.namelist()
+        pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             raise Refused(f"an archive of {len(pickles)} data.pkl, not of one")
         root = pickles[0][: -len("data.pkl")]
-        big = root + "byteorder" in sizes and archive.read(root + "byteorder") == b"big"
+        is_big = root + "byteorder" in members and archive.read(root + "byteorder") == b"big"
 
-        def read(storage: Storage, key: str) -> None:
-            name = f"{root}data/{key}"
-            if sizes[name] != storage.nbytes:
-                raise ValueError(f"{name} is of another size than its tensors")
-            storage.fill(archive.read(name), big)
+        def read(code: str, name: str, length: int) -> np.ndarray:
+            values = _values(code, archive.read(f"{root}data/{name}"), ">" if is_big else "<")
+            if len(values) != length:
+                raise ValueError(f"storage {name} is of another size than its tensors")
+            return values
 
-        storages = _Storages(unpacked, read)
         data = io.BytesIO(archive.read(pickles[0]))
-        return unpickle(data, TORCH_NAMES, storages.find, beside=unpacked)
+        return unpickle(data, TORCH_NAMES, _storage_finder(read), beside=unpacked)
 
 
-def _read_legacy(stream: BinaryIO) -> Any:
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    for _ in ("magic", "version", "machine"):
+def _read_legacy(stream: BinaryIO, size: int) -> Any:
+    for _ in ("magic number", "version", "machine"):
         unpickle(stream, {})
-    storages = _Storages(size, lambda storage, name: None)  # their bytes come last
-    value = unpickle(stream, TORCH_NAMES, storages.find)
-    names = unpickle(stream, {})
-    if sorted(names) != sorted(storages.found):
-        raise ValueError("storages without tensors, or tensors without storages")
-    for name in names:
-        storage = storages.found[name]
-        if int.from_bytes(stream.read(8), "little") != storage.length:
+    made: Dict[str, Tuple[str, np.ndarray]] = {}
+
+    def make(code: str, name: str, length: int) -> np.ndarray:
+        if length > size:
+            raise ValueError("a storage larger than the file")
+        made[name] = code, np.empty(length, _values(code, b"", "<").dtype)  # filled below
+        return made[name][1]
+
+    value = unpickle(stream, TORCH_NAMES, _storage_finder(make))
+    for name in unpickle(stream, {}):
+        code, values = made.pop(name)
+        if int.from_bytes(stream.read(8), "little") != len(values):
             raise ValueError(f"storage {name} is of another size than its tensors")
-        storage.fill(stream.read(storage.nbytes))
+        width = 2 if code == "bfloat16" else np.dtype(code).itemsize
+        values[:] = _values(code, stream.read(len(values) * width), "<")
+    if made:
+        raise ValueError("tensors without storages")
     return value
 
 
-class _Storages:
-    """The storages of a file by name, each made, and `read`, where it is first referred to.
+def _values(code: str, data: bytes, order: str) -> np.ndarray:
+    """Return the numbers of a type of STORAGES in `data`, of the byte order '<' or '>'."""
+    if code == "bfloat16":
+        return from_bfloat16(np.frombuffer(data, order + "u2"))
+    return np.frombuffer(data, order + code).astype("f4" if code == "f2" else code)
 
-    Together they have at most `budget` bytes.
+
+def from_bfloat16(raw: np.ndarray) -> np.ndarray:
+    """Return bfloat16 values, which numpy lacks and which are held as uint16, as float32."""
+    return (raw.astype("u4") << 16).view("f4")
+
+
+def _storage_finder(make: Callable[[str, str, int], np.ndarray]) -> Callable[[Tuple], np.ndarray]:
+    """Return what maps persistent ids to storages, each made once by `make(type, name, length)`.
+
+    An id is ('storage', type, name, device, length), in legacy files followed by None or by
+    (name, begin, length), a part of the storage.
     """
+    found: Dict[str, np.ndarray] = {}
 
-    def __init__(self, budget: int, read: Callable[[Storage, str], None]) -> None:
-        self.budget, self.read = budget, read
-        self.found: Dict[str, Storage] = {}
-
-    def find(self, persistent_id: Tuple) -> np.ndarray:
-        """Find the values of the id ('storage', type, name, device, length), in legacy files
-        followed by None or (name, begin, length) of a part of the storage.
-        """
+    def find(persistent_id: Tuple) -> np.ndarray:
         kind, code, name, _, length, *view = persistent_id
         if kind != "storage" or code not in STORAGES.values() or type(name) is not str:
             raise ValueError("not a storage")
-        if name not in self.found:
-            storage = Storage(code, _natural(length))
-            self.budget -= storage.nbytes
-            if self.budget < 0:
-                raise ValueError("storages larger than the file")
-            self.read(storage, name)
-            self.found[name] = storage
-        storage = self.found[name]
-        if (code, length) != (storage.code, storage.length):
-            raise ValueError("one storage of two types")
+        if name not in found:
+            found[name] = make(code, name, _natural(length))
+        if len(found[name]) != length:
+            raise ValueError("one storage of two sizes")
         if not view or view[0] is None:
-            return storage.values
+            return found[name]
         _, begin, count = view[0]
-        return storage.values[_natural(begin) :][: _natural(count)]
+        return found[name][_natural(begin) :][: _natural(count)]
+
+    return find
 
 
 def _natural(value: Any) -> int:
@@ -178,20 +159,19 @@ def _rebuild_tensor(
     return np.lib.stride_tricks.as_strided(values[begin:], shape, steps)
 
 
-def _torch_names() -> Dict[Tuple[str, str], Any]:
-    names = dict(ARRAY_NAMES)
-    names["collections", "Counter"] = dict_of  # of a schedule's milestones
-    names["torch", "Size"] = tuple_of
-    names["torch", "device"] = lambda *_: None
-    for dtype in DTYPES:
-        names["torch", dtype] = None
-    for name, code in STORAGES.items():
-        names["torch", name] = names["torch.cuda", name] = code
-    names["torch._utils", "_rebuild_tensor"] = _rebuild_tensor
-    names["torch._utils", "_rebuild_tensor_v2"] = _rebuild_tensor
-    names["torch._utils", "_rebuild_parameter"] = lambda data, *_: data
-    names["torch._utils", "_rebuild_parameter_with_state"] = lambda data, *_: data
-    return names
-
-
-TORCH_NAMES = _torch_names()
+TORCH_NAMES = {
+    **ARRAY_NAMES,
+    ("collections", "Counter"): dict_of,  # of a schedule's milestones
+    ("torch", "Size"): tuple_of,
+    ("torch", "device"): lambda *_: None,
+    **{("torch", dtype): None for dtype in DTYPES},
+    **{
+        (module, name): code
+        for module in ("torch", "torch.cuda")
+        for name, code in STORAGES.items()
+    },
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *_: data,
+}

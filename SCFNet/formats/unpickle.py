@@ -1,4 +1,4 @@
-"""Pickles, read by an interpreter that builds plain values and can run nothing.
+"""Pickles of arrays, read by an interpreter that builds plain values and can run nothing.
 
 Python's own unpickler calls what a file names, allocates what a file claims, and follows a file
 into endless recursion. This one knows the opcodes of protocols 2 to 5 alone, admits a table of
@@ -6,8 +6,10 @@ names, never recurses, and spends on a file a few times its size and a few milli
 """
 
 import os
+import re
 import struct
-from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Tuple
+from functools import lru_cache
+from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -17,6 +19,7 @@ MAX_STEPS = 2_000_000  # opcodes, and values in what is returned
 MAX_DEPTH = 50  # containers within containers
 MAX_INTEGER = 255  # bytes
 MAX_NAME = 300  # letters of a module and a name
+NUMBERS = re.compile(r"[<>=|]?[biufc]\d\d?")  # type codes; others hold objects, text or records
 COPIES = 4  # a datum may be decoded, packed and made an array
 SLACK = 1 << 20  # bytes that a file of any size may spend
 
@@ -48,7 +51,7 @@ def printable(value: Any, limit: int = 80) -> str:
 
 def unpickle(
     stream: BinaryIO,
-    names: Names,
+    names: Optional[Names] = None,
     persistent: Optional[Callable[[Any], Any]] = None,
     beside: int = 0,
 ) -> Any:
@@ -60,13 +63,13 @@ def unpickle(
 
     Args:
         stream: a file in bytes, which can seek.
-        names: the values and functions that the pickle may name.
+        names: the values and functions that the pickle may name; ARRAY_NAMES if None.
         persistent: maps a persistent id to its value.
         beside: bytes of data that the persistent values hold outside of the stream.
 
     Raises Refused for what is not admitted, and any other exception for a damaged pickle.
     """
-    machine = _Machine(stream, names, persistent)
+    machine = _Machine(stream, ARRAY_NAMES if names is None else names, persistent)
     machine.budget += COPIES * beside
     for _ in range(MAX_STEPS):
         opcode = stream.read(1)
@@ -191,9 +194,7 @@ class _Machine:
             raise TypeError("a state for a plain value")
 
     def set_items(self, items: List[Any]) -> None:
-        set_items(self.stack[-1], zip(items[::2], items[1::2]))
-        if len(items) % 2:
-            raise ValueError("a key without a value")
+        set_items(self.stack[-1], _pairs(items))
 
     def append(self, items: List[Any]) -> None:
         if type(self.stack[-1]) is not list:
@@ -224,6 +225,13 @@ class _Machine:
         self.push(self.persistent(self.stack.pop()))
 
 
+def _pairs(items: List[Any]) -> List[Tuple[Any, Any]]:
+    """Pair up what lies on the stack in a row: key, value, key, value."""
+    if len(items) % 2:
+        raise ValueError("a key without a value")
+    return list(zip(items[::2], items[1::2]))
+
+
 def set_items(target: Any, pairs: Any) -> None:
     """Put `pairs` into the dict `target`; keys are plain values, whose hash is a simple one."""
     if type(target) is not dict:
@@ -234,9 +242,10 @@ def set_items(target: Any, pairs: Any) -> None:
         target[key] = value
 
 
-def _dict_of(pairs: List[Any]) -> Dict[Any, Any]:
+def dict_of(items: Any = ()) -> Dict[Any, Any]:
+    """Make a dict, ordered or not, of another dict or of pairs."""
     made: Dict[Any, Any] = {}
-    set_items(made, zip(pairs[::2], pairs[1::2]))
+    set_items(made, items.items() if isinstance(items, dict) else items)
     return made
 
 
@@ -284,7 +293,7 @@ OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
     b"a": lambda m: m.append(m.pop_last(1)),
     b"e": lambda m: m.append(m.pop_to_mark()),
     b"}": lambda m: m.push({}),
-    b"d": lambda m: m.push(_dict_of(m.pop_to_mark())),
+    b"d": lambda m: m.push(dict_of(_pairs(m.pop_to_mark()))),
     b"s": lambda m: m.set_items(m.pop_last(2)),
     b"u": lambda m: m.set_items(m.pop_to_mark()),
     # names
@@ -294,4 +303,109 @@ OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
     b"\x81": _Machine.call,  # NEWOBJ
     b"b": _Machine.build,
     b"Q": _Machine.push_persistent,
+}
+
+
+# The names by which pickles hold numpy's arrays and Paddle's tensors, and what they stand for.
+
+
+class _Dtype(Deferred):
+    """numpy.dtype(code, align, copy), whose state tells the byte order."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.value = _number_type(code)
+
+    def finish(self, state: Tuple) -> np.dtype:
+        return self.value.newbyteorder(state[1]) if state[1] in ("<", ">") else self.value
+
+
+class _Array(Deferred):
+    """numpy's `_reconstruct`, whose state is (version, shape, dtype, order, data)."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def finish(self, state: Tuple) -> np.ndarray:
+        _, shape, dtype, fortran, data = state
+        data = data.encode("latin1") if isinstance(data, str) else data
+        return _from_buffer(data, dtype, shape, "F" if fortran else "C")
+
+
+@lru_cache(maxsize=64)
+def _number_type(code: str) -> np.dtype:
+    if not NUMBERS.fullmatch(code):
+        raise ValueError(f"an array of {code!r}")
+    return np.dtype(code)
+
+
+def _from_buffer(
+    data: Union[bytes, bytearray], dtype: Union[np.dtype, _Dtype], shape: Tuple, order: str
+) -> np.ndarray:
+    """Make an array as protocol 5 writes it."""
+    dtype = dtype.value if isinstance(dtype, _Dtype) else dtype
+    if not isinstance(data, (bytes, bytearray)) or not isinstance(dtype, np.dtype):
+        raise TypeError("no data, or no dtype")
+    values = np.frombuffer(data, dtype)
+    return values.reshape(shape, order="F" if order == "F" else "C").copy("A")
+
+
+def _ndarray(shape: Tuple[int, ...], code: str, data: bytearray) -> np.ndarray:
+    """Make an array as `checkpoint.dump_plain` writes it."""
+    return _from_buffer(data, _number_type(code), shape, "C")
+
+
+def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
+    return _from_buffer(data, dtype, (1,), "C")[0]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Make bytes as protocol 2 writes them."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes as {encoding!r}")
+    return text.encode("latin1")
+
+
+def _bytearray(data: Union[bytes, str] = b"", encoding: str = "latin1") -> bytearray:
+    """Make a bytearray of data, not one of as many bytes as a number says."""
+    return bytearray(_encode(data, encoding) if isinstance(data, str) else memoryview(data))
+
+
+def _tensor_data(expression: str, variables: Dict[str, Any]) -> Any:
+    """Read a lone tensor as Paddle writes it, `eval('data', {'data': array})`, without the eval."""
+    if expression != "data":
+        raise ValueError(f"eval of {expression!r}")
+    return variables["data"]
+
+
+def tuple_of(items: Tuple = ()) -> Tuple:
+    """Read a tensor among others as Paddle writes it, `tuple((name, array))`."""
+    if not isinstance(items, tuple):
+        raise TypeError("a tuple of something else")
+    return items
+
+
+ARRAY_NAMES: Names = {
+    ("numpy", "ndarray"): _ndarray,
+    ("numpy", "dtype"): _Dtype,
+    ("collections", "OrderedDict"): dict_of,
+    ("_codecs", "encode"): _encode,
+    **{
+        (f"{core}.{module}", name): function
+        for core in ("numpy.core", "numpy._core")  # numpy 1 and numpy 2
+        for module, name, function in (
+            ("multiarray", "_reconstruct", _Array),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _from_buffer),
+        )
+    },
+    **{
+        (builtins, name): function
+        for builtins in ("builtins", "__builtin__")  # Python 3 and Python 2
+        for name, function in (
+            ("tuple", tuple_of),
+            ("dict", dict_of),
+            ("bytearray", _bytearray),
+            ("eval", _tensor_data),
+        )
+    },
 }

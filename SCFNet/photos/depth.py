@@ -1,14 +1,23 @@
-"""Pixels of more than 8 bits: what counts as white in them, and how they become 8 bits."""
+"""Pixels of more than 8 bits: what counts as white in them, how they become 8 bits, and TIFFs."""
 
-from typing import Union
+from typing import Any, Optional, Tuple, Union
 
+import cv2
 import numpy as np
+from PIL import Image
+
+from SCFNet.errors import InputError
+from SCFNet.files import PathLike
 
 WHITES = (1.0, 255.0, 65535.0)
 
+BITS, PHOTOMETRIC, SAMPLES, PLANAR, KIND = 258, 262, 277, 284, 339  # TIFF's tags
+WHITE_IS_ZERO, IN_PLANES = 0, 2
+KINDS = {1: "unsigned", 2: "signed", 3: "float"}
+
 
 def white_of(largest: float) -> float:
-    """Find the customary white, of 1, 255 and 65535, that `largest` does not exceed; else
+    """Return the customary white, of 1, 255 and 65535, that `largest` does not exceed; else
     `largest`.
     """
     return next((white for white in WHITES if largest <= white), float(largest))
@@ -25,3 +34,73 @@ def check_numbers(pixels: np.ndarray) -> None:
 def to_8_bits(pixels: np.ndarray, white: Union[float, np.ndarray]) -> np.ndarray:
     """Scale to uint8 of the same shape: 0 stays, `white` becomes 255, the rest is clipped."""
     return np.rint(np.clip(pixels / np.float32(white), 0, 1) * 255).astype("uint8")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Tell whether the pixels are grey of more than 8 bits, which Pillow would clip, not scale."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def full_scale(image: Image.Image) -> float:
+    """Return the value that stands for white in a photo of deep grey. Raises ValueError if that
+    cannot be told.
+    """
+    if image.mode.startswith("I;16"):
+        return 65535.0
+    if image.format == "TIFF" and image.mode == "I":
+        raise ValueError("a TIFF of signed or 32-bit integers: save it with 8 or 16 bits a sample")
+    pixels = np.asarray(image)
+    check_numbers(pixels)
+    return white_of(pixels.max())
+
+
+def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Image]:
+    """Read a TIFF of which Pillow gets planes, white or floats wrong; None if Pillow is right.
+
+    `path` names it in errors, `tags` are its first picture's. Floats become RGB or RGBA of 8 bits,
+    or grey of mode F. Raises InputError, which names the layout, for what OpenCV gets wrong, too.
+    """
+    bits, kind = _largest(tags.get(BITS, 1)), KINDS.get(_largest(tags.get(KIND, 1)), "unsigned")
+    samples = tags.get(SAMPLES, 1)
+    planes, inverted = samples > 1 and tags.get(PLANAR) == IN_PLANES, tags.get(PHOTOMETRIC) == 0
+    if kind == "unsigned" and bits <= 8:
+        return None
+    plain = not planes and not inverted and samples in (1, 3, 4)
+    if plain and kind != "float" and (samples == 1 or (kind, bits) == ("unsigned", 16)):
+        return None
+    pixels = None
+    if (kind, bits) == ("unsigned", 16) and samples in (1, 3):
+        pixels = _by_opencv(data, cv2.IMREAD_COLOR)
+    elif kind == "float" and bits in (32, 64) and plain:
+        pixels = _by_opencv(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise InputError(
+            f"{path}: is a TIFF of {samples} x {bits}-bit {kind} samples{' in planes' * planes}"
+            f"{', white is zero' * inverted}: save it with 8 bits a sample"
+        )
+    return _as_image(pixels)
+
+
+def _largest(value: Union[int, Tuple[int, ...]]) -> int:
+    return max(value) if isinstance(value, tuple) else value
+
+
+def _by_opencv(data: bytes, flags: int) -> Optional[np.ndarray]:
+    log = cv2.utils.logging
+    level = log.setLogLevel(0)  # the caller says what is wrong
+    try:
+        return cv2.imdecode(np.frombuffer(data, "uint8"), flags)
+    finally:
+        log.setLogLevel(level)
+
+
+def _as_image(pixels: np.ndarray) -> Image.Image:
+    """Make an image of what OpenCV decoded: grey [H, W], or BGR or BGRA [H, W, 3 or 4]."""
+    check_numbers(pixels)
+    if pixels.ndim == 2:
+        return Image.fromarray(pixels.astype("float32"))
+    if pixels.dtype != np.uint8:
+        whites = [white_of(pixels[..., :3].max())] * 3 + [white_of(pixels[..., 3:].max(initial=0))]
+        pixels = to_8_bits(pixels, np.array(whites[: pixels.shape[2]]))
+    code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return Image.fromarray(cv2.cvtColor(pixels, code))

@@ -6,6 +6,7 @@
     scfnet photo.jpg --save cutout --edge-colors --background white --crop
     scfnet clip.mp4 --save overlay --every 3
     scfnet photos/ --weights small --device gpu --batch-size 16
+    scfnet photos/ --shard 3/8 --skip-existing                  # the third of eight machines
     scfnet - --save cutout --output - < photo.jpg > cutout.png
 
 `pip install .` brings the command; in a copy of the repository it is `python tools/predict.py`.
@@ -23,6 +24,7 @@ Exit status: 0 all written, 1 some inputs failed (each is listed), 2 wrong usage
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -72,8 +74,9 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
 
     `hidden` is left out of paths that are said: the folder for standard input and output.
     """
-    from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
-    from SCFNet.prediction.jobs import has_results, name_results
+    from SCFNet.photos.opening import count_pictures
+    from SCFNet.prediction.inputs import describe, find_inputs, is_video
+    from SCFNet.prediction.jobs import has_results, in_shard, name_results
     from SCFNet.prediction.pipeline import predict_jobs
     from SCFNet.prediction.rendering import RenderOptions, name_endings, parse_background
     from SCFNet.predictor import Predictor
@@ -90,6 +93,9 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     found, left_out = find_inputs(args.inputs, output)
     keep = [Path(args.background)] if args.background else []
     planned = name_results(found, output, name_endings(args.save, args.format), keep)
+    if args.shard:
+        planned = [job for job, f in zip(planned, found) if in_shard(f, *args.shard)]
+        say(f"{len(planned)} of {len(found)} are in this shard")
     jobs = [job for job in planned if not (args.skip_existing and has_results(job))]
     if left_out:
         say(f"left out: {describe(left_out)}")
@@ -185,6 +191,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--skip-existing", action="store_true", help="leave out inputs whose results are there")
     add(
+        "--shard",
+        metavar="K/N",
+        help="do one part of N, the Kth: N machines, each with its own K, share the inputs",
+    )
+    add(
         "--every",
         type=int,
         default=1,
@@ -204,6 +215,11 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("no INPUT: name images, videos, folders or patterns")
     if args.batch_size < 1 or args.every < 1:
         parser.error("--batch-size and --every must be at least 1")
+    if args.shard:
+        match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", args.shard)
+        args.shard = match and (int(match[1]), int(match[2]))
+        if not match or args.shard[0] > args.shard[1]:
+            parser.error("--shard must be K/N, from 1/N to N/N, as 3/8")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error("--threshold must be from 0 to 1")
     if (args.background or args.edge_colors) and "cutout" not in args.save:

@@ -4,13 +4,13 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import BinaryIO, Optional, Tuple, Union
 
 import numpy as np
 from PIL import Image
 
 from SCFNet.errors import InputError
-from SCFNet.photos.images import encode_image
+from SCFNet.photos.writing import encode_image
 
 PNG_HEADER = 33  # bytes of the signature and of the first chunk, IHDR
 JPEG_HEADER = 20  # bytes of the start marker and of JFIF's segment, whose density comes at 13
@@ -23,10 +23,10 @@ PER_INCH, PER_CENTIMETRE, CENTIMETRES = 2, 3, 2.54
 Dpi = Tuple[int, int]
 
 
-def dpi_of(path: Path) -> Optional[Dpi]:
+def dpi_of(file: Union[Path, BinaryIO]) -> Optional[Dpi]:
     """Read how many dots per inch, across and down, a photo says to have; None if it does not."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             exif = image.getexif()  # where WebP has it
             inch = CENTIMETRES if exif.get(RESOLUTION_UNIT) == PER_CENTIMETRE else 1
             found = image.info.get("dpi") or [exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch]

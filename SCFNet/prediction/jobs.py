@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable, DefaultDict, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from SCFNet.files import exists, without_suffix
-from SCFNet.photos.decoding import IMAGE_SUFFIXES
+from SCFNet.photos.formats import IMAGE_SUFFIXES
 from SCFNet.prediction.inputs import VIDEO_SUFFIXES, Found, find_inputs, is_video
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS
@@ -56,6 +56,14 @@ def name_results(
             return jobs
         for i in clashing:
             efforts[i] += 1
+
+
+def in_shard(found: Found, number: int, shards: int) -> bool:
+    """Tell whether a file is in shard `number`, 1 to `shards`: by a digest of its path below the
+    folder that was named, so that each machine finds the same, wherever the folder is mounted.
+    """
+    digest = hashlib.sha256(os.fsencode(found.relative.as_posix())).digest()
+    return int.from_bytes(digest, "big") % shards == number - 1
 
 
 def has_results(job: Job) -> bool:

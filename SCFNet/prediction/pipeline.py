@@ -1,20 +1,18 @@
 """Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
-from typing import Iterator, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-import numpy as np
-
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, is_memory_short, memory_faults
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
-from SCFNet.photos.decoding import large_photo
-from SCFNet.photos.images import Photo, opaque, read_photo
+from SCFNet.photos.opening import large_photo
+from SCFNet.photos.reading import Photo, opaque, read_photo
 from SCFNet.prediction.encoding import dpi_of, encode_result
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import mark_of
 from SCFNet.prediction.progress import progress
-from SCFNet.prediction.rendering import RenderOptions, make_alphas, object_box, render
+from SCFNet.prediction.rendering import RenderOptions, draw
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
 
@@ -66,7 +64,8 @@ def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOp
     for job in batch:
         with large_photo(job.source) as is_large:
             try:
-                photo = read_photo(job.source)
+                with memory_faults(job.source):
+                    photo = read_photo(job.source)
             except InputError as error:
                 errors.append(str(error))
                 continue
@@ -84,38 +83,22 @@ def _finish(
     if not read:
         return []
     errors = []
-    images = [opaque(photo) for _, photo in read]
-    for (job, photo), image, saliency in zip(read, images, predictor.maps(images)):
-        pictures = draw(photo, image, saliency, options, predictor.sharpened)
+    try:
+        images = [opaque(photo) for _, photo in read]
+        maps = predictor.maps(images)
+    except Exception as error:
+        if not is_memory_short(error):
+            raise
+        if len(read) == 1:
+            return [f"{read[0][0].source}: not enough memory"]
+        return [fault for one in read for fault in _finish(predictor, [one], options)]
+    for (job, photo), image, saliency in zip(read, images, maps):
         mark, dpi = mark_of(job.source), dpi_of(job.source)
         try:
-            for target, picture in zip(job.targets, pictures):
-                write_atomically(target, encode_result(target, picture, mark, dpi), flush=False)
+            with memory_faults(job.source):
+                pictures = draw(photo, image, saliency, options, predictor.sharpened)
+                for target, picture in zip(job.targets, pictures):
+                    write_atomically(target, encode_result(target, picture, mark, dpi), flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors
-
-
-def draw(
-    photo: Photo,
-    shown: np.ndarray,
-    saliency: np.ndarray,
-    options: RenderOptions,
-    sharpened: float = 1,
-) -> Iterator[np.ndarray]:
-    """Draw the picture of each of `options.kinds`, as `render` returns it.
-
-    Args:
-        photo: cut-outs are of its image; what is transparent in it stays so.
-        shown: overlays are of this, which is the photo over white.
-        saliency: its map, float32 [h, w] in [0, 1], at the network's size.
-        options: what is drawn, and how.
-        sharpened: see `clean_alpha`.
-    """
-    alphas = make_alphas(saliency, shown.shape[:2], sharpened, options)
-    if photo.alpha is not None:
-        alphas = {kind: np.minimum(alpha, photo.alpha) for kind, alpha in alphas.items()}
-    box = object_box(alphas["crop"]) if options.crop else (slice(None), slice(None))
-    for kind in options.kinds:
-        base = photo.image if kind == "cutout" else shown
-        yield render(kind, base[box], alphas[kind][box], options)

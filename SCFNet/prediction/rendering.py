@@ -8,7 +8,7 @@ import numpy as np
 from SCFNet.errors import ArgumentError
 from SCFNet.files import exists
 from SCFNet.maps import clean_alpha, resize_map, to_bytes
-from SCFNet.photos.images import read_image
+from SCFNet.photos.reading import Photo, read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}
@@ -74,6 +74,31 @@ def make_alphas(
         clean = clean_alpha(saliency, shape, sharpened, options.align_corners, options.threshold)
         alphas.update(dict.fromkeys(others, clean))
     return alphas
+
+
+def draw(
+    photo: Photo,
+    shown: np.ndarray,
+    saliency: np.ndarray,
+    options: RenderOptions,
+    sharpened: float = 1,
+) -> Iterator[np.ndarray]:
+    """Draw the picture of each of `options.kinds`, as `render` returns it.
+
+    Args:
+        photo: cut-outs are of its image; what is transparent in it stays so.
+        shown: overlays are of this, which is the photo over white.
+        saliency: its map, float32 [h, w] in [0, 1], at the network's size.
+        options: what is drawn, and how.
+        sharpened: see `clean_alpha`.
+    """
+    alphas = make_alphas(saliency, shown.shape[:2], sharpened, options)
+    if photo.alpha is not None:
+        alphas = {kind: np.minimum(alpha, photo.alpha) for kind, alpha in alphas.items()}
+    box = object_box(alphas["crop"]) if options.crop else (slice(None), slice(None))
+    for kind in options.kinds:
+        base = photo.image if kind == "cutout" else shown
+        yield render(kind, base[box], alphas[kind][box], options)
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:

@@ -46,13 +46,19 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
             number, frame = numbered
             if number % every:
                 return frame, None
-            (saliency,) = predictor.maps([frame.image])
+            (saliency,) = predictor.maps([frame.shown])
             return frame, make_alphas(saliency, reader.shape, predictor.sharpened, options)
 
         def render_frame(mapped: Mapped) -> Drawn:
             frame, alphas = mapped
-            kinds = options.kinds
-            return frame.time, [render(kind, frame.image, alphas[kind], options) for kind in kinds]
+            pictures = []
+            for kind in options.kinds:
+                alpha = alphas[kind]
+                if frame.alpha is not None:  # what is transparent stays so
+                    alpha = np.minimum(alpha, frame.alpha)
+                image = frame.image if kind == "cutout" else frame.shown
+                pictures.append(render(kind, image, alpha, options))
+            return frame.time, pictures
 
         ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))

@@ -31,8 +31,9 @@ NO_COST = Cost(None, None)
 PAPER_SIZE = 352  # at which the paper counts others' networks, whatever their own input
 
 
-def cost_of(weights: PathLike) -> Cost:
-    """Count the cost of the network in a checkpoint; of an exported file (.onnx) it is not known.
+def cost_of(weights: PathLike, size: Optional[int] = None) -> Cost:
+    """Count the cost of the network in a checkpoint, at `size` pixels a side or its own; that of an
+    exported file (.onnx) is not known.
 
     Raises InputError for any other file.
     """
@@ -41,18 +42,18 @@ def cost_of(weights: PathLike) -> Cost:
     from SCFNet.checkpoint import load_net
 
     net = load_net(weights)
-    counted = cost(net)
+    counted = cost(net, size)
     return Cost(counted["params"], counted["flops"], net.model_type)
 
 
-def cost(net: "SaliencyNet") -> Dict[str, int]:
+def cost(net: "SaliencyNet", size: Optional[int] = None) -> Dict[str, int]:
     """Count what one image costs, as the paper's tables do, which count in two ways.
 
-    `params` and `flops` of SCFNet, at its own input size, are the numbers of `paddle.flops`:
-    parameters with BatchNorm statistics, of the layers that run and have no children (so without
-    Swin's tables of position biases), and operations of which a multiply-add is one. Those of the
-    other networks, at 352x352, are `count_as_ptflops`. `maccs` are the multiply-adds of
-    convolutions and linear layers alone, at the same size.
+    `params` and `flops` of SCFNet, at `size` or its own input size, are the numbers of
+    `paddle.flops`: parameters with BatchNorm statistics, of the layers that run and have no
+    children (so without Swin's tables of position biases), and operations of which a multiply-add
+    is one. Those of the other networks, at 352x352, are `count_as_ptflops`. `maccs` are the
+    multiply-adds of convolutions and linear layers alone, at the same size.
     """
     import paddle
     from paddle import nn
@@ -73,7 +74,7 @@ def cost(net: "SaliencyNet") -> Dict[str, int]:
             counted = count_as_ptflops(net)
         return {**counted, "maccs": sum(maccs)}
     with hooked(net, count), contextlib.redirect_stdout(io.StringIO()), paddle.no_grad():
-        flops = paddle.flops(net, (1, 3, net.input_size, net.input_size))
+        flops = paddle.flops(net, (1, 3, size or net.input_size, size or net.input_size))
     return {"params": sum(params.values()), "flops": int(flops), "maccs": sum(maccs)}
 
 

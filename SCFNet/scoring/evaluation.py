@@ -1,15 +1,17 @@
-"""One run of tools/eval.py: finding the sets and the methods, predicting if asked, scoring."""
+"""One run of tools/eval.py: finding the sets and the methods, predicting if asked."""
 
+import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from datasets.layout import MASKS
 from datasets.sod import list_folder, list_masks, list_pairs
 from SCFNet.checkpoint import find_weights
 from SCFNet.errors import InputError
 from SCFNet.scoring.cost import Cost, cost_of
-from SCFNet.scoring.tasks import PerImage, Result, pair_maps, score_tasks
+from SCFNet.scoring.tasks import Task, pair_maps
 
 T = TypeVar("T")
 
@@ -19,7 +21,8 @@ class Sources(NamedTuple):
 
     The sets are one folder `masks`, or the data sets' folders `data`. The methods are `maps` and
     `weights`, 'NAME=PATH' each: folders of maps, with a folder for each set if there are `data`;
-    and checkpoints, which predict on `device`, and whose maps are kept in `save_maps` if given.
+    and checkpoints, which predict on `device`, at `size` pixels (None: the network's own), resizing
+    maps with `align_corners` or not, and whose maps are kept in `save_maps` if given.
     """
 
     masks: Optional[Path] = None
@@ -27,23 +30,19 @@ class Sources(NamedTuple):
     maps: Sequence[str] = ()
     weights: Sequence[str] = ()
     device: str = "auto"
+    size: Optional[int] = None
+    align_corners: bool = False
     save_maps: Optional[Path] = None
 
 
-def score_methods(
-    sources: Sources,
-    protocol: str = "paper",
-    workers: int = 1,
-    allow_missing: bool = False,
-    per_image: Optional[PerImage] = None,
-) -> Tuple[List[Result], Dict[str, Cost]]:
-    """Score every method on every set; also the costs of the checkpoints, by method.
+@contextmanager
+def find_tasks(
+    sources: Sources, allow_missing: bool = False
+) -> Iterator[Tuple[List[Task], Dict[str, Cost]]]:
+    """Provide the tasks, every method on every set, and the costs of the checkpoints by method.
 
-    Args:
-        sources: the sets and the methods.
-        protocol, workers, allow_missing, per_image: as of `score_tasks`.
-
-    Raises InputError for whatever does not fit.
+    The checkpoints predict first; their maps stay until the block ends. Raises InputError for
+    whatever does not fit.
     """
     sets = find_sets(sources.masks, sources.data)
     methods = by_name(map(named_path, sources.maps))
@@ -54,14 +53,16 @@ def score_methods(
         for name, file in checkpoints.items():
             folder = (sources.save_maps or Path(temporary)) / name
             methods = by_name([*methods.items(), (name, folder)])
-            costs[name] = cost_of(file)
-            predict_sets(file, sources.device, sources.data, folder, allow_missing)
+            costs[name] = cost_of(file, sources.size)
+            predict_sets(file, sources, folder, allow_missing)
         tasks = [
             pair_maps(method, data, folder / data if sources.data else folder, stems, allow_missing)
             for data, stems in sets.items()
             for method, folder in methods.items()
         ]
-        return score_tasks(tasks, protocol, workers, allow_missing, per_image), costs
+        for note in filter(None, (task.note for task in tasks)):
+            say(note)
+        yield tasks, costs
 
 
 def named_path(text: str) -> Tuple[str, Path]:
@@ -90,20 +91,39 @@ def find_sets(masks: Optional[Path], data: Sequence[Path]) -> Dict[str, Dict[str
     folders.
     """
     if not masks:
-        return by_name((root.resolve().name, list_masks(root)) for root in data)
+        return {name: list_masks(root, say=say) for name, root in name_sets(data).items()}
     place = masks.resolve()
     return {place.parent.name if place.name.lower() in MASKS else place.name: list_folder(masks)}
 
 
-def predict_sets(
-    weights: Path, device: str, data: Sequence[Path], folder: Path, allow_missing: bool
-) -> None:
+def name_sets(data: Sequence[Path]) -> Dict[str, Path]:
+    """Name data sets after their folders, with as many of those above as tell them apart.
+
+    Raises InputError for a folder that is given twice.
+    """
+    roots = [root.resolve() for root in data]
+    named: Dict[str, Path] = {}
+    for root in roots:
+        if roots.count(root) > 1:
+            raise InputError(f"{root}: is named twice")
+        depth = 1
+        while any(one.parts[-depth:] == root.parts[-depth:] for one in roots if one != root):
+            depth += 1
+        named["/".join(root.parts[-depth:])] = root
+    return named
+
+
+def say(line: str) -> None:
+    """Print a line beside the table."""
+    print(line, file=sys.stderr)
+
+
+def predict_sets(weights: Path, sources: Sources, folder: Path, allow_missing: bool) -> None:
     """Write the map of every photo of the data sets to `folder`/SET/STEM.png.
 
     Args:
         weights: the checkpoint, or exported file.
-        device: where to predict: 'auto', 'cpu', 'gpu' or 'gpu:N'.
-        data: the data sets' folders.
+        sources: the data sets, and how to predict.
         folder: where the maps go.
         allow_missing: leave out photos that cannot be read.
 
@@ -115,10 +135,11 @@ def predict_sets(
     from SCFNet.predictor import Predictor
 
     jobs = [
-        Job(sample.image, (folder / root.resolve().name / f"{sample.stem}.png",))
-        for root in data
+        Job(sample.image, (folder / name / f"{sample.stem}.png",))
+        for name, root in name_sets(sources.data).items()
         for sample in list_pairs(root, "test")
     ]
-    errors = predict_jobs(Predictor(weights, device=device), jobs, RenderOptions())
+    predictor = Predictor(weights, device=sources.device, size=sources.size)
+    errors = predict_jobs(predictor, jobs, RenderOptions(align_corners=sources.align_corners))
     if errors and not allow_missing:
         raise InputError(f"{len(errors)} of {len(jobs)} photos failed: {errors[0]}")

@@ -1,18 +1,24 @@
-"""Figures: curves of methods, and the paper's figures 1 and 3. They need matplotlib."""
+"""Figures: curves of methods, and the paper's figures 1, 3, 4 and 5. They need matplotlib."""
 
 import io
 import re
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable, Iterator, List, Tuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Iterator, List, Sequence, Tuple
 
+import cv2
 import numpy as np
 
+from datasets.maps import read_map
+from datasets.masks import read_mask
+from datasets.sod import list_pairs
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, write_atomically
-from SCFNet.metrics import THRESHOLDS
+from SCFNet.metrics import THRESHOLDS, scale
+from SCFNet.photos.reading import read_image
 from SCFNet.scoring.tables import Row
-from SCFNet.scoring.tasks import Result
+from SCFNet.scoring.tasks import Pair, Result, Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +32,8 @@ CHINESE = re.compile(
     r"CJK|Source Han|Noto Sans SC|WenQuanYi|Droid Sans Fallback|AR PL|SimHei|SimSun|YaHei|DengXian"
     r"|PingFang|Heiti|Songti|Hiragino Sans GB|Arial Unicode"
 )
+
+CELL = (160, 120)  # width and height of a picture in figures 4 and 5
 
 # The panels of figure 3: the key of a row, what it is divided by, and the label.
 FIGURE3 = (
@@ -104,6 +112,56 @@ def plot_figure1(rows: List[Row], path: PathLike) -> None:
         ax.set(xlabel="FPS", ylabel="F")
 
 
+def plot_grid(tasks: List[Task], data: Sequence[Path], path: PathLike, rows: int = 6) -> None:
+    """Write the paper's figures 4 and 5 as PNG: a row per photo with its mask and every method's
+    map.
+
+    Args:
+        tasks: every method's maps of every set.
+        data: the folders of the sets, in the tasks' order.
+        path: the PNG file.
+        rows: photos, at most, spread over those that every method has a map of.
+
+    Raises InputError if there is none, and for files that cannot be read.
+    """
+    sets = list(dict.fromkeys(task.data for task in tasks))
+    found: List[Tuple[Path, List[Pair]]] = []
+    for root, name in zip(data, sets):
+        methods = [{pair.stem: pair for pair in task.pairs} for task in tasks if task.data == name]
+        for sample in list_pairs(root, "test"):
+            if all(sample.stem in pairs for pairs in methods):
+                found.append((sample.image, [pairs[sample.stem] for pairs in methods]))
+    if not found:
+        raise InputError(f"{path}: no photo has a map of every method")
+    lines = []
+    for place in np.linspace(0, len(found) - 1, min(rows, len(found))).round().astype(int):
+        photo, pairs = found[place]
+        maps = [read_map(pair.map, pair.white) for pair in pairs]
+        pictures = [scale(picture) for picture in (read_mask(pairs[0].mask), *maps)]
+        lines.append(np.hstack([_cell(read_image(photo) / 255), *map(_cell, pictures)]))
+    names = ["Image", "GT", *dict.fromkeys(task.method for task in tasks)]
+    grid = np.vstack(lines)
+    with _figure(path, 1, grid.shape[1] / 120, grid.shape[0] / 120 + 0.3) as (ax,):
+        ax.imshow(grid, interpolation="none")
+        ax.set_xticks([CELL[0] * (i + 0.5) for i in range(len(names))], names)
+        ax.set_yticks([])
+        ax.tick_params(length=0)
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+
+
+def _cell(picture: np.ndarray) -> np.ndarray:
+    """Fit a grey or RGB picture in [0, 1] into the middle of a white cell, float64 [H, W, 3]."""
+    width, height = CELL
+    fits = min((width - 4) / picture.shape[1], (height - 4) / picture.shape[0])
+    size = [max(1, round(side * fits)) for side in picture.shape[1::-1]]
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    cell = np.ones((height, width, 3))
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    cell[top : top + size[1], left : left + size[0]] = np.atleast_3d(small).clip(0, 1)
+    return cell
+
+
 def _scored(rows: List[Row]) -> List[Row]:
     """Leave out the rows without F. Raises InputError if none has one."""
     scored = [row for row in rows if _is_positive(row.get("F"))]
@@ -133,7 +191,7 @@ def _log_axis(ax: "Axes") -> None:
 
 
 def _is_positive(value: object) -> bool:
-    """Tell whether a value of a row, which a person may have written, can be drawn."""
+    """Return whether a value of a row, which a person may have written, can be drawn."""
     return isinstance(value, (int, float)) and 0 < value < np.inf
 
 

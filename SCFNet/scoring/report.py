@@ -12,6 +12,7 @@ from SCFNet.errors import InputError
 from SCFNet.files import PathLike, first_few, replacing, write_atomically
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
+from SCFNet.scoring.published import PUBLISHED
 from SCFNet.scoring.tables import Row, escape_latex, latex, markdown
 from SCFNet.scoring.tasks import PerImage, Result
 
@@ -34,10 +35,16 @@ class PaperTable(NamedTuple):
 
 
 STAR = "*"
+LOWER_IS_BETTER = ("MAE", "BER")
 
 
 def paper_cells(
-    results: List[Result], protocol: str, costs: Dict[str, Cost], marks: Marks
+    results: List[Result],
+    protocol: str,
+    costs: Dict[str, Cost],
+    marks: Marks,
+    metrics: Sequence[str] = (),
+    published: bool = False,
 ) -> PaperTable:
     """Lay out the scores as the paper's Table 1: a row per method.
 
@@ -47,6 +54,8 @@ def paper_cells(
         costs: Params and FLOPs by method, as far as they are known.
         marks: how to print the best and the second best value of a column; of values that are
             printed alike all are marked, and of one method none is.
+        metrics: names of measures that have a column too, behind M, F and E.
+        published: put the rows of PUBLISHED, which have no marks, above the others.
     """
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
@@ -57,9 +66,9 @@ def paper_cells(
     ]
     for data in sets:
         found = [cells.get((method, data)) for method in methods]
-        for name in PROTOCOLS[protocol].table:
+        for name in (*PROTOCOLS[protocol].table, *metrics):
             values = [result.score.result()[name] if result else None for result in found]
-            columns.append(_mark_best(values, name == "MAE", marks))
+            columns.append(_mark_best(values, name in LOWER_IS_BETTER, marks))
     notes = [f"M, F, E: {', '.join(PROTOCOLS[protocol].table)}; protocol {protocol}."]
     names = []
     for method in methods:
@@ -71,34 +80,68 @@ def paper_cells(
         empty = max(result.score.empty for result in results if result.data == data)
         if empty:
             notes.append(f"All-black masks in {data}: {empty}; F is 0 there.")
-    return PaperTable(sets, [list(row) for row in zip(names, *columns)], notes)
+    rows = [list(row) for row in zip(names, *columns)]
+    if published:
+        rows = [*_published_rows(sets, 3 + len(metrics)), *rows]
+        notes.append("Rows (paper): as the authors publish them.")
+    return PaperTable(sets, rows, notes)
 
 
-def paper_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
+def _published_rows(sets: List[str], width: int) -> List[List[str]]:
+    """Lay out PUBLISHED like the rows of `paper_cells`, with `width` columns a set."""
+    rows = []
+    for name, row in PUBLISHED.items():
+        cells = [f"{name} (paper)", _in_units(row.params, 1e6), _in_units(row.flops, 1e9)]
+        for data in sets:
+            values = [*row.scores.get(data, ()), *[None] * width][:width]
+            cells += ["-" if value is None else f"{value:.3f}" for value in values]
+        rows.append(cells)
+    return rows
+
+
+def paper_table(
+    results: List[Result],
+    protocol: str,
+    costs: Dict[str, Cost],
+    metrics: Sequence[str] = (),
+    published: bool = False,
+) -> str:
     """Write the scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
 
     The best value of a column is **bold** and the second _italic_. What the numbers leave out is
     said below the table.
     """
-    table = paper_cells(results, protocol, costs, MARKDOWN_MARKS)
+    table = paper_cells(results, protocol, costs, MARKDOWN_MARKS, metrics, published)
     header = ["Method", "Params (M)", "FLOPs (G)"]
-    header += [f"{data} {letter}" for data in table.sets for letter in ("M ↓", "F ↑", "E ↑")]
+    letters = ["M ↓", "F ↑", "E ↑"]
+    letters += [f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in metrics]
+    header += [f"{data} {letter}" for data in table.sets for letter in letters]
     notes = [note.replace(STAR, "\\*") for note in table.notes]
-    if len(table.rows) > 1:
+    if len({result.method for result in results}) > 1:
         notes[0] += " **Best**, _second best_."
     rows = [[name.replace(STAR, "\\*"), *cells] for name, *cells in table.rows]
     return "\n\n".join([markdown(header, rows), *notes])
 
 
-def latex_table(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
+def latex_table(
+    results: List[Result],
+    protocol: str,
+    costs: Dict[str, Cost],
+    metrics: Sequence[str] = (),
+    published: bool = False,
+) -> str:
     r"""Write the same table to \input in LaTeX, with rules of the package booktabs."""
-    table = paper_cells(results, protocol, costs, LATEX_MARKS)
-    groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, 3) for name in table.sets)]
+    table = paper_cells(results, protocol, costs, LATEX_MARKS, metrics, published)
+    width = 3 + len(metrics)
+    groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, width) for name in table.sets)]
     measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
+    for name in metrics:
+        arrow = "downarrow" if name in LOWER_IS_BETTER else "uparrow"
+        measures.append(f"{escape_latex(name)}$\\{arrow}$")
     header = ["Method", "(M)", "(G)", *measures * len(table.sets)]
     rows = [[escape_latex(name), *cells] for name, *cells in table.rows]
     notes = [escape_latex(note) for note in table.notes]
-    if len(table.rows) > 1:
+    if len({result.method for result in results}) > 1:
         notes[0] += r" \textbf{Best}, \textit{second best}."
     return latex(groups, header, rows, notes)
 
@@ -133,17 +176,18 @@ def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str
 def read_costs(path: PathLike) -> Dict[str, Cost]:
     """Read costs from a JSON file {"U2Net": {"params": 44.0e6, "flops": 47.7e9}, ...}.
 
-    Raises InputError if it is no such file.
+    Numbers below 10,000 are millions of parameters and billions of FLOPs, as tables print them:
+    {"params": 44.0, "flops": 47.7}. Raises InputError if it is no such file.
     """
     entries = _read_json(path)
     try:
         return {
-            name: Cost(float(entry["params"]), float(entry["flops"]))
+            name: Cost(_in_full(entry["params"], 1e6), _in_full(entry["flops"], 1e9))
             for name, entry in entries.items()
         }
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(
-            f'{path}: is not JSON of {{"NAME": {{"params": 1e6, "flops": 1e9}}}}: {error!r}'
+            f'{path}: is not JSON of {{"NAME": {{"params": 25.5, "flops": 13.1}}}}: {error!r}'
         ) from error
 
 
@@ -232,6 +276,14 @@ def per_image_csv(path: PathLike) -> Iterator[PerImage]:
         yield write
         text.flush()
         text.detach()
+
+
+def _in_full(number: Any, unit: float) -> float:
+    """Take a small number as one of units. Raises ValueError for one that is not positive."""
+    value = float(number)
+    if not 0 < value < math.inf:
+        raise ValueError(f"{number} is no size")
+    return value * unit if value < 10_000 else value
 
 
 def _in_units(number: Optional[float], unit: float) -> str:

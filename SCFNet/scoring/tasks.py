@@ -8,7 +8,17 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from itertools import repeat
 from pathlib import Path
-from typing import Callable, ContextManager, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import (
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import cv2
 import numpy as np
@@ -16,6 +26,7 @@ from tqdm import tqdm
 
 from datasets.maps import check_not_turned, find_whites, read_map
 from datasets.masks import read_mask
+from datasets.matching import match_stems
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.files import first_few
@@ -35,13 +46,16 @@ class Pair(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One cell of the table: a method's maps of a data set, and by stem what has no partner."""
+    """One cell of the table: a method's maps of a data set, and by stem what has no partner. `note`
+    says by what names they were paired, if these are not the same.
+    """
 
     method: str
     data: str
     pairs: List[Pair]
     missing: List[str]
     extra: List[str]
+    note: str = ""
 
 
 class Result(NamedTuple):
@@ -74,7 +88,8 @@ def pair_maps(
     masks: Dict[str, Path],
     allow_missing: bool,
 ) -> Task:
-    """Pair the maps in `folder` with the masks of the same stems.
+    """Pair the maps in `folder` with the masks of the same stems, or of stems that one suffix or
+    prefix tells apart (`match_stems`).
 
     Cut-outs and overlays of the maps, which tools/predict.py puts beside them, do not count.
 
@@ -88,9 +103,11 @@ def pair_maps(
     Raises InputError, with count and first names, for masks without map and maps without mask.
     """
     maps = list_folder(folder)
-    pairs = [Pair(stem, maps[stem], mask) for stem, mask in masks.items() if stem in maps]
-    missing = [stem for stem in masks if stem not in maps]
-    extra = [stem for stem in maps if stem not in masks and not _is_rendering(stem, maps)]
+    found, pattern = match_stems(masks, maps)
+    pairs = [Pair(stem, maps[found[stem]], masks[stem]) for stem in masks if stem in found]
+    missing = [stem for stem in masks if stem not in found]
+    used = set(found.values())
+    extra = [stem for stem in maps if stem not in used and not _is_rendering(stem, maps)]
     faults = []
     if missing:
         faults.append(f"{len(missing)} of {len(masks)} maps are missing ({first_few(missing)})")
@@ -102,11 +119,12 @@ def pair_maps(
         )
     whites = find_whites([pair.map for pair in pairs])
     pairs = [pair._replace(white=white) for pair, white in zip(pairs, whites)]
-    return Task(method, data, pairs, missing, extra)
+    note = f"{folder}: {len(pairs)} maps are matched as {pattern}" if pattern else ""
+    return Task(method, data, pairs, missing, extra, note)
 
 
 def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
-    """Tell whether a file is named as another picture of one of the maps."""
+    """Return whether a file is named as another picture of one of the maps."""
     endings = (Path(ending).stem for ending in ENDINGS.values() if ending.startswith("-"))
     return any(stem.endswith(end) and stem[: -len(end)] in maps for end in endings)
 
@@ -117,6 +135,7 @@ def score_tasks(
     workers: int = 1,
     allow_missing: bool = False,
     per_image: Optional[PerImage] = None,
+    binary: Sequence[str] = (),
 ) -> List[Result]:
     """Score every task. Memory does not grow with their size.
 
@@ -126,6 +145,7 @@ def score_tasks(
         workers: processes of one thread each; at 1 this process does all.
         allow_missing: average over the rest if files cannot be read, unless no file can.
         per_image: called with the values of each image.
+        binary: names of `metrics.BINARY` that are measured too.
 
     Raises InputError, with count and first names, for files that cannot be read, and if a worker
     is killed.
@@ -136,7 +156,15 @@ def score_tasks(
     try:
         with _processes(workers) as pool, bar:
             run = pool.map if pool else map
-            return [_score(task, protocol, allow_missing, per_image, run, bar) for task in tasks]
+
+            def score_chunks(chunks: List[List[Pair]]) -> Iterable[Part]:
+                return run(_score_chunk, repeat(protocol), repeat(binary), chunks)
+
+            scores = [PROTOCOLS[protocol](binary=binary) for _ in tasks]
+            return [
+                _score(task, score, allow_missing, per_image, score_chunks, bar)
+                for task, score in zip(tasks, scores)
+            ]
     except BrokenProcessPool as error:
         raise InputError(
             "a process that scored was killed, perhaps as memory was short; try fewer workers"
@@ -145,17 +173,16 @@ def score_tasks(
 
 def _score(
     task: Task,
-    protocol: str,
+    score: Score,
     allow_missing: bool,
     per_image: Optional[PerImage],
-    run: Callable[..., Iterable[Part]],
+    score_chunks: Callable[[List[List[Pair]]], Iterable[Part]],
     bar: "tqdm[None]",
 ) -> Result:
-    """Score one task by `run`, which is `map` in this process or in others."""
-    score = PROTOCOLS[protocol]()
+    """Count one task in `score` by `score_chunks`, which runs in this process or in others."""
     faults: List[Tuple[str, str]] = []
     chunks = [task.pairs[i : i + CHUNK] for i in range(0, len(task.pairs), CHUNK)]
-    for part in run(_score_chunk, repeat(protocol), chunks):
+    for part in score_chunks(chunks):
         score.sums += part.sums
         faults += part.faults
         bar.update(len(part.values) + len(part.faults))
@@ -187,14 +214,14 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
 
 
-def _score_chunk(protocol: str, pairs: List[Pair]) -> Part:
+def _score_chunk(protocol: str, binary: Sequence[str], pairs: List[Pair]) -> Part:
     """Score some pairs by a protocol."""
-    score = PROTOCOLS[protocol]()
+    score = PROTOCOLS[protocol](binary=binary)
     values, faults = [], []
     for pair in pairs:
         try:
             saliency, mask = read_map(pair.map, pair.white), read_mask(pair.mask)
-            check_not_turned(pair.map, saliency, *mask.shape[::-1])
+            check_not_turned(pair.map, saliency.shape, mask.shape)
             values.append((pair.stem, score.add(saliency, mask)))
         except InputError as error:
             faults.append((pair.stem, str(error)))

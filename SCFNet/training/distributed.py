@@ -23,6 +23,12 @@ def quiet() -> Optional[bool]:
     return True if paddle.distributed.get_rank() else None
 
 
+def say(line: str) -> None:
+    """Print a line, in the first process only."""
+    if not quiet():
+        print(line, flush=True)
+
+
 def sum_over_processes(tensor: Tensor) -> Tensor:
     """Sum all processes' `tensor`s, in place; raises as `_reduce` does."""
     return _reduce(tensor, paddle.distributed.ReduceOp.SUM)

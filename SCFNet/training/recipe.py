@@ -28,6 +28,8 @@ from SCFNet.photos.transform import check_size
 from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")  # of PBSM's kernel size
+SIZES = (224, 256, 288, 320, 352)
+SWIN_SIZE = 384  # at which the release trains ST
 METAVARS = {int: "N", float: "X"}  # what stands for a number in --help
 Kind = TypeVar("Kind", bound="Recipe")
 
@@ -74,6 +76,7 @@ class Recipe:
         None, "side of the network's input in scoring; default: the network's own"
     )
     val_every: int = knob(1, "score every N epochs, and after the last")
+    skip_unreadable: bool = knob(False, "decode all files first, and leave out what is damaged")
     # the network
     model: str = knob(
         "M3_0.5",
@@ -129,7 +132,10 @@ class Recipe:
     )
     # the augmentation
     sizes: Tuple[int, ...] = knob(
-        (224, 256, 288, 320, 352), "sides of the input, of which each batch draws one", nargs="+"
+        (),
+        "sides of the input, of which each batch draws one; default: "
+        f"{' '.join(map(str, SIZES))}, and {SWIN_SIZE} of ST",
+        nargs="+",
     )
     late_sizes: Tuple[int, ...] = knob(
         (), "sides of the input in the late epochs; default: --sizes", nargs="+"
@@ -174,6 +180,8 @@ class Recipe:
     dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
     def __post_init__(self) -> None:
+        if not self.sizes:
+            object.__setattr__(self, "sizes", (SWIN_SIZE,) if self.model == "ST" else SIZES)
         self._check(
             "more than 0", lambda v: v > 0, "val_every", "epochs", "batch_size", "lr", "min_lr"
         )
@@ -241,7 +249,7 @@ class DistillRecipe(Recipe):
     )
     teacher_size: Optional[int] = knob(
         None,
-        "side of the teacher's input; default: what the file demands, or the batch's",
+        "side of the teacher's input; default: what the file demands, 384 of ST, or the batch's",
     )
     teacher_mean: Tuple[float, ...] = knob(
         (),
@@ -269,7 +277,6 @@ class DistillRecipe(Recipe):
         "folder for the teacher's maps, which is then run only once; several processes and "
         "machines may fill one folder; default: none",
     )
-    skip_unreadable: bool = knob(False, "leave out photos that cannot be read")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,7 +23,8 @@ from SCFNet.training.pretrained import load_pretrained
 from SCFNet.training.recipe import Recipe
 from SCFNet.zoo import build_network
 
-Target = Callable[[Tensor, Optional[Tensor]], Tensor]  # (images, masks) -> what is learnt
+# (images, masks, the images that a teacher gets) -> what is learnt
+Target = Callable[[Tensor, Optional[Tensor], Tensor], Tensor]
 ScoredSets = Mapping[str, Sequence[Sample]]  # by what is written before the names of their scores
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
@@ -45,6 +46,7 @@ class Run:
     samples: Sequence[Sample] = ()
     scored: ScoredSets = field(default_factory=dict)
     target: Optional[Target] = None  # the masks if None
+    teacher_side: int = 0
     steps_per_epoch: int = 0
     digest: str = ""  # of the samples
     step: int = 0  # done so far
@@ -74,6 +76,7 @@ def new_run(
     samples: Sequence[Sample] = (),
     scored: Optional[ScoredSets] = None,
     target: Optional[Target] = None,
+    teacher_side: int = 0,
 ) -> Run:
     """Begin a run: build the network, with its starting weights by the seed, and its optimizer.
 
@@ -104,7 +107,8 @@ def new_run(
     net.train()
     scaler = paddle.amp.GradScaler(enable=recipe.amp and paddle.get_device().startswith("gpu"))
     run = Run(recipe, net, average, build_optimizer(net, recipe), scaler)
-    run.samples, run.scored, run.target = samples, scored or {}, target
+    run.samples, run.scored = samples, scored or {}
+    run.target, run.teacher_side = target, teacher_side
     if samples:
         run.steps_per_epoch = count_batches(len(samples), recipe.batch_size // world, world)
         run.digest = samples_digest(samples)

@@ -10,10 +10,9 @@ import paddle
 from paddle import Tensor
 
 from backbones import BACKBONES
-from SCFNet.backends import normalisation_of
+from SCFNet.backends import normalisation_of, open_session, photo_shape, run_session
 from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net
 from SCFNet.errors import ArgumentError, InputError
-from SCFNet.formats.onnx_files import open_session, photo_shape, run_session
 from SCFNet.formats.unpickle import printable
 from SCFNet.photos.transform import RELEASE, check_size, normalise
 from SCFNet.training.recipe import DistillRecipe
