@@ -23,18 +23,26 @@ from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
     say,
+    say_once,
     start_devices,
 )
 from SCFNet.training.log import Log, rehearsal
 from SCFNet.training.output import OutputFolder
 from SCFNet.training.recipe import Recipe
 from SCFNet.training.schedules import kernel_at, lr_at, sizes_at
-from SCFNet.training.state import Run, ScoredSets, Target, new_run, update_average
+from SCFNet.training.state import (
+    DIGITS,
+    Run,
+    ScoredSets,
+    Target,
+    new_run,
+    quality,
+    update_average,
+)
 from SCFNet.training.stopping import stop_requests
 from SCFNet.training.validation import evaluate
 
 STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}
-DIGITS = 5  # after the point, of what is recorded of an epoch
 REHEARSED = 2  # steps of a dry run, of which the last is timed
 
 
@@ -121,6 +129,8 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     recipe = run.recipe
     if run.epoch >= recipe.epochs:
         log.write(f"{recipe.output}: all {recipe.epochs} epochs were done before")
+    if run.step == 0 and run.starts_whole and run.scored:
+        log.scores("start", rounded(validate(run, output)))
     while run.epoch < recipe.epochs:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
         for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
@@ -200,13 +210,14 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
 def validate(run: Run, output: OutputFolder) -> Dict[str, float]:
     """Score all sets, and write the weights if they are the best so far: MAE and Max-F by name."""
     size = run.recipe.val_size or run.net.input_size
-    scores = {prefix: evaluate(run.result, some, size) for prefix, some in run.scored.items()}
-    first = next(iter(scores.values()))
-    quality = first["Max-F"] - first["MAE"]
-    if quality > run.best:
-        run.best = quality
+    scores: Dict[str, float] = {}
+    for prefix, samples in run.scored.items():
+        of_one = evaluate(run.result, samples, size)
+        scores.update({prefix + name: value for name, value in of_one.items()})
+    if quality(scores) > run.best:
+        run.best = quality(scores)
         output.save_best(run)
-    return {prefix + name: x for prefix, one in scores.items() for name, x in one.items()}
+    return scores
 
 
 def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) -> Iterator[Batch]:
@@ -229,6 +240,7 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
         run.teacher_side,
         rank,
         world,
+        say_once if recipe.skip_unreadable else None,
     )
     return batches(loading, start, recipe.workers)
 

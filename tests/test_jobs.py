@@ -266,6 +266,7 @@ def test_a_folder_of_thumbnails_alone_says_so(tmp_path):
         (["scan.001", "scan.002"], ["scan.001.png", "scan.002.png"]),
         (["p.jpg_large", "p.jpg"], ["p.jpg_large.png", "p.png"]),
         (["p.v2.jpg", "p.v3.JPG"], ["p.v2.png", "p.v3.png"]),
+        (["live.jpg", "live.mov"], ["live.png", "live.mp4"]),
         (["photo", "photo.jpg"], ["photo.png", "photo.jpg.png"]),
         (["scan.001", "scan.001.png"], ["scan.001.png", "scan.001.png.png"]),
         (["net-0.80", "net-0.25"], ["net-0.80.png", "net-0.25.png"]),

@@ -307,6 +307,7 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
         (["a.png", "--edge-colors"], "are for cut-outs: add --save cutout"),
         (["a.png", "--format", "jpg", "--save", "cutout"], "give cut-outs a --background"),
         (["a.png", "--format", "gif"], "--format"),
+        (["a.png", "--format", "webp", "png"], "--format takes one format of pictures"),
         (["a.png", "--output", "one.png"], "names a folder; for a picture: --output - > FILE"),
         (["a.png", "--output", "-", "--save", "mask", "overlay"], "--save one kind"),
         (["a.png", "b.png", "--output", "-"], "--output: - takes one picture, not those of 2"),

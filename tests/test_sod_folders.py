@@ -20,8 +20,9 @@ from datasets.sod import (
     read_pair,
 )
 from SCFNet.errors import InputError
+from SCFNet.photos.damage import has_hole
 from SCFNet.photos.reading import read_image
-from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
+from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo
 
 
 @pytest.fixture(scope="module")
@@ -363,12 +364,31 @@ def test_a_line_of_a_training_list_is_a_sample(tmp_path):
     assert said.pop() == f"{tmp_path}: 2 lines of train.txt repeat others: 4 samples"
     assert [s.stem for s in list_pairs(tmp_path, "test", say=said.append)] == ["a", "b"]
     assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
+    assert list(list_masks(tmp_path, say=said.append)) == ["a", "b"]
+    assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b", "b", "b"]
     (tmp_path / "train.txt").write_text("c\na\n")
     assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["c", "a"] and not said
 
 
 # --- checks
+
+
+@pytest.mark.parametrize("quality", [60, 95])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_hole_of_zeros_is_found_and_flat_ground_is_none(tmp_path, cat, quality, mode):
+    large = cat.resize((600, 400)).convert(mode)
+    data = bytearray(encoded(large, quality=quality))
+    assert not has_hole(bytes(data))
+    half = len(data) // 2
+    data[half : half + 200] = bytes(200)
+    assert has_hole(bytes(data))
+    for ground in ("white", "black", "grey"):
+        flat = Image.new(mode, (1500, 1500), ground)
+        flat.paste(large, (40, 40))
+        for options in ({}, {"optimize": True}, {"progressive": True}):
+            sound = encoded(flat, quality=quality, **options)
+            assert not has_hole(sound) and not has_hole(sound + bytes(500)), (ground, options)
 
 
 @pytest.mark.parametrize("levels", [(0,), (255,), (0, 255), (3,), (100,)])

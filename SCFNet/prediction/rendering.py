@@ -12,7 +12,6 @@ from SCFNet.photos.reading import Photo, read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}
-PICTURE_FORMATS = ("png", "webp", "jpg")
 
 TINT = np.array([255, 45, 85], "float32")  # RGB of the overlay
 TINT_STRENGTH = 0.4
@@ -45,7 +44,7 @@ class RenderOptions(NamedTuple):
 
 def name_endings(kinds: Sequence[str], picture_format: str = "") -> List[str]:
     """Return how the pictures of these kinds are named behind the stem: `ENDINGS`, in the format
-    that is given, one of `PICTURE_FORMATS`.
+    that is given ('png', 'webp', 'jpg').
     """
     endings = [ENDINGS[kind] for kind in kinds]
     if not picture_format:
@@ -99,6 +98,18 @@ def draw(
     for kind in options.kinds:
         base = photo.image if kind == "cutout" else shown
         yield render(kind, base[box], alphas[kind][box], options)
+
+
+def name_video_endings(
+    kinds: Sequence[str], video_format: str = "", on_background: bool = False
+) -> List[str]:
+    """Return how videos of these kinds are named behind the stem: in the format that is given
+    ('mp4', 'webm', 'mov'), else as MP4, but cut-outs as WebM, which can be transparent, unless they
+    lie on a background.
+    """
+    stems = [ENDINGS[kind].rpartition(".")[0] for kind in kinds]
+    clear = [kind == "cutout" and not on_background for kind in kinds]
+    return [f"{s}.{video_format or ('webm' if c else 'mp4')}" for s, c in zip(stems, clear)]
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:

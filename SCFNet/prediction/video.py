@@ -16,8 +16,7 @@ from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors
 from SCFNet.predictor import Predictor
 
-# MP4 has no transparency: cut-outs lie on this, which video editors can key out, unless a
-# background is given.
+# MP4 has no transparency: cut-outs lie on this, which video editors can key out.
 GREEN = np.array([0, 255, 0], "uint8").reshape(1, 1, 3)
 BYTES_AHEAD = 200_000_000  # of frames and pictures that wait between the steps
 
@@ -39,8 +38,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
     with ExitStack() as stack:
         reader = VideoReader(job.source)
         stack.callback(reader.close)
-        back = GREEN if options.background is None else options.background
-        options = options._replace(background=cover(back, reader.shape))
+        options = options._replace(background=_background(job, options, reader.shape))
 
         def predict_frame(numbered: Tuple[int, Frame]) -> Seen:
             number, frame = numbered
@@ -65,7 +63,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
         frames = in_parallel(predict_frame, enumerate(reader), ahead)
         drawn = in_parallel(render_frame, repeat_last_map(frames), ahead)
         shown = progress(drawn, reader.count, "frame", job.source.name)
-        lost_sound = _write(job, reader, shown)
+        lost_sound = _write(job, reader, shown, options)
         reader.check_complete()
     if lost_sound:
         raise InputError(
@@ -81,13 +79,25 @@ def repeat_last_map(frames: Iterable[Seen]) -> Iterator[Mapped]:
         yield frame, last
 
 
-def _write(job: Job, reader: VideoReader, frames: Iterable[Drawn]) -> List[str]:
+def _background(job: Job, options: RenderOptions, shape: Tuple[int, int]) -> Optional[np.ndarray]:
+    """Return what lies under cut-outs, RGB uint8 [H, W, 3]; None if they are to be transparent."""
+    if options.background is not None:
+        return cover(options.background, shape)
+    on_green = ("cutout", ".mp4") in zip(options.kinds, (target.suffix for target in job.targets))
+    return cover(GREEN, shape) if on_green else None
+
+
+def _write(
+    job: Job, reader: VideoReader, frames: Iterable[Drawn], options: RenderOptions
+) -> List[str]:
     """Write each frame's pictures to a video per target; the codings of sound that are lost."""
     with ExitStack() as stack:
         writers = []
-        for target in job.targets:
+        for kind, target in zip(options.kinds, job.targets):
             stream = stack.enter_context(replacing(target))
-            writers.append(VideoWriter(stream, reader, mark_of(job.source)))
+            transparent = kind == "cutout" and options.background is None
+            mark = mark_of(job.source)
+            writers.append(VideoWriter(stream, target.suffix, reader, mark, transparent))
             stack.callback(writers[-1].close)
         with ffmpeg_errors_as_os_errors():
             for time, pictures in frames:
