@@ -2,6 +2,7 @@
 
     python .ci/readme.py README.md           # in a copy of this repository, which is then removed
     python .ci/readme.py README.md --first   # print the first block, and run nothing
+    python .ci/readme.py README.md --section "The paper's tables and figures" --keep output/paper
 
 Commands run unchanged but for what makes them short: see `SHORT`. A block that cannot run here says
 why in the line before it, `<!-- not run: WHY -->`. The first block is left out: it installs
@@ -23,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?```bash\n(?P<text>.*?)```", re.DOTALL)
 LABELLED = ("DUTS-TR", "DUTS-TE", "ECSSD", "HKU-IS", "DUT-OMRON", "PASCAL-S", "SOD", "mine")
+PAIRS = {"DUTS-TR": 20, "mine": 10}  # of the others 4
 # What is appended to the commands of a tool; a flag that comes twice has its last value.
 TRAINING = "--epochs 1 --batch-size 4 --sizes 64 --workers 1"
 SHORT = {
@@ -33,19 +35,25 @@ SHORT = {
 
 
 class Block(NamedTuple):
-    """A shell block: its commands, a line each, and why it is not run, if it is not."""
+    """A shell block: its commands, a line each, why it is not run, if it is not, and under which
+    heading it is.
+    """
 
     commands: List[str]
     why: str
+    section: str
 
 
 def blocks_of(readme: Path) -> List[Block]:
     """The ```bash blocks of a Markdown file, continued lines joined, comments taken out."""
     blocks = []
-    for match in BLOCK.finditer(readme.read_text(encoding="utf-8")):
+    text = readme.read_text(encoding="utf-8")
+    for match in BLOCK.finditer(text):
         lines = re.sub(r"\\\n\s*", "", match["text"]).splitlines()
         commands = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
-        blocks.append(Block([command for command in commands if command], match["why"] or ""))
+        section = ["", *re.findall(r"^##+ (.+)$", text[: match.start()], re.MULTILINE)][-1]
+        commands = [command for command in commands if command]
+        blocks.append(Block(commands, match["why"] or "", section))
     return blocks
 
 
@@ -67,7 +75,7 @@ def make_small_world(folder: Path) -> None:
     shutil.copytree(ROOT, folder, ignore=ignored)
     shutil.copytree(ROOT / "tests" / "data", folder / "tests" / "data")
     for name in LABELLED:
-        pairs = write_pairs(folder / "data" / name, count=10 if name == "mine" else 4)
+        pairs = write_pairs(folder / "data" / name, count=PAIRS.get(name, 4))
         for method in ("F3Net", "U2Net"):
             shutil.copytree(pairs / "mask", folder / "maps" / method / name)
     shutil.copytree(folder / "data" / "DUTS-TR" / "image", folder / "data" / "KD-SOD80K" / "image")
@@ -129,6 +137,8 @@ def main() -> int:
     )
     parser.add_argument("readme", type=Path)
     parser.add_argument("--first", action="store_true", help="print the first block")
+    parser.add_argument("--section", help="run the blocks below this heading alone")
+    parser.add_argument("--keep", type=Path, help="copy what the commands write to this folder")
     args = parser.parse_args()
     first, *others = blocks_of(args.readme)
     if args.first:
@@ -137,7 +147,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder) / "SCFNet"
         make_small_world(world)
-        return 1 if run_blocks(others, world) else 0
+        blocks = [block for block in others if args.section in (None, block.section)]
+        failed = run_blocks(blocks, world)
+        if args.keep:
+            shutil.copytree(world / "output", args.keep, dirs_exist_ok=True)
+        return 1 if failed or not blocks else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ import zlib  # noqa: F401  loaded after paddlepaddle-gpu 2.6.2, it would crash a
 from pathlib import Path
 from typing import Any, List
 
+from SCFNet.packages import check_beside_numpy, why_not_imported
+
+# ONNX Runtime looks up its maker's host and writes into ~/.cache, from its import alone.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GLOG_minloglevel", "2")  # hides "libcudnn.so not found" on CPU machines
 warnings.filterwarnings("ignore", module=r"paddle\b")  # what Paddle's own modules say on import
 warnings.filterwarnings("ignore", "When training, we now always track")  # each batch norm says it
@@ -41,13 +45,21 @@ PUBLIC = {
 def __getattr__(name: str) -> Any:
     """Import the module of a public name (PEP 562).
 
-    Raises ImportError, in one line, for the network in an installed package.
+    Raises ImportError, in one line, for the network in an installed package, and for a package of
+    others that does not import.
     """
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if IS_INSTALLED and name in ("SCFNet", "load_net"):
         raise ImportError(NEEDS_REPOSITORY)
-    return getattr(importlib.import_module(PUBLIC[name]), name)
+    try:
+        check_beside_numpy("cv2")
+        return getattr(importlib.import_module(PUBLIC[name]), name)
+    except Exception as error:
+        fault = why_not_imported(error)
+        if fault is None:
+            raise
+        raise ImportError(fault) from None
 
 
 def __dir__() -> List[str]:

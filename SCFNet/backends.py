@@ -1,6 +1,9 @@
 """The two ways to run a trained network: Paddle, and ONNX Runtime, which never imports Paddle."""
 
+import contextlib
+import hashlib
 import importlib.util
+import io
 import json
 import re
 import shutil
@@ -13,9 +16,10 @@ import numpy as np
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint
 from SCFNet.device import parse_device, set_device
-from SCFNet.errors import ArgumentError, InputError
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.files import check_is_file
 from SCFNet.formats.unpickle import printable
+from SCFNet.packages import check_beside_numpy, why_not_imported
 from SCFNet.photos.transform import MEAN, STD, Normalisation
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "paddle", "onnx")
 
 INPUT, OUTPUT = "image", "saliency"  # the names in exported files
+GPU = "CUDAExecutionProvider"  # of onnxruntime-gpu
+NO_GPU = "onnxruntime-gpu finds no GPU, or not its CUDA and cuDNN; use cpu"
 RANGE = (-0.001, 1.001)  # of saliency, with what a resize may add
 REASON = 120  # letters of ONNX Runtime's message
 
@@ -33,7 +39,8 @@ class Backend(NamedTuple):
 
     `run` maps normalised images, float32 [N, 3, size, size], to saliency, float32 [N, size, size]
     in [0, 1]; threads may share it. `name` is 'paddle' or 'onnx', `weights` the file that was read,
-    `weights_sha256` the digest in an exported file.
+    `weights_sha256` the digest of the weights in an exported file, `file_sha256` that of the bytes
+    of their checkpoint; older files have '' for it.
     """
 
     name: str
@@ -43,6 +50,7 @@ class Backend(NamedTuple):
     normalisation: Normalisation
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
+    file_sha256: str = ""
 
 
 def open_backend(
@@ -55,7 +63,8 @@ def open_backend(
         device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
         size: height and width of the input, in pixels; None is the file's own.
         engine: one of ENGINES. 'onnx' runs the exported file beside the checkpoint; 'auto' does so
-            on a CPU if that file is there and has this `size`, and else runs Paddle.
+            on a CPU, and where Paddle is not installed, if that file is there and has this `size`,
+            and else runs Paddle.
         threads: of ONNX Runtime; see `open_onnx`.
 
     Raises ArgumentError if engine, device and file exclude each other, and InputError for a file
@@ -65,11 +74,9 @@ def open_backend(
     file = _choose_file(weights, device, engine)
     if file.suffix != ".onnx":
         return open_paddle(file, device, size)
-    if device.startswith("gpu"):
-        raise ArgumentError("device", f"{device}: exported files run on the CPU")
-    exported = open_onnx(file, threads)
+    exported = open_onnx(file, threads, device)
     export = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
-    if file != weights and exported.weights_sha256 != digest(load_checkpoint(weights)):
+    if file != weights and not _is_of(exported, weights):
         raise InputError(f"{file}: is of other weights than {weights}; renew it: {export}")
     if size in (None, exported.size):
         return exported
@@ -97,12 +104,25 @@ def _choose_file(weights: Path, device: str, engine: str) -> Path:
     return weights
 
 
+def _is_of(exported: Backend, weights: Path) -> bool:
+    """Return whether an exported file has the weights of a checkpoint, told by the bytes of that
+    or, which takes longer, by its arrays.
+    """
+    if exported.file_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest():
+        return True
+    return exported.weights_sha256 == digest(load_checkpoint(weights))
+
+
 def _onnx_is_better(device: str) -> bool:
     """Return whether ONNX Runtime is installed, and no Paddle that would run on a GPU.
 
     Paddle, which takes seconds to import, is asked only if there seems to be a GPU.
     """
-    if device.startswith("gpu") or not importlib.util.find_spec("onnxruntime"):
+    if not importlib.util.find_spec("onnxruntime"):
+        return False
+    if not importlib.util.find_spec("paddle"):
+        return True
+    if device.startswith("gpu"):
         return False
     if device == "cpu" or not shutil.which("nvidia-smi"):
         return True
@@ -139,14 +159,14 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
     )
 
 
-def open_onnx(file: Path, threads: int = 1) -> Backend:
-    """Open a file of tools/export.py in ONNX Runtime.
+def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
+    """Open a file of tools/export.py in ONNX Runtime, on the CPU unless `device` is a GPU.
 
     Each call runs in `threads` threads; 0 are as many as there are cores, for one photo alone.
     Photos that run beside each other use the cores better with one thread each. Raises InputError
     for any other file.
     """
-    session = open_session(file, threads)
+    session = open_session(file, threads, device)
     meta = session.get_modelmeta().custom_metadata_map
     missing = {"model_type", "size", "weights_sha256"} - set(meta)
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
@@ -173,6 +193,7 @@ def open_onnx(file: Path, threads: int = 1) -> Backend:
         normalisation=normalisation_of(file, meta),
         run=run,
         weights_sha256=meta["weights_sha256"],
+        file_sha256=meta.get("file_sha256", ""),
     )
 
 
@@ -202,17 +223,29 @@ def check_saliency(file: Path, maps: np.ndarray) -> np.ndarray:
     return maps
 
 
-def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
-    """Open any ONNX file in ONNX Runtime on the CPU; 0 threads are as many as there are cores.
+def open_session(file: Path, threads: int, device: str = "auto") -> "onnxruntime.InferenceSession":
+    """Open any ONNX file in ONNX Runtime; 0 threads are as many as there are cores.
 
-    Raises InputError if it cannot be read, or is nothing that ONNX Runtime can run.
+    It runs on the CPU, unless `device` is 'gpu' or 'gpu:N'. Raises InputError if the file cannot be
+    read, or is nothing that ONNX Runtime can run, and ArgumentError for a GPU that it cannot use.
     """
     try:
+        check_beside_numpy("onnxruntime")
         import onnxruntime
-    except ImportError as error:
-        raise InputError(f"{file}: {error}; pip install onnxruntime") from error
+    except Exception as error:  # a package that is broken may raise anything
+        raise InputError(f"{file}: {why_not_imported(error) or error}") from error
 
     check_is_file(file)
+    kind, number = parse_device(device)
+    providers: List[Any] = ["CPUExecutionProvider"]
+    if kind == "gpu":
+        if GPU not in onnxruntime.get_available_providers():
+            way_out = "pip install onnxruntime-gpu, in place of onnxruntime, or --device cpu"
+            raise ArgumentError("device", f"{device}: {file} runs on a GPU by {way_out}")
+        if hasattr(onnxruntime, "preload_dlls"):  # CUDA as pip installs it
+            with contextlib.redirect_stdout(io.StringIO()):  # what it does not find
+                onnxruntime.preload_dlls()
+        providers.insert(0, (GPU, {"device_id": number or 0}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -220,15 +253,19 @@ def open_session(file: Path, threads: int) -> "onnxruntime.InferenceSession":
         session = onnxruntime.InferenceSession(
             str(file),
             options,
-            providers=["CPUExecutionProvider"],
+            providers=providers,
             enable_fallback=0,  # which would print
         )
         for one in (*session.get_inputs(), *session.get_outputs()):
             str(one)  # decodes its name, here where text that is not UTF-8 is caught
         str(session.get_modelmeta().custom_metadata_map)
-        return session
     except Exception as error:  # ONNX Runtime has an exception type per fault, and no base
+        if kind == "gpu" and re.search("cuda|cudnn|cublas", str(error), re.IGNORECASE):
+            raise ArgumentError("device", f"{device}: {NO_GPU}") from error
         raise _fault(file, "not an ONNX file, or damaged", error) from error
+    if kind == "gpu" and GPU not in session.get_providers():  # it would run on the CPU
+        raise ArgumentError("device", f"{device}: {NO_GPU}")
+    return session
 
 
 def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str = "") -> List[Any]:
@@ -273,6 +310,8 @@ def run_session(
     try:
         maps = session.run([output], {name: batch})[0]
     except Exception as error:  # an exception type per fault, as above
+        if len(batch) == 1 and is_memory_short(error):
+            raise MemoryError(f"{file}: not enough memory to run this network") from error
         if len(batch) == 1:
             raise _fault(file, "ONNX Runtime cannot run it", error) from error
         return np.concatenate([run_session(file, session, one[None], output) for one in batch])
@@ -291,7 +330,7 @@ def run_session(
 def _fault(file: Path, fault: str, error: Exception) -> InputError:
     """Return what to raise for an exception of ONNX Runtime, whose long messages end with why."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
-    if isinstance(error, MemoryError) or re.search("bad_alloc|allocate memory", text):
+    if is_memory_short(error):
         return InputError(f"{file}: not enough memory to run this network")
     reason = printable(text if len(text) < REASON else f"... {text[-REASON:]}", 2 * REASON)
     return InputError(f"{file}: {fault} ({reason})")

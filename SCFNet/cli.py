@@ -7,18 +7,8 @@ import os
 import sys
 from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
-from SCFNet.errors import ArgumentError, InputError
-
-# What to give to `pip install` for a module, if that is not its own name.
-PACKAGES = {
-    "PIL": "Pillow",
-    "cv2": "opencv-python-headless",
-    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart"), "fastapi uvicorn python-multipart"),
-    "paddle": "-r requirements.txt",
-    "py_sod_metrics": "pysodmetrics",
-    "skimage": "scikit-image",
-}
-OURS = ("SCFNet", "backbones", "datasets")
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
+from SCFNet.packages import check_beside_numpy, why_not_imported
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], int]) -> None:
     """Run a tool's `main` and exit with its code: 2 for bad input, a file that the system refuses
-    or a package that is not installed, 130 for Ctrl-C. So that this holds for every package, tools
+    or a package that does not import, 130 for Ctrl-C. So that this holds for every package, tools
     import in `main`.
 
     A reader who has gone (`tool | head -1`), a full disk behind stdout or stderr and a character
@@ -54,16 +44,12 @@ def run(main: Callable[[], int]) -> None:
     stdout, stderr = (Output(descriptor, "w", closefd=False) for descriptor in (1, 2))
     sys.stdout, sys.stderr = lay_over(stdout, sys.stdout), lay_over(stderr, sys.stderr)
     try:
+        check_beside_numpy("cv2")
         code = main()
     except ArgumentError as error:
         code = fail(f"{as_flag(error.argument)}: {error.fault}")
     except InputError as error:
         code = fail(str(error))
-    except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module in OURS:
-            raise
-        code = fail(f"{module} is not installed: pip install {PACKAGES.get(module, module)}")
     except OSError as error:  # a name that is too long, a folder that may not be read
         if error.filename is None:
             raise
@@ -71,6 +57,11 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except Exception as error:
+        fault = "not enough memory" if is_memory_short(error) else why_not_imported(error)
+        if fault is None:
+            raise
+        code = fail(fault)
     print(end="", flush=True)
     if stdout.fault and stdout.fault.errno not in (errno.EPIPE, errno.EINVAL):  # EINVAL: Windows'
         code = fail(f"the output cannot be written: {stdout.fault.strerror}")

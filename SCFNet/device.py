@@ -14,7 +14,7 @@ def parse_device(name: str) -> Tuple[str, Optional[int]]:
 
     Raises ArgumentError for any other name.
     """
-    kind, colon, number = name.partition(":")
+    kind, colon, number = name.partition(":") if isinstance(name, str) else ("", "", "")
     has_number = kind == "gpu" and number.isdecimal() and number.isascii()
     if kind not in DEVICES or (colon and not has_number):
         raise ArgumentError("device", f"{name!r} is none of auto, cpu, gpu and gpu:N")

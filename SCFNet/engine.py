@@ -22,18 +22,27 @@ from SCFNet.photos.transform import normalise
 from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
+    say,
+    say_once,
     start_devices,
 )
 from SCFNet.training.log import Log, rehearsal
 from SCFNet.training.output import OutputFolder
 from SCFNet.training.recipe import Recipe
 from SCFNet.training.schedules import kernel_at, lr_at, sizes_at
-from SCFNet.training.state import Run, ScoredSets, Target, new_run, update_average
+from SCFNet.training.state import (
+    DIGITS,
+    Run,
+    ScoredSets,
+    Target,
+    new_run,
+    quality,
+    update_average,
+)
 from SCFNet.training.stopping import stop_requests
 from SCFNet.training.validation import evaluate
 
 STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}
-DIGITS = 5  # after the point, of what is recorded of an epoch
 REHEARSED = 2  # steps of a dry run, of which the last is timed
 
 
@@ -58,32 +67,27 @@ def prepare(recipe: Recipe) -> None:
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
     """List and check the pairs to train on, and those to score on. Raises InputError for faults."""
-    samples = list_pairs(recipe.data)
-    check_files(samples)
+    skip = recipe.skip_unreadable
+    samples = check_files(list_pairs(recipe.data, say=say), skip, say)
     if recipe.val:
-        scored = list_pairs(recipe.val, "test")
-        check_files(scored)
-        return samples, scored
+        return samples, check_files(list_pairs(recipe.val, "test", say=say), skip, say)
     return hold_back(samples, recipe.val_fraction)
 
 
 def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], List[Sample]]:
-    """Split off a random `fraction` of `samples`: the same in every run.
+    """Split off a random `fraction` of the photos in `samples`, each once: the same in every run.
 
     Raises ArgumentError for a fraction, other than 0, that takes none or all of them.
     """
-    count = round(fraction * len(samples))
-    if fraction and count in (0, len(samples)):
+    photos = {sample.image: sample for sample in samples}
+    count = round(fraction * len(photos))
+    if fraction and count in (0, len(photos)):
         part = "all" if count else "none"
-        raise ArgumentError(
-            "val_fraction", f"{fraction} holds back {part} of {len(samples)} photos"
-        )
-    order = np.random.default_rng(0).permutation(len(samples))
+        raise ArgumentError("val_fraction", f"{fraction} holds back {part} of {len(photos)} photos")
+    order = np.random.default_rng(0).permutation(len(photos))
     held = set(order[:count].tolist())
-    return (
-        [sample for i, sample in enumerate(samples) if i not in held],
-        [sample for i, sample in enumerate(samples) if i in held],
-    )
+    scored = {image: sample for i, (image, sample) in enumerate(photos.items()) if i in held}
+    return [one for one in samples if one.image not in scored], list(scored.values())
 
 
 def fit(
@@ -125,6 +129,8 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     recipe = run.recipe
     if run.epoch >= recipe.epochs:
         log.write(f"{recipe.output}: all {recipe.epochs} epochs were done before")
+    if run.step == 0 and run.starts_whole and run.scored:
+        log.scores("start", rounded(validate(run, output)))
     while run.epoch < recipe.epochs:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
         for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
@@ -204,13 +210,14 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
 def validate(run: Run, output: OutputFolder) -> Dict[str, float]:
     """Score all sets, and write the weights if they are the best so far: MAE and Max-F by name."""
     size = run.recipe.val_size or run.net.input_size
-    scores = {prefix: evaluate(run.result, some, size) for prefix, some in run.scored.items()}
-    first = next(iter(scores.values()))
-    quality = first["Max-F"] - first["MAE"]
-    if quality > run.best:
-        run.best = quality
+    scores: Dict[str, float] = {}
+    for prefix, samples in run.scored.items():
+        of_one = evaluate(run.result, samples, size)
+        scores.update({prefix + name: value for name, value in of_one.items()})
+    if quality(scores) > run.best:
+        run.best = quality(scores)
         output.save_best(run)
-    return {prefix + name: x for prefix, one in scores.items() for name, x in one.items()}
+    return scores
 
 
 def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) -> Iterator[Batch]:
@@ -233,6 +240,7 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
         run.teacher_side,
         rank,
         world,
+        say_once if recipe.skip_unreadable else None,
     )
     return batches(loading, start, recipe.workers)
 

@@ -1,22 +1,31 @@
-"""Prediction: photo in, saliency map out."""
+"""Prediction: photo in, saliency map or cut-out out."""
 
+import os
 import sys
 from functools import lru_cache
-from typing import List, Optional, Sequence, Tuple, Union, overload
+from typing import Any, List, Optional, Sequence, Tuple, Union, overload
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
-from SCFNet.errors import InputError
+from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import PathLike
-from SCFNet.photos.reading import read_image
+from SCFNet.photos.reading import Photo, opaque, read_image, read_photo
 from SCFNet.photos.transform import check_size, network_input
+from SCFNet.prediction.rendering import RenderOptions, draw
+
+AnImage = Union[np.ndarray, PathLike, Image.Image]
+AN_IMAGE = "an image is RGB uint8 [H, W, 3], a path or a PIL image"  # in errors
 
 
 class Predictor:
-    """A trained network, ready for photos.
+    """A trained network, ready for photos. It pickles: another process opens the file again.
+
+    An image is RGB uint8 [H, W, 3]; or a path, which is read as tools/predict.py reads it; or a
+    PIL image, which is converted to RGB as it lies in memory, and not turned by its EXIF data.
 
     Args:
         weights: 'small' or 'accurate', the shipped checkpoints; a checkpoint
@@ -25,11 +34,13 @@ class Predictor:
         backbone: what the weights must be of, a name of `zoo.NETWORKS`; None is any.
         device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
         size: height and width that photos are resized to, a multiple of 32; None is the network's.
-        engine: 'paddle', 'onnx' (ONNX Runtime on the CPU; Paddle is not imported) or 'auto':
-            Paddle on a GPU; 'onnx' on a CPU if there is an exported file of these weights.
+        engine: 'paddle', 'onnx' (ONNX Runtime; Paddle is not imported) or 'auto': Paddle on a GPU,
+            if it is installed; else 'onnx' if there is an exported file of these weights.
         threads: of ONNX Runtime for a call; 0 are as many as there are cores, which is right if
             no calls run beside each other.
-    Raises InputError for files that do not fit, ArgumentError for a `size` that cannot be.
+
+    Raises InputError for files that do not fit, ArgumentError for an argument that cannot be; both
+    are ValueErrors.
     """
 
     def __init__(
@@ -43,6 +54,10 @@ class Predictor:
     ) -> None:
         if size is not None:
             check_size("size", size)
+        if not isinstance(weights, (str, os.PathLike, type(None))):
+            raise ArgumentError("weights", f"must be a name or a path, not {weights!r:.80}")
+        if not isinstance(threads, (int, np.integer)) or threads < 0:
+            raise ArgumentError("threads", f"must be a number of threads, or 0, not {threads!r}")
         file = DEFAULT_WEIGHTS if weights is None else find_weights(weights)
         opened = open_backend(file, device, size, engine, threads)
         if backbone not in (None, opened.model_type):
@@ -51,28 +66,48 @@ class Predictor:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
         self.normalisation, self._run = opened.normalisation, opened.run
+        file = self.weights.absolute()
+        self._arguments = (file, backbone, device, opened.size, self.engine, threads)
 
-    @overload
-    def __call__(self, images: np.ndarray, align_corners: bool = False) -> np.ndarray: ...
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), self._arguments
+
+    @overload  # a str is a sequence of str, but one image
+    def __call__(  # type: ignore[overload-overlap]
+        self, images: AnImage, align_corners: bool = False
+    ) -> np.ndarray: ...
 
     @overload
     def __call__(
-        self, images: Sequence[np.ndarray], align_corners: bool = False
+        self, images: Sequence[AnImage], align_corners: bool = False
     ) -> List[np.ndarray]: ...
 
     def __call__(
-        self, images: Union[np.ndarray, Sequence[np.ndarray]], align_corners: bool = False
+        self, images: Any, align_corners: bool = False
     ) -> Union[np.ndarray, List[np.ndarray]]:
-        """Predict the map float32 [H, W] in [0, 1] of an RGB uint8 image [H, W, 3].
+        """Predict the map of an image, float32 [H, W] in [0, 1].
 
         A list of images, of any sizes, is one batch and gives the list of their maps. With
         `align_corners` maps are resized as the release's test script does it, else as its
-        notebook does. Raises ValueError for an array that is not RGB uint8.
+        notebook does. Raises ValueError for what is no image, and for an empty list.
         """
-        if isinstance(images, np.ndarray):
+        if not isinstance(images, (list, tuple)):
             return self([images], align_corners)[0]
-        maps = self._run(network_input(images, self.size, self.normalisation))
-        return [resize_map(m, i.shape[:2], align_corners) for m, i in zip(maps, images)]
+        if not images:
+            raise ValueError(f"an empty list: name one image or more; {AN_IMAGE}")
+        photos = [opaque(_as_photo(image)) for image in images]
+        maps = self._run(network_input(photos, self.size, self.normalisation))
+        return [resize_map(m, p.shape[:2], align_corners) for m, p in zip(maps, photos)]
+
+    def cutout(self, image: AnImage) -> np.ndarray:
+        """Cut the object out of an image: RGBA uint8 [H, W, 4], as `--save cutout` writes it.
+
+        What is transparent in a photo stays so. Raises ValueError for what is no image.
+        """
+        photo = _as_photo(image)
+        shown = opaque(photo)
+        (picture,) = draw(photo, shown, self(shown), RenderOptions(kinds=["cutout"]))
+        return picture
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Predict the AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its
@@ -85,13 +120,31 @@ class Predictor:
         return image, saliency * 255, image * saliency
 
 
+def _as_photo(image: Any) -> Photo:
+    """Return `image`, of a kind that `Predictor` takes, as a photo; raise ValueError for others."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_photo(image)
+    if isinstance(image, Image.Image):
+        if image.mode[:1] in "IF":
+            raise ValueError(f"a PIL image of mode {image.mode}: convert it to RGB; {AN_IMAGE}")
+        try:
+            return Photo(np.asarray(image.convert("RGB")), None)
+        except (OSError, SyntaxError, ValueError) as error:  # of a file that is read only here
+            raise ValueError(f"a PIL image that cannot be converted: {error}") from error
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"{AN_IMAGE}, not {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"{AN_IMAGE}, not {image.dtype} {image.shape}")
+    return Photo(image, None)
+
+
 @lru_cache(maxsize=1)
 def _default_predictor() -> Predictor:
     return Predictor(threads=0)
 
 
 def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Do `Predictor.predict` with the default checkpoint, which is read once."""
+    """Return what `Predictor.predict` of the default checkpoint, which is read once, returns."""
     return _default_predictor().predict(path)
 
 

@@ -1,5 +1,6 @@
 """Masks in whatever coding they come: which pixels are the object, for training and scoring."""
 
+from contextlib import suppress
 from typing import NamedTuple, Optional, Tuple
 
 import cv2
@@ -60,7 +61,7 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     """
     try:
         data = read_bytes(path)
-        grey = _read_plain_png(data)
+        grey = read_plain_png(path, data)
         if grey is not None:
             mask, has_void = _from_grey(grey, lossy=False)
         else:
@@ -74,10 +75,10 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     return mask
 
 
-def _read_plain_png(data: bytes) -> Optional[np.ndarray]:
-    """Read a whole grey PNG file by OpenCV, for speed: uint8 [H, W]; None for any other file.
+def read_plain_png(path: PathLike, data: bytes) -> Optional[np.ndarray]:
+    """Return a grey PNG file's pixels, uint8 [H, W], by OpenCV, for speed; None of any other file.
 
-    OpenCV accepts truncated files: hence the look at the end.
+    Raises InputError if rows are missing, which Pillow takes for black.
     """
     if not data.startswith(PNG_START) or not data.endswith(PNG_END):
         return None
@@ -86,11 +87,12 @@ def _read_plain_png(data: bytes) -> Optional[np.ndarray]:
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if width * height > MOST_PIXELS:
         return None
-    try:
+    grey = None
+    with suppress(cv2.error):
         grey = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    return grey if grey is not None and grey.ndim == 2 and grey.dtype == np.uint8 else None
+    if grey is None:
+        raise InputError(f"{path}: cannot be read as an image: truncated, or damaged")
+    return grey if grey.ndim == 2 and grey.dtype == np.uint8 else None
 
 
 def _with_low_bytes(image: Image.Image, data: bytes) -> Image.Image:

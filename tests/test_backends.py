@@ -1,5 +1,6 @@
 """Exporting, and the two engines: they agree, and a stale or foreign file is refused."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -16,7 +17,14 @@ import skimage.data
 import SCFNet.backends
 from SCFNet.backends import open_onnx
 from SCFNet.checkpoint import WEIGHTS as SHIPPED_FOLDER
-from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, sharpened_by
+from SCFNet.checkpoint import (
+    digest,
+    find_weights,
+    load_checkpoint,
+    load_net,
+    save_weights,
+    sharpened_by,
+)
 from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
 from SCFNet.photos.reading import read_image
@@ -109,11 +117,67 @@ def test_which_engine_runs(shipped, monkeypatch):
     assert Predictor(shipped).engine == "paddle"
 
 
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """ONNX Runtime as on a machine with a GPU; the list of what it was asked for."""
+    asked, real = [], onnx.InferenceSession
+
+    def session(path, options, providers, **rest):
+        asked.append(providers)
+        opened = real(path, options, providers=["CPUExecutionProvider"], **rest)
+        names = [one if isinstance(one, str) else one[0] for one in providers]
+        monkeypatch.setattr(opened, "get_providers", lambda: names)
+        return opened
+
+    monkeypatch.setattr(onnx, "InferenceSession", session)
+    monkeypatch.setattr(onnx, "get_available_providers", lambda: [SCFNet.backends.GPU])
+    monkeypatch.setattr(onnx, "preload_dlls", lambda: print("noise"), raising=False)
+    return asked
+
+
+def test_an_exported_file_runs_on_a_gpu(shipped, on_gpu, monkeypatch, capsys):
+    exported, cpu = shipped.with_suffix(".onnx"), "CPUExecutionProvider"
+    image = np.zeros((9, 9, 3), "uint8")
+    for device, number in (("gpu", 0), ("gpu:1", 1)):
+        assert Predictor(exported, device=device)(image).shape == (9, 9)
+        assert on_gpu.pop() == [(SCFNet.backends.GPU, {"device_id": number}), cpu]
+    for device in ("auto", "cpu"):
+        Predictor(exported, device=device)
+        assert on_gpu.pop() == [cpu]
+    monkeypatch.setitem(sys.modules, "paddle", None)  # not installed
+    assert Predictor(shipped, device="gpu").engine == "onnx"
+    assert on_gpu.pop()[0][0] == SCFNet.backends.GPU
+    assert capsys.readouterr().out == ""
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use_is_told(shipped, on_gpu, monkeypatch):
+    def without(path, options, **rest):
+        raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+
+    monkeypatch.setattr(onnx, "InferenceSession", without)
+    with pytest.raises(InputError, match="device: gpu: onnxruntime-gpu finds no GPU"):
+        Predictor(shipped.with_suffix(".onnx"), device="gpu")
+
+
+def test_a_digest_of_the_files_bytes_spares_reading_the_arrays(shipped, monkeypatch):
+    """Files that tools/export.py made before have the digest of the arrays alone."""
+    opened = open_onnx(shipped.with_suffix(".onnx"))
+    bytes_digest = hashlib.sha256(shipped.read_bytes()).hexdigest()
+    newer = opened._replace(file_sha256=bytes_digest)
+    monkeypatch.setattr(SCFNet.backends, "open_onnx", lambda *_: newer)
+    monkeypatch.setattr(SCFNet.backends, "load_checkpoint", lambda path: 1 / 0)
+    assert Predictor(shipped, engine="onnx").engine == "onnx"
+    monkeypatch.undo()
+    save_weights(load_net(shipped), shipped)  # the same arrays in other bytes
+    assert hashlib.sha256(shipped.read_bytes()).hexdigest() != bytes_digest
+    assert Predictor(shipped, engine="onnx").engine == "onnx"
+
+
 def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
     exported = shipped.with_suffix(".onnx")
     for arguments, fault in (
         ({"engine": "paddle"}, "takes a .pdparams"),
-        ({"device": "gpu"}, "run on the CPU"),
+        ({"device": "gpu"}, "runs on a GPU by pip install onnxruntime-gpu"),
         ({"device": "tpu"}, "device: 'tpu' is none of auto, cpu, gpu and gpu:N"),
         ({"size": 224}, "is of size 352; renew it: .* --size 224"),
         ({"backbone": "R50"}, "is of EL0, not of R50"),

@@ -56,7 +56,7 @@ def test_a_jpeg_with_a_hole_is_refused(tmp_path, cat, kind, part):
     begin = data.index(b"\xff\xda") + 14
     at = begin + int(part * (len(data) - begin))
     for rest in (b"\xff" * 512 + data[at + 512 :], data[at + 1000 :]):
-        with pytest.raises(InputError, match="damaged|truncated"):
+        with pytest.raises(InputError, match=r"damaged|truncated"):
             read_bytes_as_image(data[:at] + rest, tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_a_jpeg_that_lacks_restarts_is_refused(tmp_path, cat):
     places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
     without_any = re.sub(rb"\xff[\xd0-\xd7]", b"", data)
     for bad in (without_any, data[: places[1]] + data[places[2] :]):
-        with pytest.raises(InputError, match="damaged|truncated"):
+        with pytest.raises(InputError, match=r"damaged|truncated"):
             read_bytes_as_image(bad, tmp_path)
 
 

@@ -164,7 +164,7 @@ def test_unreadable_photos_are_listed_and_skipped_only_if_asked(teacher_file, tm
     data = write_pairs(tmp_path / "data")
     (data / "image" / "3.jpg").write_bytes(b"not a photo")
     knobs = {"data": data, "output": tmp_path / "o", "teacher": teacher_file, "dry_run": True}
-    with pytest.raises(InputError, match=r"1 photos \(--skip-unreadable .*3.jpg"):
+    with pytest.raises(InputError, match=r"1 faults \(--skip-unreadable .*3.jpg"):
         distill.distill(distill_recipe(**knobs))
     assert distill.distill(distill_recipe(**knobs, skip_unreadable=True)) == 0
     assert capsys.readouterr().out.count("3.jpg") == 1

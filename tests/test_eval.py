@@ -87,6 +87,7 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
         (["--masks", REFERENCE / "gt", "--weights", "w"], "--weights needs --data"),
         ([*SCORE, "--size", "64"], "--size needs --weights"),
         ([*SCORE, "--grid", "g.png"], "--grid needs --data"),
+        ([*SCORE, "--published", "--protocol", "pysod"], "are of --protocol paper"),
         ([*SCORE, "--metrics", "Max-E"], "the protocol paper has no such measure"),
         (["--masks", "nowhere", "--maps", "x"], "nowhere: no such folder"),
         (["--masks", REFERENCE / "gt", "--maps", "a=x", "a=y"], "named twice"),

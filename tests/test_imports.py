@@ -16,11 +16,12 @@ FILES = {
 }
 # From the ground up: a module imports from the floors below its own, and from its own room.
 FLOORS = [
+    ["SCFNet.packages"],
     ["SCFNet.errors"],
     ["SCFNet.files", "SCFNet.parallel"],
     ["SCFNet.photos"],
     ["backbones", "datasets"],
-    ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics"],
+    ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics", "SCFNet.prediction.rendering"],
     ["SCFNet.net", "SCFNet.formats"],
     ["SCFNet.zoo"],
     ["SCFNet.checkpoint"],
@@ -38,7 +39,7 @@ def room_of(module):
     rooms = [(room, i) for i, floor in enumerate(FLOORS) for room in floor]
     found = [(room, i) for room, i in rooms if f"{module}.".startswith(f"{room}.")]
     assert found or module == "SCFNet", f"{module} is in no room of FLOORS"
-    return found[0] if found else ("SCFNet", 0)
+    return found[0] if found else ("SCFNet", 1)
 
 
 def imported_by(path):

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from packaging.requirements import Requirement
 
 import SCFNet
 from SCFNet import NEEDS_REPOSITORY
-from SCFNet.cli import OURS, PACKAGES, run
+from SCFNet.cli import run
+from SCFNet.packages import OURS, PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTION = {"numpy", "opencv-python-headless", "Pillow", "onnxruntime", "tqdm"}
@@ -237,6 +239,95 @@ def test_a_hosts_own_modules_of_our_names_are_left_alone(tmp_path, kind):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "True 0\n"), done.stderr
+
+
+def beside(folder, code, tool_or_code, *arguments, **environment):
+    """Run a tool, or Python code, where `code` is what a package in `folder` holds."""
+    (folder / "__init__.py").write_text(code)
+    command = [sys.executable, "-c", tool_or_code]
+    if tool_or_code.isidentifier():
+        command = [sys.executable, str(ROOT / "tools" / f"{tool_or_code}.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": f"{folder.parent}{os.pathsep}{ROOT}", **environment}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+BROKEN = {
+    "a library that is missing": ("cv2", "raise ImportError('libGL.so.1: cannot open\\nit')"),
+    "another numpy": ("cv2", "import numpy; numpy.of_another_age"),
+    "its own part": ("PIL", "from PIL import _imaging"),
+    "a DLL": ("onnxruntime", "raise ImportError('DLL load failed')"),
+    "an exception of any kind": ("onnxruntime", "raise RuntimeError('CPU dispatcher')"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_package_that_does_not_import_is_one_line(kind, tmp_path):
+    module, code = BROKEN[kind]
+    (tmp_path / module).mkdir()
+    done = beside(tmp_path / module, code, "predict", str(ROOT / "tests/data/coffee.jpg"))
+    lines = done.stderr.strip().splitlines()[-1:]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(rf"{module} (does not import|is not installed).*: pip install ", lines[0])
+    done = beside(tmp_path / module, code, "from SCFNet import Predictor; Predictor('small')")
+    assert done.returncode == 1 and re.search(
+        rf"(ImportError|InputError): .*{module} (does not|is not).*pip install .*$", done.stderr
+    )
+
+
+@pytest.mark.parametrize("tool", ["train", "distill", "eval", "export", "benchmark"])
+def test_every_tool_names_a_package_that_does_not_import(tool, tmp_path):
+    (tmp_path / "cv2").mkdir()
+    arguments = {
+        "distill": ["--teacher", str(ROOT / "tests/data/release_M3_0.5.pdparams")],
+        "eval": ["--data", str(tmp_path)],
+        "export": ["--weights", "small"],
+        "benchmark": ["--metrics"],
+    }
+    code = "raise ImportError('libGL.so.1: cannot open shared object file')"
+    done = beside(tmp_path / "cv2", code, tool, *arguments.get(tool, []))
+    assert done.returncode == 2 and done.stderr.strip().splitlines()[-1] == (
+        "error: cv2 does not import (libGL.so.1: cannot open shared object file): "
+        "pip install --force-reinstall opencv-python-headless"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "version"),
+    [
+        ("onnxruntime", "onnxruntime", "1.16.3"),
+        ("onnxruntime", "onnxruntime-gpu", "1.18.1"),
+        ("cv2", "opencv-python", "4.8.1.78"),
+    ],
+)
+def test_what_ends_the_process_beside_numpy_2_is_not_imported(module, package, version, tmp_path):
+    import numpy
+
+    if int(numpy.__version__.partition(".")[0]) < 2:
+        pytest.skip("numpy 1 is installed")
+    from SCFNet.packages import BESIDE_NUMPY_2
+
+    (tmp_path / module).mkdir()
+    for name in BESIDE_NUMPY_2[module][0]:
+        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    photo = str(ROOT / "tests/data/coffee.jpg")
+    line = rf"{version} does not run beside numpy 2.*: pip install --upgrade "
+    done = beside(tmp_path / module, "import os; os.abort()", "predict", photo)
+    assert done.returncode == 2 and re.search(line, done.stderr.strip().splitlines()[-1])
+    code = "from SCFNet import Predictor; Predictor('small')"
+    done = beside(tmp_path / module, "import os; os.abort()", code)
+    assert done.returncode == 1 and re.search(f"(ImportError|InputError): .*{line}", done.stderr)
+
+
+def test_onnx_runtime_tells_nobody_unless_the_host_lets_it(tmp_path):
+    """Its telemetry is read from the environment when it is imported."""
+    code = "import os, SCFNet; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for environment, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        clean = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        command = [sys.executable, "-c", code]
+        found = subprocess.check_output(command, cwd=ROOT, env={**clean, **environment}, text=True)
+        assert found.strip() == expected
 
 
 def test_a_missing_module_of_this_repository_is_a_bug_and_is_shown():

@@ -1,11 +1,14 @@
 """The Predictor: the release's map, batches, sizes, and what it refuses."""
 
+import multiprocessing
+import pickle
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 import SCFNet.predictor
 from SCFNet.checkpoint import WEIGHTS as WEIGHTS_FOLDER
@@ -14,6 +17,7 @@ from SCFNet.errors import InputError
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import MEAN, STD
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
+from tests.conftest import run_tool
 
 DATA = Path(__file__).parent / "data"
 WEIGHTS = DATA / "release_M3_0.5.pdparams"
@@ -95,11 +99,106 @@ def test_size_changes_the_input(cat):
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((4, 4, 3), "float32"), np.zeros((4, 4), "uint8"), np.zeros((0, 4, 3), "uint8")],
+    [
+        np.zeros((4, 4, 3), "float32"),
+        np.zeros((4, 4), "uint8"),
+        np.zeros((0, 4, 3), "uint8"),
+        np.zeros((2, 4, 4, 3), "uint8"),
+        (DATA / "chelsea.png").read_bytes(),
+        None,
+        7,
+        {"image": 1},
+        paddle.zeros([4, 4, 3]),
+        Image.new("I;16", (4, 4)),
+        Image.new("F", (4, 4)),
+        [],
+    ],
+    ids=lambda wrong: type(wrong).__name__,
 )
-def test_an_array_that_is_no_photo_is_refused(predictor, wrong):
-    with pytest.raises(ValueError, match="RGB uint8"):
-        predictor(wrong)
+def test_what_is_no_image_is_a_line_that_says_what_is(predictor, wrong):
+    for given in (wrong, [wrong]):
+        for predict_it in (predictor, predictor.cutout):
+            with pytest.raises(ValueError, match=r"an image is RGB uint8 \[H, W, 3\], a path or"):
+                predict_it(given)
+
+
+def test_paths_and_pil_images_are_images(predictor, cat, tmp_path):
+    expected = predictor(cat)
+    path = DATA / "chelsea.png"
+    for given in (path, str(path), Image.open(path), Image.open(path).convert("RGBA")):
+        np.testing.assert_array_equal(predictor(given), expected)
+    for found in predictor([path, cat, Image.open(path)]):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(turned, exif=exif)
+    assert predictor(turned).shape == (451, 300)
+    assert predictor(Image.open(turned)).shape == (300, 451)  # as it lies in memory
+    with pytest.raises(InputError, match=r"gone\.png"):
+        predictor(tmp_path / "gone.png")
+    turned.write_bytes(turned.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="a PIL image that cannot be converted"):
+        predictor(Image.open(turned))
+
+
+def test_a_cut_out_is_what_predict_py_writes(tmp_path):
+    transparent = tmp_path / "half.png"
+    half = Image.open(DATA / "coffee.jpg").convert("RGBA")
+    half.paste((0, 0, 0, 0), (0, 0, 300, 400))
+    half.save(transparent)
+    predictor = Predictor("small", threads=0)
+    for source in (DATA / "coffee.jpg", transparent):
+        done = run_tool("predict", source, "--weights", "small", "--save", "cutout", "--output",
+                        tmp_path / "o")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        written = np.array(Image.open(tmp_path / "o" / f"{source.stem}-cutout.png"))
+        found = predictor.cutout(source)
+        assert found.dtype == np.uint8 and found.shape == (400, 600, 4)
+        np.testing.assert_array_equal(found, written)
+    assert not found[:, :300, 3].any() and found[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"device": None},
+        {"device": 0},
+        {"device": "GPU"},
+        {"size": "352"},
+        {"size": 352.0},
+        {"size": -32},
+        {"threads": -1},
+        {"threads": "2"},
+        {"threads": None},
+        {"weights": 5},
+        {"weights": b"small"},
+        {"engine": None},
+        {"backbone": 5},
+    ],
+)
+def test_wrong_arguments_are_value_errors_of_one_line(arguments):
+    with pytest.raises(ValueError) as caught:
+        Predictor(**{"weights": "small", **arguments})
+    assert str(caught.value).isprintable()
+    assert next(iter(arguments)) in str(caught.value) or "is of M3_0.5" in str(caught.value)
+
+
+@pytest.mark.parametrize("weights", ["small", WEIGHTS])
+def test_a_predictor_pickles(weights, cat, monkeypatch, tmp_path):
+    predictor = Predictor(weights, device="cpu", size=352)
+    pickled = pickle.dumps(predictor)
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(pickled)
+    assert again.engine == predictor.engine
+    np.testing.assert_array_equal(again(cat), predictor(cat))
+
+
+def test_a_pool_that_spawns_gets_the_predictor(cat):
+    predictor = Predictor("small")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.map(predictor, [cat])
+    np.testing.assert_array_equal(found[0], predictor(cat))
 
 
 def test_weights_that_are_missing_or_of_another_network_are_told(tmp_path):

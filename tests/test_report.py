@@ -100,6 +100,9 @@ def test_the_papers_own_rows_stand_above():
     _, _, *rows = rows_of(table)
     assert rows[0] == ["SCFNet-STB (paper)", "88.16", "46.74", "0.023", *["-"] * 5]
     assert [row[0] for row in rows[-2:]] == ["KD-SCFNet, STB (paper)", "here"]
+    assert "SCFNet-STB (paper) & 88.16 & 46.74 & 0.023" in latex_table(
+        results, "paper", {}, published=True
+    )
 
 
 def test_what_is_left_out_is_said():

@@ -111,6 +111,27 @@ def test_the_end_of_a_run_says_what_came_of_it(pairs, tmp_path, capsys):
     assert f"{tmp_path}: all 2 epochs were done before\n{done}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_the_start_is_scored_and_never_lost(
+    pairs, teacher_file, tmp_path, capsys, monkeypatch, gain
+):
+    scores = [{"MAE": 0.1, "Max-F": 0.8}, {"MAE": 0.1, "Max-F": 0.8 + gain}]
+    monkeypatch.setattr(engine, "evaluate", lambda *_: scores.pop(0))
+    knobs = recipe(data=pairs, output=tmp_path, epochs=1, pretrained=teacher_file, val_fraction=0.3)
+    assert engine.train(knobs) == 0
+    start, *_, done = [x for x in capsys.readouterr().out.splitlines() if "left" not in x]
+    assert start == "start: MAE 0.1, Max-F 0.8"
+    assert len((tmp_path / state.LOG).read_text().splitlines()) == 1
+    best = load_checkpoint(tmp_path / state.BEST)
+    for key, value in load_checkpoint(tmp_path / state.LAST if gain > 0 else teacher_file).items():
+        np.testing.assert_array_equal(best[key], value)
+    if gain > 0:
+        assert done.endswith(f"Max-F 0.9 in epoch 1: {tmp_path / state.BEST}")
+    else:
+        warning = f"warning: none was better than the start, which {tmp_path / state.BEST} holds"
+        assert done.endswith(warning)
+
+
 @pytest.mark.parametrize("fraction, part", [(0.04, "none"), (0.96, "all")])
 @pytest.mark.parametrize("kind", ["train", "distill"])
 def test_a_fraction_that_holds_back_none_or_all_is_refused(pairs, tmp_path, fraction, part, kind):

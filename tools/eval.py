@@ -11,19 +11,7 @@ be given. Cut-outs and overlays that tools/predict.py wrote beside its masks are
 paper's Table 1 in Markdown. --protocol paper is the toolbox behind the paper's tables, pysod the
 PySODMetrics library; their numbers do not compare (see SCFNet/metrics.py).
 
-The ablation of the paper's Table 3, a command for each row, and one for the table:
-
-    python tools/train.py --output output/base --decoder base --loss bce
-    python tools/train.py --output output/bce --loss bce
-    python tools/train.py --output output/dice --loss dice
-    python tools/train.py --output output/sp13 --loss sp --kernel-size 13
-    python tools/train.py --output output/sp5 --loss sp --kernel-size 5
-    python tools/train.py --output output/sp1 --loss sp --kernel-size 1
-    python tools/train.py --output output/pbsm --loss sp --kernel-size paper
-    python tools/eval.py --data data/ECSSD data/DUTS-TE --weights \\
-        BASE=output/base/last.pdparams BCE=output/bce/last.pdparams \\
-        DICE=output/dice/last.pdparams SP13=output/sp13/last.pdparams \\
-        SP5=output/sp5/last.pdparams SP1=output/sp1/last.pdparams PBSM=output/pbsm/last.pdparams
+The commands of all of the paper's tables and figures are in the README.
 """
 
 import argparse
@@ -125,7 +113,7 @@ def parse_arguments() -> argparse.Namespace:
     for flag, metavar, text in files:
         out.add_argument(flag, type=Path, metavar=metavar, help=text)
     out.add_argument(
-        "--published", action="store_true", help="print the paper's own rows above the table's"
+        "--published", action="store_true", help="put the paper's own rows above the table's"
     )
     args = parser.parse_args()
     if not args.maps and not args.weights:
@@ -137,6 +125,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"{flag} needs --weights")
     if args.grid and not args.data:
         parser.error("--grid needs --data: its photos are in SET/image")
+    if args.published and args.protocol != "paper":
+        parser.error("--published: the paper's numbers are of --protocol paper")
     outputs = [args.json, args.csv, args.per_image, args.latex, args.grid]
     named = [path.resolve() for path in outputs if path]
     if len(set(named)) < len(named):
@@ -179,10 +169,11 @@ def main() -> int:
             results = score_tasks(
                 tasks, args.protocol, args.workers, args.allow_missing, per_image, binary
             )
+        layout = (results, args.protocol, costs, args.metrics, args.published)
         texts = [
             (args.json, report.to_json(results, args.protocol, costs)),
             (args.csv, report.to_csv(results, args.protocol)),
-            (args.latex, report.latex_table(results, args.protocol, costs, args.metrics)),
+            (args.latex, report.latex_table(*layout)),
         ]
         try:
             report.save_texts([(path, text) for path, text in texts if path])
@@ -192,7 +183,7 @@ def main() -> int:
             if args.grid:
                 plots.plot_grid(tasks, args.data, args.grid)
         finally:
-            print(report.paper_table(results, args.protocol, costs, args.metrics, args.published))
+            print(report.paper_table(*layout))
     return 0
 
 

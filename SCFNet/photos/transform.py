@@ -101,7 +101,7 @@ def check_size(argument: str, size: int) -> None:
 
     The deepest features have a thirty-second of it.
     """
-    if size % 32 or not 32 <= size <= LARGEST_SIZE:
+    if not isinstance(size, (int, np.integer)) or size % 32 or not 32 <= size <= LARGEST_SIZE:
         raise ArgumentError(
-            argument, f"must be a multiple of 32, from 32 to {LARGEST_SIZE}, not {size}"
+            argument, f"must be a multiple of 32, from 32 to {LARGEST_SIZE}, not {size!r}"
         )

@@ -15,7 +15,8 @@ and glob patterns; - is an image on standard input. Per photo STEM.png is the ma
 the object on nothing (or on --background), STEM-overlay.jpg the photo with the object tinted and
 outlined. Of a.jpg and a.png in one folder both keep their suffix in the name: a.jpg.png, a.png.png;
 so does a file whose suffix is no image's: scan.001.png. A video
-gives MP4 files of its size, its times and its sound; its cut-out lies on green, or on --background.
+gives MP4 files of its size, its times and its sound; its cut-out is a transparent WebM file, unless
+it lies on --background.
 
 On a CPU ONNX Runtime runs the network, without Paddle, if tools/export.py has put an .onnx file
 beside the checkpoint; --engine says which of the two is to run.
@@ -34,7 +35,15 @@ from SCFNet.cli import Parser, fail, run
 from SCFNet.errors import ArgumentError, InputError
 
 KINDS = ("mask", "cutout", "overlay")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has
+PICTURES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".mp4",
+    ".mov",
+    ".webm",
+)  # suffixes that no output folder has
 
 
 def run_command() -> None:
@@ -74,10 +83,16 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
 
     `hidden` is left out of paths that are said: the folder for standard input and output.
     """
-    from SCFNet.prediction.inputs import count_pictures, describe, find_inputs, is_video
+    from SCFNet.photos.opening import count_pictures
+    from SCFNet.prediction.inputs import describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, in_shard, name_results
     from SCFNet.prediction.pipeline import predict_jobs
-    from SCFNet.prediction.rendering import ENDINGS, RenderOptions, parse_background
+    from SCFNet.prediction.rendering import (
+        ENDINGS,
+        RenderOptions,
+        name_video_endings,
+        parse_background,
+    )
     from SCFNet.predictor import Predictor
 
     options = RenderOptions(
@@ -90,7 +105,9 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     )
     found, left_out = find_inputs(args.inputs, output)
     keep = [Path(args.background)] if args.background else []
-    planned = name_results(found, output, [ENDINGS[kind] for kind in args.save], keep)
+    endings = [ENDINGS[kind] for kind in args.save]
+    video_endings = name_video_endings(args.save, on_background=bool(args.background))
+    planned = name_results(found, output, endings, keep, video_endings)
     if args.shard:
         planned = [job for job, f in zip(planned, found) if in_shard(f, *args.shard)]
         say(f"{len(planned)} of {len(found)} are in this shard")

@@ -2,7 +2,7 @@
 
 It lets a folder that holds results be read as a folder of photos, and `jobs.has_results` tell the
 result of one `a.jpg` from that of another. PNG and JPEG files have it near their beginning, as a
-comment; MP4 files near their end.
+comment; so have WebM files; MP4 and MOV files near their end.
 """
 
 import hashlib
@@ -60,4 +60,5 @@ def read_mark(path: Path) -> Optional[str]:
 
 def is_result(path: Path) -> bool:
     """Tell whether a file is a result; only those with a result's suffix are looked into."""
-    return path.suffix in (".png", ".jpg", ".mp4") and read_mark(path) is not None
+    suffixes = (".png", ".jpg", ".webp", ".mp4", ".mov", ".webm")
+    return path.suffix in suffixes and read_mark(path) is not None

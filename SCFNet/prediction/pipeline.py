@@ -1,11 +1,10 @@
 """Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
-from typing import Iterator, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-import numpy as np
 from tqdm import tqdm
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, is_memory_short, memory_faults
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.opening import large_photo
@@ -14,7 +13,7 @@ from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import add_mark, mark_of
-from SCFNet.prediction.rendering import RenderOptions, object_box, render, to_bytes
+from SCFNet.prediction.rendering import RenderOptions, draw
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
 
@@ -67,7 +66,8 @@ def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOp
     for job in batch:
         with large_photo(job.source) as is_large:
             try:
-                photo = read_photo(job.source)
+                with memory_faults(job.source):
+                    photo = read_photo(job.source)
             except InputError as error:
                 errors.append(str(error))
                 continue
@@ -85,33 +85,22 @@ def _finish(
     if not read:
         return []
     errors = []
-    images = [opaque(photo) for _, photo in read]
-    maps = predictor(images, options.align_corners)
+    try:
+        images = [opaque(photo) for _, photo in read]
+        maps = predictor(images, options.align_corners)
+    except Exception as error:
+        if not is_memory_short(error):
+            raise
+        if len(read) == 1:
+            return [f"{read[0][0].source}: not enough memory"]
+        return [fault for one in read for fault in _finish(predictor, [one], options)]
     for (job, photo), image in zip(read, images):
-        pictures = draw(photo, image, maps.pop(0), options)
         try:
-            for target, picture in zip(job.targets, pictures):
-                encoded = encode_image(target, picture)
-                write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
+            with memory_faults(job.source):
+                pictures = draw(photo, image, maps.pop(0), options)
+                for target, picture in zip(job.targets, pictures):
+                    encoded = encode_image(target, picture)
+                    write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors
-
-
-def draw(
-    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
-) -> Iterator[np.ndarray]:
-    """Draw the picture of each of `options.kinds`, as `render` returns it.
-
-    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
-    its map, float32 [H, W] in [0, 1].
-    """
-    image = photo.image
-    alpha = to_bytes(saliency, options.threshold)
-    if photo.alpha is not None:  # what is transparent stays so
-        alpha = np.minimum(alpha, photo.alpha)
-    if options.crop:
-        box = object_box(alpha)
-        image, shown, alpha = image[box], shown[box], alpha[box]
-    for kind in options.kinds:
-        yield render(kind, image if kind == "cutout" else shown, alpha, options)

@@ -1,16 +1,17 @@
 """Pictures of a result: the mask, the cut-out and the overlay."""
 
-from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from SCFNet.errors import ArgumentError
 from SCFNet.files import exists
-from SCFNet.photos.reading import read_image
+from SCFNet.photos.reading import Photo, read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}
+VIDEO_FORMATS = ("mp4", "webm", "mov")
 
 TINT = np.array([255, 45, 85], "float32")  # RGB of the overlay
 TINT_STRENGTH = 0.4
@@ -37,6 +38,37 @@ class RenderOptions(NamedTuple):
     crop: bool = False
     background: Optional[np.ndarray] = None
     edge_colors: bool = False
+
+
+def draw(
+    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
+) -> Iterator[np.ndarray]:
+    """Draw the picture of each of `options.kinds`, as `render` returns it.
+
+    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
+    its map, float32 [H, W] in [0, 1].
+    """
+    image = photo.image
+    alpha = to_bytes(saliency, options.threshold)
+    if photo.alpha is not None:  # what is transparent stays so
+        alpha = np.minimum(alpha, photo.alpha)
+    if options.crop:
+        box = object_box(alpha)
+        image, shown, alpha = image[box], shown[box], alpha[box]
+    for kind in options.kinds:
+        yield render(kind, image if kind == "cutout" else shown, alpha, options)
+
+
+def name_video_endings(
+    kinds: Sequence[str], video_format: str = "", on_background: bool = False
+) -> List[str]:
+    """Return how videos of these kinds are named behind the stem: in the format that is given, one
+    of `VIDEO_FORMATS`, else as MP4, but cut-outs as WebM, which can be transparent, unless they lie
+    on a background.
+    """
+    stems = [ENDINGS[kind].rpartition(".")[0] for kind in kinds]
+    clear = [kind == "cutout" and not on_background for kind in kinds]
+    return [f"{s}.{video_format or ('webm' if c else 'mp4')}" for s, c in zip(stems, clear)]
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:

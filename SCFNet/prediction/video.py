@@ -16,8 +16,7 @@ from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors
 from SCFNet.predictor import Predictor
 
-# MP4 has no transparency: cut-outs lie on this, which video editors can key out, unless a
-# background is given.
+# MP4 has no transparency: cut-outs lie on this, which video editors can key out.
 GREEN = np.array([0, 255, 0], "uint8").reshape(1, 1, 3)
 BYTES_AHEAD = 200_000_000  # of frames and pictures that wait between the steps
 
@@ -38,26 +37,32 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
     with ExitStack() as stack:
         reader = VideoReader(job.source)
         stack.callback(reader.close)
-        back = GREEN if options.background is None else options.background
-        options = options._replace(background=cover(back, reader.shape))
+        options = options._replace(background=_background(job, options, reader.shape))
 
         def predict_frame(numbered: Tuple[int, Frame]) -> Seen:
             number, frame = numbered
             if number % every:
                 return frame, None
-            saliency = predictor(frame.image, options.align_corners)
+            saliency = predictor(frame.shown, options.align_corners)
             return frame, to_bytes(saliency, options.threshold)
 
         def render_frame(mapped: Mapped) -> Drawn:
             frame, alpha = mapped
-            return frame.time, [render(kind, frame.image, alpha, options) for kind in options.kinds]
+            if frame.alpha is not None:  # what is transparent stays so
+                alpha = np.minimum(alpha, frame.alpha)
+            images = {"cutout": frame.image}
+            pictures = [
+                render(kind, images.get(kind, frame.shown), alpha, options)
+                for kind in options.kinds
+            ]
+            return frame.time, pictures
 
         ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))
         frames = in_parallel(predict_frame, enumerate(reader), ahead)
         drawn = in_parallel(render_frame, repeat_last_map(frames), ahead)
         bar = tqdm(drawn, job.source.name, reader.count, unit="frame", disable=None)
-        lost_sound = _write(job, reader, bar)
+        lost_sound = _write(job, reader, bar, options)
         reader.check_complete()
     if lost_sound:
         raise InputError(
@@ -73,13 +78,25 @@ def repeat_last_map(frames: Iterable[Seen]) -> Iterator[Mapped]:
         yield frame, last
 
 
-def _write(job: Job, reader: VideoReader, frames: Iterable[Drawn]) -> List[str]:
+def _background(job: Job, options: RenderOptions, shape: Tuple[int, int]) -> Optional[np.ndarray]:
+    """Return what lies under cut-outs, RGB uint8 [H, W, 3]; None if they are to be transparent."""
+    if options.background is not None:
+        return cover(options.background, shape)
+    on_green = ("cutout", ".mp4") in zip(options.kinds, (target.suffix for target in job.targets))
+    return cover(GREEN, shape) if on_green else None
+
+
+def _write(
+    job: Job, reader: VideoReader, frames: Iterable[Drawn], options: RenderOptions
+) -> List[str]:
     """Write each frame's pictures to a video per target; the codings of sound that are lost."""
     with ExitStack() as stack:
         writers = []
-        for target in job.targets:
+        for kind, target in zip(options.kinds, job.targets):
             stream = stack.enter_context(replacing(target))
-            writers.append(VideoWriter(stream, reader, mark_of(job.source)))
+            transparent = kind == "cutout" and options.background is None
+            mark = mark_of(job.source)
+            writers.append(VideoWriter(stream, target.suffix, reader, mark, transparent))
             stack.callback(writers[-1].close)
         with ffmpeg_errors_as_os_errors():
             for time, pictures in frames:

@@ -191,7 +191,7 @@ def _log_axis(ax: "Axes") -> None:
 
 
 def _is_positive(value: object) -> bool:
-    """Tell whether a value of a row, which a person may have written, can be drawn."""
+    """Return whether a value of a row, which a person may have written, can be drawn."""
     return isinstance(value, (int, float)) and 0 < value < np.inf
 
 

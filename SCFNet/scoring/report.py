@@ -43,7 +43,8 @@ def paper_cells(
     protocol: str,
     costs: Dict[str, Cost],
     marks: Marks,
-    metrics: Sequence[str],
+    metrics: Sequence[str] = (),
+    published: bool = False,
 ) -> PaperTable:
     """Lay out the scores as the paper's Table 1: a row per method.
 
@@ -54,6 +55,7 @@ def paper_cells(
         marks: how to print the best and the second best value of a column; of values that are
             printed alike all are marked, and of one method none is.
         metrics: names of measures that have a column too, behind M, F and E.
+        published: put the rows of PUBLISHED, which have no marks, above the others.
     """
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
@@ -78,34 +80,11 @@ def paper_cells(
         empty = max(result.score.empty for result in results if result.data == data)
         if empty:
             notes.append(f"All-black masks in {data}: {empty}; F is 0 there.")
-    return PaperTable(sets, [list(row) for row in zip(names, *columns)], notes)
-
-
-def paper_table(
-    results: List[Result],
-    protocol: str,
-    costs: Dict[str, Cost],
-    metrics: Sequence[str] = (),
-    published: bool = False,
-) -> str:
-    """Write the scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
-
-    The best value of a column is **bold** and the second _italic_. What the numbers leave out is
-    said below the table. With `published` the rows of PUBLISHED come first, unmarked.
-    """
-    table = paper_cells(results, protocol, costs, MARKDOWN_MARKS, metrics)
-    header = ["Method", "Params (M)", "FLOPs (G)"]
-    letters = ["M ↓", "F ↑", "E ↑"]
-    letters += [f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in metrics]
-    header += [f"{data} {letter}" for data in table.sets for letter in letters]
-    notes = [note.replace(STAR, "\\*") for note in table.notes]
-    if len(table.rows) > 1:
-        notes[0] += " **Best**, _second best_."
-    rows = [[name.replace(STAR, "\\*"), *cells] for name, *cells in table.rows]
+    rows = [list(row) for row in zip(names, *columns)]
     if published:
-        rows = [*_published_rows(table.sets, len(letters)), *rows]
+        rows = [*_published_rows(sets, 3 + len(metrics)), *rows]
         notes.append("Rows (paper): as the authors publish them.")
-    return "\n\n".join([markdown(header, rows), *notes])
+    return PaperTable(sets, rows, notes)
 
 
 def _published_rows(sets: List[str], width: int) -> List[List[str]]:
@@ -120,11 +99,39 @@ def _published_rows(sets: List[str], width: int) -> List[List[str]]:
     return rows
 
 
+def paper_table(
+    results: List[Result],
+    protocol: str,
+    costs: Dict[str, Cost],
+    metrics: Sequence[str] = (),
+    published: bool = False,
+) -> str:
+    """Write the scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
+
+    The best value of a column is **bold** and the second _italic_. What the numbers leave out is
+    said below the table.
+    """
+    table = paper_cells(results, protocol, costs, MARKDOWN_MARKS, metrics, published)
+    header = ["Method", "Params (M)", "FLOPs (G)"]
+    letters = ["M ↓", "F ↑", "E ↑"]
+    letters += [f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in metrics]
+    header += [f"{data} {letter}" for data in table.sets for letter in letters]
+    notes = [note.replace(STAR, "\\*") for note in table.notes]
+    if len({result.method for result in results}) > 1:
+        notes[0] += " **Best**, _second best_."
+    rows = [[name.replace(STAR, "\\*"), *cells] for name, *cells in table.rows]
+    return "\n\n".join([markdown(header, rows), *notes])
+
+
 def latex_table(
-    results: List[Result], protocol: str, costs: Dict[str, Cost], metrics: Sequence[str] = ()
+    results: List[Result],
+    protocol: str,
+    costs: Dict[str, Cost],
+    metrics: Sequence[str] = (),
+    published: bool = False,
 ) -> str:
     r"""Write the same table to \input in LaTeX, with rules of the package booktabs."""
-    table = paper_cells(results, protocol, costs, LATEX_MARKS, metrics)
+    table = paper_cells(results, protocol, costs, LATEX_MARKS, metrics, published)
     width = 3 + len(metrics)
     groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, width) for name in table.sets)]
     measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
@@ -134,7 +141,7 @@ def latex_table(
     header = ["Method", "(M)", "(G)", *measures * len(table.sets)]
     rows = [[escape_latex(name), *cells] for name, *cells in table.rows]
     notes = [escape_latex(note) for note in table.notes]
-    if len(table.rows) > 1:
+    if len({result.method for result in results}) > 1:
         notes[0] += r" \textbf{Best}, \textit{second best}."
     return latex(groups, header, rows, notes)
 

@@ -18,8 +18,7 @@ from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import opaque, read_photo
 from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.marks import add_mark, make_mark
-from SCFNet.prediction.pipeline import draw
-from SCFNet.prediction.rendering import ENDINGS, RenderOptions
+from SCFNet.prediction.rendering import ENDINGS, RenderOptions, draw
 from SCFNet.predictor import Predictor
 from SCFNet.serving.body import PATIENCE, BodyReader, TooLarge, upload_of
 from SCFNet.serving.queue import WAITING, Busy, ClientLeft, Queue

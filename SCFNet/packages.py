@@ -1,0 +1,95 @@
+"""Packages of others: what pip calls them, and in one line why one does not import."""
+
+import traceback
+from typing import Optional, Tuple
+
+OURS = ("SCFNet", "backbones", "datasets")
+
+# What to give to `pip install` for a module, if that is not its own name.
+PACKAGES = {
+    "PIL": "Pillow",
+    "cv2": "opencv-python-headless",
+    "paddle": "-r requirements.txt",
+    "py_sod_metrics": "pysodmetrics",
+    "skimage": "scikit-image",
+}
+# The packages that hold a module, and their first version that runs beside NumPy 2. Older ones
+# print a page there, or end the process.
+BESIDE_NUMPY_2 = {
+    "cv2": (
+        ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless",
+         "opencv-contrib-python"),
+        (4, 10),
+    ),
+    "onnxruntime": (("onnxruntime", "onnxruntime-gpu"), (1, 19)),
+}  # fmt: skip
+REASON = 160  # letters
+
+
+def check_beside_numpy(module: str) -> None:
+    """Raise ImportError, in one line, if `module` is installed and too old for the NumPy that is.
+
+    The versions are asked before `module`, a key of BESIDE_NUMPY_2, is imported.
+    """
+    import numpy
+
+    if int(numpy.__version__.partition(".")[0]) < 2:
+        return
+    from importlib import metadata
+
+    packages, needed = BESIDE_NUMPY_2[module]
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    if found and all(_is_before(version, needed) for version in found.values()):
+        package, version = next(iter(found.items()))
+        raise ImportError(
+            f"{package} {version} does not run beside numpy {numpy.__version__}: "
+            f"pip install --upgrade {package}",
+            name=module,
+        )
+
+
+def _is_before(version: str, needed: Tuple[int, int]) -> bool:
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    return tuple(numbers) < needed
+
+
+def why_not_imported(error: Exception) -> Optional[str]:
+    """Return in one line which package of others `error` says not to import, why, and the pip
+    command; None if it says something else, as of a module of this repository.
+
+    A package that is broken may raise anything: an ImportError for a library that is missing, an
+    AttributeError for a NumPy of another age.
+    """
+    reason = " ".join(str(error).split())
+    if "pip install" in reason:  # of `check_beside_numpy`
+        return reason
+    name = getattr(error, "name", None) or ""
+    module = str(name).partition(".")[0] if isinstance(error, ImportError) else ""
+    if isinstance(error, ModuleNotFoundError) and module == name != "":
+        if module in OURS:
+            return None
+        return f"{module} is not installed: pip install {PACKAGES.get(module, module)}"
+    broken = _package_being_imported(error) or module
+    if not broken or broken in OURS:
+        return None
+    if len(reason) > REASON:
+        reason = f"{reason[:REASON]}..."
+    package = PACKAGES.get(broken, broken)
+    return f"{broken} does not import ({reason}): pip install --force-reinstall {package}"
+
+
+def _package_being_imported(error: Exception) -> str:
+    """Return the package of others whose import, begun by a module of ours, raised `error`; ''."""
+    package = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        top = frame.f_globals.get("__name__", "").partition(".")[0]
+        if top in (*OURS, "__main__"):
+            package = ""
+        elif not package and top != "importlib":
+            package = top if frame.f_code.co_name == "<module>" else "?"
+    return package.strip("?")
