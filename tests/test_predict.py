@@ -19,6 +19,7 @@ from datasets.maps import read_map
 from datasets.masks import read_mask
 from SCFNet.maps import clean_alpha
 from SCFNet.photos.reading import read_image
+from SCFNet.prediction import pipeline
 from SCFNet.prediction.command import run_command
 from SCFNet.prediction.encoding import dpi_of
 from SCFNet.prediction.jobs import plan_jobs
@@ -163,6 +164,33 @@ def test_a_photo_that_fails_does_not_cost_the_rest(predictor, photos, tmp_path, 
     assert written == {
         str(j.targets[0]) for j in jobs if j.source.name not in ("broken.jpg", "gone.png")
     }
+
+
+@pytest.mark.parametrize("step", ["read", "predict", "write"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_photo_too_large_for_the_memory_does_not_cost_the_rest(
+    predictor, photos, tmp_path, monkeypatch, batch_size, step
+):
+    def fails_for(function, is_large):
+        def call(*args):
+            if is_large(args[0]):
+                raise MemoryError
+            return function(*args)
+
+        return call
+
+    if step == "read":
+        read = fails_for(pipeline.read_photo, lambda path: path.name == "x.jpg")
+        monkeypatch.setattr(pipeline, "read_photo", read)
+    elif step == "write":
+        encode = fails_for(pipeline.encode_image, lambda path: path.name == "x.png")
+        monkeypatch.setattr(pipeline, "encode_image", encode)
+    else:
+        predictor = fails_for(predictor, lambda images: 24 in [i.shape[1] for i in images])
+    jobs = plan_jobs([str(photos)], tmp_path / "out", [".png"])
+    errors = predict_jobs(predictor, jobs, RenderOptions(), batch_size)
+    assert errors == [f"{photos}/day/x.jpg: not enough memory"]
+    assert len(list((tmp_path / "out").rglob("*.png"))) == len(jobs) - 1
 
 
 def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
@@ -445,7 +473,11 @@ def test_a_photo_of_extreme_sides_does_not_cost_the_rest(predictor, photos, tmp_
 
 def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path):
     frames = [Image.new("RGB", (40, 30), (90 * i, 60, 0)) for i in range(3)]
-    frames[0].save(tmp_path / "cat.gif", save_all=True, append_images=frames[1:])
-    done = predict(tmp_path / "cat.gif", "--output", tmp_path / "out")
+    names = {"a.gif": "GIF", "b.png": "PNG", "c.jpg": "MPO"}
+    for name, image_format in names.items():
+        frames[0].save(tmp_path / name, image_format, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "one.jpg")
+    done = predict(*(tmp_path / name for name in (*names, "one.jpg")), "--output", tmp_path / "out")
     assert done.returncode == 0
-    assert f"{tmp_path}/cat.gif: of 3 pictures the first is taken" in done.stderr
+    said = [line for line in done.stderr.splitlines() if "pictures" in line]
+    assert said == [f"{tmp_path / name}: of 3 pictures the first is taken" for name in names]

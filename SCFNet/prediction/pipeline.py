@@ -51,7 +51,8 @@ def predict_jobs(
     for job in jobs:
         if not job.fault and is_video(job.source):
             try:
-                predict_video(predictor, job, options, every)
+                with memory_faults(job.source):
+                    predict_video(predictor, job, options, every)
             except InputError as error:
                 errors.append(str(error))
     return errors
