@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Se
 import numpy as np
 
 from SCFNet.backends import INPUT, OUTPUT
+from SCFNet.maps import resize_map
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import (
     IMAGENET,
@@ -16,7 +17,6 @@ from SCFNet.photos.transform import (
     normalise,
     photo_batch,
 )
-from SCFNet.predictor import resize_map
 
 if TYPE_CHECKING:
     import onnx
@@ -84,7 +84,7 @@ def take_photos(
 ) -> None:
     """Let an exported network take `photo`, RGB uint8 [H, W, 3], and give `map`, float32 [H, W].
 
-    Resizing and normalising are in the graph, as `network_input` and `predictor.resize_map` do
+    Resizing and normalising are in the graph, as `network_input` and `maps.resize_map` do
     them. `shape` is (H, W) for a runtime that wants them fixed; () is any.
     """
     from onnx import TensorProto, helper

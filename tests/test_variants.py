@@ -11,9 +11,10 @@ from PIL import Image
 
 from SCFNet.checkpoint import SHIPPED
 from SCFNet.errors import ArgumentError
+from SCFNet.maps import resize_map
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import RELEASE, Normalisation, network_input
-from SCFNet.predictor import Predictor, resize_map
+from SCFNet.predictor import Predictor
 from SCFNet.variants import Variant, make_variant, run_variant
 from tests.conftest import run_tool
 from tests.test_backends import needs_converter

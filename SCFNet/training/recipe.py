@@ -126,6 +126,9 @@ class Recipe:
     # the schedule
     epochs: int = knob(69, "passes over the data", "--epoch")
     batch_size: int = knob(128, "images a step, over all devices together", "--train_bs")
+    accumulate: int = knob(
+        1, "parts in which a device works through its images of a step, to save memory"
+    )
     lr: float = knob(0.064, "highest learning rate", "--Max_LR")
     min_lr: float = knob(0.00064, "first and last learning rate", "--Min_LR")
     warmup_epochs: float = knob(5.0, "epochs in which the learning rate rises", "--top_epoch")
@@ -170,8 +173,9 @@ class Recipe:
     late_from: float = knob(0.7, "part of the epochs after which --late-sizes begin")
     augment: str = knob(
         "release",
-        "augmentation; strong, for runs that overfit, has larger crops, colours, pasted objects",
-        choices=("release", "strong", "none"),
+        "augmentation; paper has flips, crops and sizes, but not the release's blur and light; "
+        "strong, for runs that overfit, has larger crops, colours, pasted objects",
+        choices=("release", "paper", "strong", "none"),
     )
     copy_paste: Optional[float] = knob(
         None,
@@ -203,6 +207,8 @@ class Recipe:
         "auto goes on with the run in --output, if there is one; a state file (last.state) with "
         "that run; default: begin a new one",
     )
+    patience: int = knob(0, "stop when N scorings in a row were not the best; 0 is never")
+    keep_last: int = knob(0, "keep the weights of the last N epochs, as epoch-1.pdparams")
     save_every: int = knob(0, "save every N steps too; 0 is only after each epoch")
     dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
@@ -212,6 +218,8 @@ class Recipe:
         self._check(
             "more than 0", lambda v: v > 0, "val_every", "epochs", "batch_size", "lr", "min_lr"
         )
+        self._check("more than 0", lambda v: v > 0, "accumulate")
+        self._check("0 or more", lambda v: v >= 0, "patience", "keep_last")
         self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
         self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
         self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
@@ -233,6 +241,8 @@ class Recipe:
         if self.decoder != "scfm" and self.model in ZOO:
             raise ArgumentError("decoder", f"{self.model} has a decoder of its own")
         parse_device(self.device)
+        if self.patience and not (self.val or self.val_fraction):
+            raise ArgumentError("patience", "needs --val or --val-fraction, to score on")
 
     def _check(self, wanted: str, holds: Callable[[float], bool], *names: str) -> None:
         """Raise ArgumentError for a knob that is given, and for which `holds` is not true."""

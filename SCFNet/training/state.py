@@ -52,6 +52,7 @@ class Run:
     digest: str = ""  # of the samples
     starts_whole: bool = False  # from the weights of a whole network
     step: int = 0  # done so far
+    skipped: int = 0  # steps in a row, by the loss scaler
     best: float = -math.inf  # quality of the scores so far
     sums: np.ndarray = field(default_factory=lambda: np.zeros(1))  # of this epoch: losses, images
     log: List[Dict[str, Any]] = field(default_factory=list)
@@ -67,6 +68,13 @@ class Run:
         """Number of the best epoch, from 1; 0 if the start is better, or nothing was scored."""
         best = max(self.log, key=quality, default={})
         return best["epoch"] if quality(best) > self.best - 2 * 10**-DIGITS else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are over, or `patience` scorings have passed since the best."""
+        recipe = self.recipe
+        since = [record for record in self.log[self.best_epoch :] if quality(record) > -math.inf]
+        return self.epoch >= recipe.epochs or 0 < recipe.patience <= len(since)
 
     @property
     def minutes(self) -> float:
