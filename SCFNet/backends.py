@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optiona
 import numpy as np
 
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
-from SCFNet.checkpoint import check_weights, digest, load_checkpoint
+from SCFNet.checkpoint import check_weights, digest, load_checkpoint, sharpened_by
 from SCFNet.device import parse_device, set_device
-from SCFNet.errors import ArgumentError, InputError
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.files import check_is_file
 from SCFNet.formats.unpickle import printable
 from SCFNet.packages import check_beside_numpy, why_not_imported
@@ -40,7 +40,8 @@ class Backend(NamedTuple):
     `run` maps normalised images, float32 [N, 3, size, size], to saliency, float32 [N, size, size]
     in [0, 1]; threads may share it. `name` is 'paddle' or 'onnx', `weights` the file that was read,
     `weights_sha256` the digest of the weights in an exported file, `file_sha256` that of the bytes
-    of their checkpoint; older files have '' for it.
+    of their checkpoint; older files have '' for it. `sharpened` is what the logits were multiplied
+    by after training.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Backend(NamedTuple):
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
     file_sha256: str = ""
+    sharpened: float = 1
 
 
 def open_backend(
@@ -156,6 +158,7 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
         size=size or net.input_size,
         normalisation=net.normalisation,
         run=run,
+        sharpened=sharpened_by(weights),
     )
 
 
@@ -194,7 +197,14 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
         run=run,
         weights_sha256=meta["weights_sha256"],
         file_sha256=meta.get("file_sha256", ""),
+        sharpened=_sharpened_by(meta),
     )
+
+
+def _sharpened_by(meta: Dict[str, str]) -> float:
+    """Read what the logits of an exported file were multiplied by; 1 if it says no such number."""
+    found = meta.get("sharpened", "")
+    return float(found) if re.fullmatch(r"0*[1-9]\d{0,3}(\.\d+)?|0?\.\d*[1-9]\d*", found) else 1
 
 
 def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
@@ -310,6 +320,8 @@ def run_session(
     try:
         maps = session.run([output], {name: batch})[0]
     except Exception as error:  # an exception type per fault, as above
+        if len(batch) == 1 and is_memory_short(error):
+            raise MemoryError(f"{file}: not enough memory to run this network") from error
         if len(batch) == 1:
             raise _fault(file, "ONNX Runtime cannot run it", error) from error
         return np.concatenate([run_session(file, session, one[None], output) for one in batch])
@@ -328,7 +340,7 @@ def run_session(
 def _fault(file: Path, fault: str, error: Exception) -> InputError:
     """Return what to raise for an exception of ONNX Runtime, whose long messages end with why."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
-    if isinstance(error, MemoryError) or re.search("bad_alloc|allocate memory", text):
+    if is_memory_short(error):
         return InputError(f"{file}: not enough memory to run this network")
     reason = printable(text if len(text) < REASON else f"... {text[-REASON:]}", 2 * REASON)
     return InputError(f"{file}: {fault} ({reason})")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
 import numpy as np
 
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY, WEIGHTS
-from SCFNet.errors import CheckpointError, InputError
+from SCFNet.errors import CheckpointError, InputError, is_memory_short
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.formats.torch_files import from_bfloat16, is_torch_file, read_torch
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
@@ -106,6 +106,8 @@ def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
     except Refused as error:
         raise CheckpointError(f"{path}: refused, {error}") from error
     except Exception as error:  # a damaged file can raise anything
+        if is_memory_short(error):
+            raise CheckpointError(f"{path}: not enough memory") from error
         raise CheckpointError(
             f"{path}: not a checkpoint, or damaged ({type(error).__name__}); fetch it again"
         ) from error
@@ -169,6 +171,8 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
             parts = [arrays.pop(part) for part in whole["slices"]]
             arrays[key] = np.concatenate(parts).reshape(whole["OriginShape"])
     except Exception as error:  # a damaged file can raise anything
+        if is_memory_short(error):
+            raise CheckpointError(f"{path}: not enough memory") from error
         raise CheckpointError(f"{path}: damaged, a parameter lacks a slice") from error
     for key, value in arrays.items():
         if value.dtype == np.uint16:  # how Paddle writes bfloat16

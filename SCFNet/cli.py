@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
-from SCFNet.errors import ArgumentError, InputError
+from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.packages import check_beside_numpy, why_not_imported
 
 
@@ -58,7 +58,7 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     except Exception as error:
-        fault = why_not_imported(error)
+        fault = "not enough memory" if is_memory_short(error) else why_not_imported(error)
         if fault is None:
             raise
         code = fail(fault)

@@ -1,47 +1,43 @@
 """Distillation: the training loop with a teacher's maps in place of masks, of tools/distill.py."""
 
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 import paddle
 from paddle import Tensor
 
-from datasets.sod import Sample, check_files, find_faults, has_masks, list_pairs
+from datasets.sod import Sample, check_files, has_masks, list_pairs
 from SCFNet.engine import fit, hold_back, prepare
-from SCFNet.errors import InputError
-from SCFNet.files import first_few
-from SCFNet.training.distributed import quiet
+from SCFNet.training.distributed import say
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
 from SCFNet.training.state import Target
 from SCFNet.training.teacher import Teacher, open_teacher, resized
 
-SHOWN = 10  # unreadable photos that are listed
-
 
 def distill(recipe: DistillRecipe) -> int:
     """Train a student towards a teacher's maps, as tools/distill.py does; see `engine.fit`."""
     prepare(recipe)
-    photos = readable(list_pairs(recipe.data, labelled=False), recipe.skip_unreadable)
+    skip = recipe.skip_unreadable
+    photos = check_files(list_pairs(recipe.data, labelled=False, say=say), skip, say)
     if recipe.val:
-        compared = list_pairs(recipe.val, "test", labelled=False)
+        compared = check_files(list_pairs(recipe.val, "test", labelled=False), skip)
     else:
         photos, compared = hold_back(photos, recipe.val_fraction)
     scored: Dict[str, Sequence[Sample]] = {}
     if recipe.val and has_masks(recipe.val):
-        scored[""] = list_pairs(recipe.val, "test")
-        check_files(scored[""])
-    labelled = list_pairs(recipe.labelled) if recipe.labelled else []
-    if labelled:
-        check_files(labelled)
+        scored[""] = check_files(list_pairs(recipe.val, "test", say=say), skip, say)
+    labelled = []
+    if recipe.labelled:
+        labelled = check_files(list_pairs(recipe.labelled, say=say), skip, say)
 
     if recipe.dry_run:
         compared = []
     if Path(recipe.teacher).is_dir():
-        photos = labelled_from(photos, Path(recipe.teacher))
-        check_files(photos)
+        photos = check_files(labelled_from(photos, Path(recipe.teacher)), skip, say)
         if compared and not recipe.val:
-            scored["teacher-"] = labelled_from(compared, Path(recipe.teacher))
+            compared = labelled_from(compared, Path(recipe.teacher))
+            scored["teacher-"] = check_files(compared, skip, say)
         return fit(recipe, photos + labelled, scored)
 
     teacher = open_teacher(recipe)
@@ -62,23 +58,3 @@ def taught_by(teacher: Teacher) -> Target:
         return preds if masks is None else paddle.where(paddle.isnan(masks), preds, masks)
 
     return target
-
-
-def readable(samples: List[Sample], skip: bool) -> List[Sample]:
-    """Keep the samples whose photos can be read, and list the others.
-
-    Raises InputError if there are others and `skip` is false, or if all are unreadable.
-    """
-    faults = find_faults(samples)
-    if not faults:
-        return samples
-    listed = first_few([fault for _, fault in faults], SHOWN, "; ")
-    if not skip:
-        raise InputError(f"{len(faults)} photos (--skip-unreadable leaves them out): {listed}")
-    if not quiet():
-        print(f"left out {len(faults)} unreadable photos:", *(f for _, f in faults), sep="\n  ")
-    bad = {sample.stem for sample, _ in faults}
-    kept = [sample for sample in samples if sample.stem not in bad]
-    if not kept:
-        raise InputError(f"none of the {len(samples)} photos can be read: {listed}")
-    return kept

@@ -5,6 +5,7 @@ float32 [N, 1, size, size] in [0, 1]: m2 with the sigmoid, without what only tra
 """
 
 import json
+import os
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,7 @@ from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, sharpened_by
 from SCFNet.device import set_device
 from SCFNet.errors import ArgumentError, InputError
-from SCFNet.files import PathLike, write_atomically
+from SCFNet.files import PathLike, is_folder, without_suffix, write_atomically
 from SCFNet.net import SaliencyNet, SCFNet
 from SCFNet.photos.transform import MEAN, RELEASE, STD, Normalisation, check_size, network_input
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
 FORMATS = ("onnx", "paddle", "pdparams")
+SUFFIXES = (".onnx", ".pdparams", ".pdmodel", ".pdiparams", ".json", ".meta", ".pth", ".pt")
 TOLERANCE = 1e-4  # of the exported network against dygraph, on a photo
 PADDLE2ONNX = {"2": "1.3.1", "3": "2.1.0"}  # what reads the programs of which Paddle
 OPSET = 14  # the first with HardSwish
@@ -71,8 +73,8 @@ def export(
         weights: a checkpoint, of Paddle or of PyTorch.
         file_format: 'onnx' (STEM.onnx), 'paddle' (the program, its parameters and STEM.meta, beside
             each other), or 'pdparams' (STEM.pdparams).
-        output: the file, for 'paddle' any of the files or their common stem; None is the stem of
-            `weights`.
+        output: the file, for 'paddle' any of the files or their common stem, or a folder; None is
+            the stem of `weights`. A suffix that is no format's is kept: 'net-0.80.onnx'.
         size: height and width of the input, in pixels; None is the network's own.
         dynamic_batch: let the network take any number of images a run, not one alone.
         sharpen: what the logits are multiplied by, for 'pdparams' alone: see `sharpen_logits`.
@@ -88,14 +90,15 @@ def export(
         check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
-    output = Path(output) if output else weights
-    if sharpen != 1 and output.with_suffix(".pdparams") == weights:
+    output = _stem(weights, weights if output is None else output)
+    checkpoint = Path(f"{output}.pdparams")
+    if sharpen != 1 and checkpoint == weights:
         raise ArgumentError("output", f"would write over {weights}: name another file")
     net = load_net(weights)
     if file_format == "pdparams":
         sharpen_logits(net, sharpen)
-        save_weights(net, output.with_suffix(".pdparams"), sharpened_by(weights) * sharpen)
-        return [output.with_suffix(".pdparams")]
+        save_weights(net, checkpoint, sharpened_by(weights) * sharpen)
+        return [checkpoint]
     from skimage.data import astronaut
 
     size = size or net.input_size
@@ -122,10 +125,18 @@ def export(
     print(f"largest difference from dygraph on a photo: {difference:.1e}")
     if not difference <= TOLERANCE:
         raise InputError(f"{output}: not written, it differs from dygraph by {difference:.1e}")
-    files = [output.with_suffix(suffix) for suffix in contents]
+    files = [Path(f"{output}{suffix}") for suffix in contents]
     for file, content in zip(files, contents.values()):
         write_atomically(file, content)
     return files
+
+
+def _stem(weights: Path, output: PathLike) -> Path:
+    """Return what a format's suffix is put behind: `output` without such a suffix; in a folder the
+    stem of `weights`.
+    """
+    names_folder = is_folder(output) or str(output).endswith(("/", os.sep))
+    return without_suffix(Path(output, weights.name) if names_folder else Path(output), SUFFIXES)
 
 
 def sharpen_logits(net: SaliencyNet, factor: float) -> None:

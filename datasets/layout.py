@@ -1,24 +1,96 @@
-"""How data sets lie on the disk as they are downloaded: folders' names, files by stem, lists."""
+"""How data sets lie on the disk as they are downloaded: folders, files by stem, pairs, lists."""
 
 import os
 import re
+import unicodedata
 from pathlib import Path, PurePosixPath
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from datasets.matching import match_stems
 from SCFNet.errors import InputError
-from SCFNet.files import PathLike, check_is_folder
+from SCFNet.files import PathLike, check_is_folder, is_hidden
 from SCFNet.photos.formats import IMAGE_SUFFIXES
 
-IMAGES = ("image", "images", "img", "imgs", "im")
-MASKS = ("mask", "masks", "gt", "gts", "truth", "groundtruth")
+IMAGES = ("image", "images", "img", "imgs", "im", "jpegimages", "photo", "photos")
+MASKS = (
+    *("mask", "masks", "gt", "gts", "truth", "groundtruth", "pixelwisegt"),
+    *("segmentationclass", "segmentationclasspng", "segmentationobject"),
+    *("segmentation", "segmentations", "seg", "label", "labels", "annotation", "annotations"),
+    *("matte", "mattes", "alpha"),
+)
+BEHIND = ("aug", "new", "png", "jpg")  # words that may follow these: 'gt_aug', 'GT-new-PNG'
+PLAIN = ("image", "images", "mask", "masks")  # of which nothing need be said
+VOC = "jpegimages"  # most of whose photos have no mask
+LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")  # what a mask is, beside a photo of its name
 LISTS = ("train.txt", "test.txt")
 LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
 PHOTOS_LAYOUT = "a set without masks is a folder of photos, at any depth"
+MASK_NAME = re.compile(  # of a file beside its photo
+    rf"(?P<where>(.*/)?)(?P<name>[^/]+)[-_ .]({'|'.join(MASKS)})", re.IGNORECASE
+)
+
+
+class Layout(NamedTuple):
+    """A data set's files by stem, and the mask's stem for each photo's that has one.
+
+    `taken` says where they are, '' if that is image/ and mask/. With `in_part` photos without a
+    mask are no fault.
+    """
+
+    images: Dict[str, Path]
+    masks: Dict[str, Path]
+    partners: Dict[str, str]
+    taken: str
+    in_part: bool
+    faults: List[str]
+
+
+def find_layout(root: Path) -> Layout:
+    """Find the photos and the masks of the data set in `root`.
+
+    They are in two folders of it, as `find_folder` finds them, of the same names, or of names that
+    one suffix or prefix tells apart (`match_stems`); or together in one folder: `x.jpg` beside
+    `x.png` or `x_mask.png`. Raises InputError as `find_folder` does, and if there are no masks.
+    """
+    image_folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
+    if not mask_folder:
+        found = _one_folder(image_folder or root)
+        if not found.masks:
+            lacking = MASKS[0] if image_folder or found.images else IMAGES[0]
+            raise InputError(f"{root}: has no folder {lacking}/; {LAYOUT}")
+        place = f"{image_folder.name}/" if image_folder else "one folder"
+        return found._replace(taken=f"{place}, masks are {found.taken}")
+    masks, faults = files_by_stem(mask_folder)
+    if image_folder:
+        images, more_faults = files_by_stem(image_folder)
+        faults += more_faults
+    else:
+        images = {_stem_in(root, path): path for path in _image_files(root) if path.parent == root}
+    partners, pattern = match_stems(images, masks)
+    names = [image_folder.name if image_folder else ".", mask_folder.name]
+    taken = f"{names[0]}/ and {names[1]}/" + (f", masks are {pattern}" if pattern else "")
+    if not pattern and set(names) <= set(PLAIN):
+        taken = ""
+    return Layout(images, masks, partners, taken, names[0].lower() == VOC, faults)
+
+
+def find_photos(root: Path) -> Layout:
+    """Find the photos of a set that needs no masks.
+
+    They are in `root` itself, unless it has a folder image/ or is a set with masks. An album called
+    'wedding-images' is one of several. Masks in their folder, and beside their photos, are none.
+    """
+    folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
+    if not folder or not (mask_folder or folder.name.lower() in IMAGES):
+        folder = root
+    found = _one_folder(folder, mask_folder)
+    left_out = f"{len(found.masks)} masks ({found.taken}) are left out" if found.masks else ""
+    return found._replace(masks={}, partners={}, taken=left_out, in_part=False)
 
 
 def is_called(folder: Path, kind: Sequence[str]) -> bool:
     """Tell whether a folder has a name of `kind`, IMAGES or MASKS: in any case, with anything
-    before it ('DUTS-TR-Image'), and with '_aug' after it ('gt_aug').
+    before it ('DUTS-TR-Image'), and with words of BEHIND after it ('gt_aug').
     """
     return _words(folder)[-1] in kind
 
@@ -26,11 +98,13 @@ def is_called(folder: Path, kind: Sequence[str]) -> bool:
 def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
     """Find the folder in `root` that has a name of `kind`, IMAGES or MASKS; None if there is none.
 
-    Of several the one with the shorter, then the earlier name counts: `mask` before `gt` before
-    `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` beside `DUTS-TE-Image`.
+    Of several the one that has images, the shorter, then the earlier name counts: `mask` before
+    `gt` before `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` and `DUTS-TE-Image`.
     """
     check_is_folder(root, LAYOUT)
     found = [path for path in root.iterdir() if path.is_dir() and is_called(path, kind)]
+    with_images = [path for path in found if next(_image_files(path), None)]
+    found = with_images or [path for path in found if path.name.lower() in PLAIN]
     rank = {path: (len(_words(path)), kind.index(_words(path)[-1])) for path in found}
     if not found:
         return None
@@ -42,18 +116,47 @@ def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
     return (exact or best)[0]
 
 
-def files_by_stem(folder: Path) -> Tuple[Dict[str, Path], List[str]]:
-    """Find every image file below `folder`, at any depth, by its path there without the suffix; and
-    the faults, one for each second file of a stem.
+def files_by_stem(
+    folder: Path, without: Optional[Path] = None
+) -> Tuple[Dict[str, Path], List[str]]:
+    """Find every image file below `folder`, at any depth, by its path there without the suffix, in
+    Unicode's form NFC; and the faults, one for each second file of a stem.
+
+    What lies in hidden folders, or in the folder `without`, does not count.
     """
     found: Dict[str, Path] = {}
     faults = []
-    for path in _walk(folder):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            stem = path.relative_to(folder).with_suffix("").as_posix()
-            if found.setdefault(stem, path) != path:
-                faults.append(f"{path} has the stem of another file")
+    for path in _image_files(folder, without):
+        if found.setdefault(_stem_in(folder, path), path) != path:
+            faults.append(f"{path} has the stem of another file")
     return found, faults
+
+
+def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
+    """Tell photos and masks in one folder apart: `x.jpg` has the mask `x.png`, or `x_mask.png`."""
+    files: Dict[str, List[Path]] = {}
+    for path in _image_files(folder, without):
+        files.setdefault(_stem_in(folder, path), []).append(path)
+    images: Dict[str, Path] = {}
+    masks: Dict[str, Path] = {}
+    patterns, faults = [], []
+    for stem, (path, *others) in files.items():
+        named = MASK_NAME.fullmatch(stem)
+        photo = named and named["where"] + named["name"]
+        if photo and photo in files and not others:
+            masks[photo] = path
+            patterns.append("*" + stem[len(photo) :])
+            continue
+        twins = [twin for twin in (path, *others) if twin.suffix.lower() in LOSSLESS]
+        if len(others) == len(twins) == 1:
+            masks[stem] = twins[0]
+            patterns.append("*" + twins[0].suffix)
+            path = path if path != twins[0] else others[0]
+        else:
+            faults += [f"{other} has the stem of another file" for other in others]
+        images[stem] = path
+    partners = {stem: stem for stem in masks}
+    return Layout(images, masks, partners, " and ".join(sorted(set(patterns))), True, faults)
 
 
 def find_list(root: Path, split: str) -> Optional[Path]:
@@ -62,8 +165,8 @@ def find_list(root: Path, split: str) -> Optional[Path]:
     return next((path for path in paths if path.exists() or path.is_symlink()), None)
 
 
-def read_list(path: PathLike, images: Dict[str, Path], masks: Dict[str, Path]) -> Dict[str, str]:
-    """Read the stems that a list names, in its order; for each the stem of its mask.
+def read_list(path: PathLike, layout: Layout) -> List[Tuple[str, Optional[str]]]:
+    """Return the stems of the photos that a list names, line by line, each with its mask's stem.
 
     A line is a stem, or a path with folder or suffix, and may go on with that of the mask in a
     second column. Backslashes are slashes. UTF-8 and UTF-16 are read, with or without a byte-order
@@ -72,23 +175,39 @@ def read_list(path: PathLike, images: Dict[str, Path], masks: Dict[str, Path]) -
     if not Path(path).is_file():  # a link to nothing, or a pipe, which might never end
         raise InputError(f"{path}: is not a file")
     try:
-        lines = _decode(Path(path).read_bytes()).splitlines()
+        text = unicodedata.normalize("NFC", _decode(Path(path).read_bytes()))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 or UTF-16 text: {error}") from error
-    stems: Dict[str, str] = {}
-    for line in filter(None, map(str.strip, lines)):
+    images, masks, partners = layout.images, layout.masks, layout.partners
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
         first, second = line, line
         if _stem(line, images) is None:
             columns = line.split(next((mark for mark in "\t,;" if mark in line), None))
             first, second = columns[0].strip(), columns[min(1, len(columns) - 1)].strip()
         stem = _stem(first, images) or _stem(second, masks) or _bare(line)
-        stems.setdefault(stem, _stem(second, masks) or stem)
-    return stems
+        found.append((stem, _stem(second, masks) or partners.get(stem)))
+    return found
 
 
 def _words(folder: Path) -> List[str]:
     words = re.split(r"[-_ .]+", folder.name.lower())
-    return words[:-1] if words[-1] == "aug" and len(words) > 1 else words
+    while len(words) > 1 and words[-1] in BEHIND:
+        words.pop()
+    return words
+
+
+def _stem_in(folder: Path, path: Path) -> str:
+    """Return a file's path in `folder`, without the suffix, in NFC: macOS and others differ."""
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def _image_files(folder: Path, without: Optional[Path] = None) -> Iterator[Path]:
+    """Walk the image files below `folder`, sorted; hidden ones and those in `without` left out."""
+    for path in _walk(folder):
+        inside = without and without in path.parents
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name) and not inside:
+            yield path
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -98,7 +217,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if not (here + os.sep).startswith(os.path.realpath(Path(parent, name)) + os.sep)
+            if not is_hidden(name)
+            and not (here + os.sep).startswith(os.path.realpath(Path(parent, name)) + os.sep)
         )
         yield from (Path(parent, name) for name in sorted(names))
 

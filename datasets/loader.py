@@ -6,7 +6,7 @@ of workers, sees the same pixels.
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -43,6 +43,8 @@ class Epoch(NamedTuple):
     augmentation: None leaves photos and masks as they are.
     teacher_side: of a teacher's own input, in pixels; 0 if it gets the batch's images.
     rank, world: which process this is, from 0, and of how many.
+    leave_out: called with the fault of a file that cannot be read, for which another sample then
+        stands in; None raises it.
     """
 
     samples: Sequence[Sample]
@@ -54,6 +56,7 @@ class Epoch(NamedTuple):
     teacher_side: int = 0
     rank: int = 0
     world: int = 1
+    leave_out: Optional[Callable[[str], object]] = None
 
 
 def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
@@ -113,7 +116,7 @@ def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
         teacher_images = np.empty((len(indices), 3, *2 * [epoch.teacher_side]), "float32")
     labelled = False
     for i, index in enumerate(indices):
-        image, mask = _augmented(epoch, int(index))
+        image, mask = _readable(epoch, int(index))
         resize_photo(image, out=images[i])
         if teacher_images is not None:
             resize_photo(image, out=teacher_images[i])
@@ -121,6 +124,20 @@ def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
             labelled = True
             np.divide(cv2.resize(mask, (side, side)), np.float32(255), out=masks[i, 0])
     return Batch(images, masks if labelled else None, teacher_images)
+
+
+def _readable(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Return what `_augmented` does, by an epoch that leaves bad files out that of the next sample
+    whose files can be read.
+    """
+    for shift in range(len(epoch.samples)):
+        try:
+            return _augmented(epoch, (index + shift) % len(epoch.samples))
+        except InputError as error:
+            if not epoch.leave_out:
+                raise
+            epoch.leave_out(str(error))
+    raise InputError("none of the photos can be read any more")
 
 
 def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:

@@ -3,16 +3,17 @@
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Collection, Dict, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from datasets.masks import read_plain_png
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
 from SCFNet.photos.depth import check_numbers, is_deep
-from SCFNet.photos.opening import open_image
+from SCFNet.photos.opening import open_image, read_bytes
 from SCFNet.photos.orientation import orientation_of, upright
 
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
@@ -21,21 +22,21 @@ LARGEST = {"8": 255.0, "16": 65535.0, "32": math.inf}  # number that a file of e
 NOISE = 16  # levels by which the channels of a grey picture may differ, as WebP stores it
 
 
-def find_whites(paths: Sequence[PathLike]) -> List[float]:
-    """Return, for each of a folder's maps, the number that stands for 1 in it; see `white_of`.
+def find_whites(paths: Collection[Path]) -> Dict[Path, float]:
+    """Return, for each of all maps of a folder, the number that stands for 1; see `white_of`.
 
     It is that of the brightest number in all the files of its depth, 8, 16 or 32 bits; 0 if they
     are all black. Files are read until no other can change it. What cannot be read counts for
     nothing: `read_map` raises for it.
     """
-    depths = [_depth(path) for path in paths]
+    depths = {path: _depth(path) for path in paths}
     brightest: Dict[str, float] = {}
-    for path, depth in zip(paths, depths):
+    for path, depth in depths.items():
         so_far = brightest.get(depth, 0.0)
         if white_of(so_far) < LARGEST[depth]:
             with suppress(InputError):
                 brightest[depth] = max(so_far, float(_read_numbers(path).max()))
-    return [white_of(brightest.get(depth, 255.0)) for depth in depths]
+    return {path: white_of(brightest.get(depth, 255.0)) for path, depth in depths.items()}
 
 
 def white_of(brightest: float) -> float:
@@ -58,16 +59,15 @@ def read_map(path: PathLike, white: float = 255.0) -> np.ndarray:
     return numbers / np.float64(white or 1)
 
 
-def check_not_turned(path: PathLike, saliency: np.ndarray, width: int, height: int) -> None:
-    """Raise InputError for a map [h, w] that lies on its side: a picture of `width` x `height` may
-    have a square map, or one of another size and about its shape.
+def check_not_turned(path: PathLike, shape: Tuple[int, ...], wanted: Tuple[int, ...]) -> None:
+    """Raise InputError for a map of `shape` [h, w] that lies on its side: a picture of `wanted`
+    [H, W] may have a square map, or one of another size and about its shape.
     """
-    rows, columns = saliency.shape
-    aspect, wanted = math.log(columns / rows), math.log(width / height)
-    swapped = (rows, columns) == (width, height) and rows != columns
-    if swapped or (aspect * wanted < 0 and min(abs(aspect), abs(wanted)) > 0.05):
+    aspect, its_aspect = (math.log(width / height) for height, width in (shape, wanted))
+    swapped = shape == wanted[::-1] and shape != wanted
+    if swapped or (aspect * its_aspect < 0 and min(abs(aspect), abs(its_aspect)) > 0.05):
         raise InputError(
-            f"{path}: is {columns}x{rows} for a picture of {width}x{height}: turn it upright"
+            f"{path}: is {shape[1]}x{shape[0]} for a picture of {wanted[1]}x{wanted[0]}: turn it"
         )
 
 
@@ -88,15 +88,19 @@ def _is_deep_png(path: PathLike) -> bool:
 
 def _read_numbers(path: PathLike) -> np.ndarray:
     """Return the map as it is stored, [H, W], upright."""
-    with open_image(path) as image:
+    data = read_bytes(path)
+    grey = read_plain_png(path, data)
+    if grey is not None:
+        return grey
+    with open_image(path, data) as image:
         if is_deep(image):
             numbers = np.asarray(image)
             check_numbers(numbers)
         elif image.mode in ("1", "L"):
             numbers = np.asarray(image.convert("L"))
         elif _is_deep_png(path):  # of which Pillow keeps the high bytes
-            data = np.fromfile(path, "uint8")
-            colours = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+            pixels = np.frombuffer(data, "uint8")
+            colours = np.asarray(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED))
             numbers = _one_channel(path, colours[..., [2, 1, 0, 3][: colours.shape[2]]])
         else:
             mode = "RGBA" if image.has_transparency_data else "RGB"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, is_memory_short
 from SCFNet.files import PathLike
 from SCFNet.photos.depth import check_numbers, is_deep, to_8_bits, white_of
 from SCFNet.photos.opening import MOST_PIXELS, open_image, read_bytes
@@ -21,6 +21,7 @@ DARKEST = 64  # a lossy file whose brightest level is lower holds noise, or labe
 LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+LIBPNGS_SIDE = 1_000_000  # pixels; Pillow reads more
 PLAIN_GREY = (b"\x08\0\0\0\0", b"\x01\0\0\0\0")  # PNG's 8 bits or 1 bit, grey, not interlaced
 
 WAY_OUT = "save it as grey, 0 for the background and 255 for the object"
@@ -60,7 +61,7 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     """
     try:
         data = read_bytes(path)
-        grey = _read_plain_png(data)
+        grey = read_plain_png(path, data)
         if grey is not None:
             mask, has_void = _from_grey(grey, lossy=False)
         else:
@@ -74,23 +75,26 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     return mask
 
 
-def _read_plain_png(data: bytes) -> Optional[np.ndarray]:
-    """Read a whole grey PNG file by OpenCV, for speed: uint8 [H, W]; None for any other file.
+def read_plain_png(path: PathLike, data: bytes) -> Optional[np.ndarray]:
+    """Return a grey PNG file's pixels, uint8 [H, W], by OpenCV, for speed; None of any other file.
 
-    OpenCV accepts truncated files: hence the look at the end.
+    Raises InputError if rows are missing, which Pillow takes for black.
     """
     if not data.startswith(PNG_START) or not data.endswith(PNG_END):
         return None
     if data[24:29] not in PLAIN_GREY or b"eXIf" in data:
         return None
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if width * height > MOST_PIXELS:
+    if width * height > MOST_PIXELS or max(width, height) > LIBPNGS_SIDE:
         return None
+    fault = "cannot be read as an image: truncated, or damaged"
     try:
         grey = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    return grey if grey is not None and grey.ndim == 2 and grey.dtype == np.uint8 else None
+    except cv2.error as error:
+        grey, fault = None, "not enough memory" if is_memory_short(error) else fault
+    if grey is None:
+        raise InputError(f"{path}: {fault}")
+    return grey if grey.ndim == 2 and grey.dtype == np.uint8 else None
 
 
 def _with_low_bytes(image: Image.Image, data: bytes) -> Image.Image:

@@ -1,32 +1,37 @@
 """A data set's folder: which photos and masks belong to it, whether they are whole, reading."""
 
 import os
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from datasets.layout import (
-    IMAGES,
     LAYOUT,
-    MASKS,
     PHOTOS_LAYOUT,
     files_by_stem,
-    find_folder,
+    find_layout,
     find_list,
+    find_photos,
     read_list,
 )
 from datasets.maps import check_not_turned, read_map
-from datasets.masks import PNG_END, read_mask
+from datasets.masks import PNG_END, VoidError, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
+from SCFNet.parallel import in_parallel
+from SCFNet.photos.damage import has_hole
 from SCFNet.photos.formats import FORMATS
 from SCFNet.photos.orientation import orientation_of
 from SCFNet.photos.reading import read_image
 
 JPEG_END = b"\xff\xd9"
+
+Say = Callable[[str], object]  # is called with a line for the person who runs a tool
 
 
 class Sample(NamedTuple):
@@ -47,54 +52,83 @@ class Sample(NamedTuple):
         return self.white is not None
 
 
-def list_pairs(root: PathLike, split: str = "train", labelled: bool = True) -> List[Sample]:
-    """List the samples of the data set in folder `root`, sorted as its list is, else by name.
+def list_pairs(
+    root: PathLike, split: str = "train", labelled: bool = True, say: Optional[Say] = None
+) -> List[Sample]:
+    """List the samples of the data set in folder `root`, in the order of its list, else by name.
 
-    The photos are those of `root`/image, at any depth, and the masks those of `root`/mask, of the
-    same stems; `layout.find_folder` says how these folders may be called. (An unlabelled set may
-    also lie in `root` itself.) The list is `root`/train.txt or test.txt, that of `split` ('train'
-    or 'test') if there are both; see `layout.read_list`. Without a list all images count. With
-    `labelled` false masks are neither looked for nor returned.
+    `layout.find_layout` says how photos and masks may lie there, and `layout.read_list` how a list
+    may be written: `root`/train.txt or test.txt, that of `split` ('train' or 'test') if there are
+    both. Without a list all images count. A photo that a list names twice is two samples, of the
+    split 'test' one. With `labelled` false masks are not returned, and all may lie in `root`.
 
-    Raises InputError, which lists the first ten faults and counts them: a listed image that is
-    missing, an image without mask, a mask without image if there is no list, two files of one
-    stem. No file is opened: see `check_files`.
+    `say` gets a line about what was taken, if that is anything but image/ and mask/. Raises
+    InputError, which lists the first ten faults and counts them: a listed image that is missing, an
+    image without mask, a mask without image if there is no list, two files of one stem. No file is
+    opened: see `check_files`.
     """
     root = Path(root)
-    layout = LAYOUT if labelled else PHOTOS_LAYOUT
-    check_is_folder(root, layout)
-    images, faults = files_by_stem(_folder(root, IMAGES) if labelled else _photos(root))
-    masks: Dict[str, Path] = {}
-    if labelled:
-        masks, more_faults = files_by_stem(_folder(root, MASKS))
-        faults += more_faults
+    check_is_folder(root, LAYOUT if labelled else PHOTOS_LAYOUT)
+    layout = find_layout(root) if labelled else find_photos(root)
     listing = find_list(root, split)
+    faults, notes = list(layout.faults), []
     if listing:
-        stems = read_list(listing, images, masks)
+        lines = read_list(listing, layout)
     else:
-        stems = {stem: stem for stem in sorted(images)}
-        faults += [f"{masks[stem]} has no image" for stem in sorted(masks.keys() - images.keys())]
-    if not stems:
-        raise InputError(f"{listing or root}: names no images; {layout}")
-    for stem, mask in stems.items():
-        if stem not in images:
+        lines = [(stem, layout.partners.get(stem)) for stem in sorted(layout.images)]
+        strays = layout.masks.keys() - set(layout.partners.values())
+        faults += [f"{layout.masks[stem]} has no image" for stem in sorted(strays)]
+        if layout.in_part:
+            left_out = len(lines) - len(layout.partners)
+            lines = [(stem, mask) for stem, mask in lines if mask]
+            notes += [f"{left_out} photos without a mask are left out"] if left_out else []
+    if not lines:
+        raise InputError(
+            f"{listing or root}: names no images; {LAYOUT if labelled else PHOTOS_LAYOUT}"
+        )
+    for stem, mask in dict(lines).items():
+        if stem not in layout.images:
             faults.append(f"{stem} has no image")
-        elif labelled and mask not in masks:
-            faults.append(f"{images[stem]} has no mask")
+        elif labelled and mask not in layout.masks:
+            faults.append(f"{layout.images[stem]} has no mask")
     _raise_faults(root, faults)
-    return [Sample(stem, images[stem], masks.get(mask)) for stem, mask in stems.items()]
+    notes += _repeats(listing, lines, "each photo counts once" if split == "test" else "")
+    if split == "test":
+        lines = list(dict(lines).items())
+    if layout.taken:
+        notes.insert(0, (f"{len(dict(lines))} pairs of " if labelled else "") + layout.taken)
+    if notes and say:
+        say(f"{root}: {', '.join(notes)}")
+    return [
+        Sample(stem, layout.images[stem], layout.masks[mask] if labelled and mask else None)
+        for stem, mask in lines
+    ]
 
 
-def list_masks(root: PathLike, split: str = "test") -> Dict[str, Path]:
-    """List the masks by stem of the data set in folder `root`, as `list_pairs` finds them, but
-    without a look at its photos. Raises InputError as it does.
+def list_masks(root: PathLike, split: str = "test", say: Optional[Say] = None) -> Dict[str, Path]:
+    """Return the masks of the data set in folder `root` by the stems of their photos, which need
+    not be there, as `list_pairs` finds them. Raises InputError as it does.
     """
     root = Path(root)
-    masks = list_folder(_folder(root, MASKS))
+    layout = find_layout(root)
+    _raise_faults(root, layout.faults)
+    photo_of = {mask: stem for stem, mask in layout.partners.items()}
+    masks = {photo_of.get(stem, stem): path for stem, path in layout.masks.items()}
     listing = find_list(root, split)
-    stems = read_list(listing, masks, masks) if listing else {stem: stem for stem in masks}
-    _raise_faults(root, [f"{stem} has no mask" for stem in stems if stems[stem] not in masks])
-    return {stem: masks[mask] for stem, mask in stems.items()}
+    notes = []
+    if listing:
+        lines = read_list(listing, layout)
+        _raise_faults(root, [f"{stem} has no mask" for stem, mask in lines if not mask])
+        masks = {stem: layout.masks[str(mask)] for stem, mask in lines}
+        notes = _repeats(listing, lines, "each photo counts once")
+    if not masks:
+        raise InputError(f"{root}: has no masks; {LAYOUT}")
+    if layout.taken:
+        kind = "pairs" if layout.partners else "masks"
+        notes.insert(0, f"{len(masks)} {kind} of {layout.taken}")
+    if notes and say:
+        say(f"{root}: {', '.join(notes)}")
+    return masks
 
 
 def list_folder(folder: PathLike) -> Dict[str, Path]:
@@ -110,31 +144,62 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
 
 
 def has_masks(root: PathLike) -> bool:
-    """Tell whether the data set in folder `root` has a folder of masks."""
-    return Path(root).is_dir() and find_folder(Path(root), MASKS) is not None
+    """Tell whether the data set in folder `root` has masks."""
+    try:
+        return bool(find_layout(Path(root)).masks)
+    except InputError:
+        return False
 
 
-def check_files(samples: Sequence[Sample]) -> None:
-    """Check that each file of `samples` opens, is whole, and that its mask has the photo's size.
+class Checked(NamedTuple):
+    """What `check_files` finds out about a sample: its fault, and what its mask is like."""
 
-    Raises InputError, which lists the first ten faults and counts them; see `find_faults`.
+    fault: str = ""
+    is_empty: bool = False
+    is_full: bool = False
+    has_void: bool = False
+
+
+def check_files(
+    samples: Sequence[Sample], skip_unreadable: bool = False, say: Optional[Say] = None
+) -> List[Sample]:
+    """Return `samples`, after a look whether each file opens, is whole, and fits its photo.
+
+    Masks are read; of photos and maps headers and ends, and what looks odd there is decoded. With
+    `skip_unreadable` all is decoded, and what cannot be read is left out. `say` gets a line about
+    that, about empty masks, and about a void. Raises InputError, which lists the first ten faults
+    and counts them; also if no mask has both an object and a background.
     """
-    _raise_faults(samples[0].image.parent, [fault for _, fault in find_faults(samples)])
-
-
-def find_faults(samples: Sequence[Sample]) -> List[Tuple[Sample, str]]:
-    """Find the samples with a file that does not open or is not whole, or with a mask of another
-    size, and what is wrong. Only headers and ends are read; what looks odd there is decoded.
-    """
-    faults = []
-    bar = tqdm(samples, "checking files", leave=False, delay=2, unit="image", disable=None)
-    for sample in bar:
-        if not _looks_whole(sample):
-            try:
-                read_pair(sample)
-            except InputError as error:
-                faults.append((sample, str(error)))
-    return faults
+    unique = list(dict.fromkeys(samples))
+    results = in_parallel(partial(_check, decode=skip_unreadable), unique)
+    bar = tqdm(total=len(unique), desc="checking files", leave=False, delay=2, disable=None)
+    found: Dict[Sample, Checked] = {}
+    with bar:
+        for sample, checked in zip(unique, results):
+            found[sample] = checked
+            bar.update()
+    place = samples[0].image.parent
+    faults = [checked.fault for checked in found.values() if checked.fault]
+    if faults and (not skip_unreadable or len(faults) == len(unique)):
+        way_out = "" if skip_unreadable else " (--skip-unreadable leaves them out)"
+        _raise_faults(place, faults, way_out)
+    masks = [found[one] for one in unique if one.mask and not one.is_map and not found[one].fault]
+    empty = sum(mask.is_empty for mask in masks)
+    full = sum(mask.is_full for mask in masks)
+    if masks and empty + full == len(masks):
+        colours = " or ".join(["black"] * (empty > 0) + ["white"] * (full > 0))
+        where = next(sample.mask for sample in unique if sample.mask)
+        raise InputError(f"{where.parent}: all {len(masks)} masks are {colours} throughout")
+    void = sum(mask.has_void for mask in masks)
+    notes = [
+        (f"left out {len(faults)} of {len(unique)}: {first_few(faults, 10, '; ')}", faults),
+        (f"{empty} of {len(masks)} masks are empty", empty),
+        (f"255 is void in {void} of {len(masks)} masks, and counts as background", void),
+    ]
+    for note, there in notes:
+        if there and say:
+            say(f"{place}: {note}")
+    return [sample for sample in samples if not found[sample].fault]
 
 
 def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
@@ -150,7 +215,7 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     height, width = image.shape[:2]
     if sample.white is not None:
         saliency = read_map(sample.mask, sample.white)
-        check_not_turned(sample.mask, saliency, width, height)
+        check_not_turned(sample.mask, saliency.shape, image.shape[:2])
         if saliency.dtype == np.uint8:
             return image, saliency
         largest = 65535 if saliency.dtype == np.uint16 else 1
@@ -164,48 +229,60 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     return image, mask
 
 
-def _folder(root: Path, kind: Sequence[str]) -> Path:
-    """Find the folder in `root` with a name of `kind`. Raises InputError if there is none."""
-    found = find_folder(root, kind)
-    if not found:
-        raise InputError(f"{root}: has no folder {kind[0]}/; {LAYOUT}")
-    return found
+def _repeats(listing: Optional[Path], lines: Sequence[object], meaning: str) -> List[str]:
+    """Return a note about the lines of a list that repeat others, or none."""
+    repeats = len(lines) - len(set(lines))
+    if not repeats or not listing:
+        return []
+    return [
+        f"{repeats} lines of {listing.name} repeat others: {meaning or f'{len(lines)} samples'}"
+    ]
 
 
-def _photos(root: Path) -> Path:
-    """Find the photos of a set without masks: they are in `root` itself, unless it has a folder
-    image/ or is a set with masks. An album called 'wedding-images' is one of several.
-    """
-    found = find_folder(root, IMAGES)
-    whole = found and (found.name.lower() in IMAGES or has_masks(root))
-    return found if found and whole else root
-
-
-def _raise_faults(place: Path, faults: List[str]) -> None:
+def _raise_faults(place: Path, faults: List[str], way_out: str = "") -> None:
     if faults:
-        raise InputError(f"{place}: {len(faults)} faults: {first_few(faults, 10, '; ')}")
+        raise InputError(f"{place}: {len(faults)} faults{way_out}: {first_few(faults, 10, '; ')}")
 
 
-def _looks_whole(sample: Sample) -> bool:
-    """Tell whether header and end of photo and map are as they should be, and the mask can be read
-    and has the photo's size.
-    """
+def _check(sample: Sample, decode: bool) -> Checked:
+    """Look at the files of a sample; `decode` them, even if they look whole."""
     try:
-        size = _size_if_whole(sample.image)
-        if sample.mask is None or size is None:
-            return size is not None
-        if sample.is_map:
-            return _size_if_whole(sample.mask) is not None
-        return read_mask(sample.mask, void_is_background=True).shape == size
-    except Exception:  # the fault is for the reader to tell
-        return False
+        if decode and has_hole(sample.image.read_bytes()):
+            return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
+        size = None if decode else _size_if_whole(sample.image)
+        if sample.mask is None or sample.white is not None:
+            if size is None or (sample.mask and not _is_plain_map(sample.mask, size)):
+                read_pair(sample)
+            return Checked()
+        has_void = False
+        try:
+            mask = read_mask(sample.mask)
+        except VoidError:
+            mask, has_void = read_mask(sample.mask, void_is_background=True), True
+        if mask.shape != size:
+            read_pair(sample)
+        return Checked("", bool(mask.max() < 128), bool(mask.min() > 127), has_void)
+    except (InputError, OSError) as error:
+        return Checked(str(error))
 
 
 def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
-    """Read height and width of an upright image file with the usual end; else None."""
-    check_is_file(path)
-    with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
-        stream.seek(-len(PNG_END), os.SEEK_END)
-        usual = stream.read().endswith((JPEG_END, PNG_END))
-        upright = orientation_of(image) == 1
-        return (image.height, image.width) if usual and upright else None
+    """Return height and width of an upright image file with the usual end; None of any other."""
+    with suppress(Exception):  # the fault is for the reader to tell
+        check_is_file(path)
+        with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
+            stream.seek(-len(PNG_END), os.SEEK_END)
+            usual = stream.read().endswith((JPEG_END, PNG_END))
+            upright = orientation_of(image) == 1
+            return (image.height, image.width) if usual and upright else None
+    return None
+
+
+def _is_plain_map(path: Path, size: Tuple[int, int]) -> bool:
+    """Tell whether a map looks whole, is grey, and stands as its photo of `size` [H, W]."""
+    own_size = _size_if_whole(path)
+    if own_size is None:
+        return False
+    check_not_turned(path, own_size, size)
+    with Image.open(path) as image:
+        return image.mode in ("1", "L", "F") or image.mode.startswith("I")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from SCFNet.prediction.jobs import plan_jobs
-from SCFNet.prediction.rendering import ENDINGS, RenderOptions
+from SCFNet.prediction.rendering import ENDINGS, RenderOptions, name_video_endings
 from SCFNet.prediction.video import predict_video
 
 av = pytest.importorskip("av")
@@ -20,18 +20,37 @@ def frame_at(i, shape=(48, 64)):
     return frame
 
 
-def write_clip(path, count=12, times=None, shape=(48, 64), codec="mpeg4", sound=None, **settings):
-    """A video of `frame_at`, shown at `times` in milliseconds, by default 24 a second."""
+def write_clip(
+    path,
+    count=12,
+    times=None,
+    shape=(48, 64),
+    codec="mpeg4",
+    sound=None,
+    pixels="yuv420p",
+    alpha=None,
+    options=None,
+    **settings,
+):
+    """A video of `frame_at`, with `alpha`, uint8 [H, W], shown at `times` in milliseconds, by
+    default 24 a second.
+    """
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=24)
         video.height, video.width = shape
-        video.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else "yuv420p"
+        video.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else pixels
+        video.options = options or {}
         video.codec_context.time_base = Fraction(1, 1000 if times else 24)
         for name, value in settings.items():
             setattr(video.codec_context, name, value)
-        audio = sound and container.add_stream(sound, rate=44100, layout="stereo")
+        rate = 48000 if sound == "libopus" else 44100
+        audio = sound and container.add_stream(sound, rate=rate, layout="stereo")
         for i, time in enumerate(times or range(count)):
-            frame = av.VideoFrame.from_ndarray(frame_at(i, shape), "rgb24")
+            image = frame_at(i, shape)
+            if alpha is None:
+                frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            else:
+                frame = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), "rgba")
             frame.pts, frame.time_base = time, video.codec_context.time_base
             container.mux(video.encode(frame))
         container.mux(video.encode())
@@ -41,7 +60,7 @@ def write_clip(path, count=12, times=None, shape=(48, 64), codec="mpeg4", sound=
             tone.sample_rate, tone.pts = 44100, 0
             codec = audio.codec_context
             samples = codec.frame_size or 1024
-            for frame in av.AudioResampler(codec.format, "stereo", 44100, samples).resample(tone):
+            for frame in av.AudioResampler(codec.format, "stereo", rate, samples).resample(tone):
                 container.mux(audio.encode(frame))
             container.mux(audio.encode())
     return path
@@ -52,6 +71,17 @@ def read_clip(path):
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     return np.array([f.to_ndarray(format="rgb24") for f in frames]), [f.time for f in frames]
+
+
+def read_alpha(path):
+    """The frames of a transparent video, RGBA uint8 [N, H, W, 4], and their times in seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        vp9 = stream.codec_context.name == "vp9"
+        decoder = av.CodecContext.create("libvpx-vp9", "r") if vp9 else stream.codec_context
+        frames = [f for packet in container.demux(stream) for f in decoder.decode(packet)]
+    assert all(f.format.name.startswith("yuva") for f in frames)
+    return np.array([f.to_ndarray(format="rgba") for f in frames]), [f.time for f in frames]
 
 
 def seconds(path):
@@ -74,13 +104,21 @@ def patch(path, box, offset, format, *values):
     return path
 
 
-def bright(image, align_corners=False):
+class Bright:
     """Stands in for a predictor: what is bright is the object."""
-    return (image.astype("float32").mean(2) > 110).astype("float32")
+
+    sharpened = 1
+
+    def maps(self, images):
+        return [(image.astype("float32").mean(2) > 110).astype("float32") for image in images]
 
 
-def predict_clip(clip, output, kind="overlay", **options):
+bright = Bright()
+
+
+def predict_clip(clip, output, kind="overlay", format="", **options):
     """The video that is made of `clip`."""
-    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]])
+    endings = name_video_endings([kind], format, "background" in options)
+    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]], (), endings)
     predict_video(bright, job, RenderOptions((kind,), **options))
     return job.targets[0]

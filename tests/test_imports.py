@@ -18,7 +18,7 @@ FILES = {
 FLOORS = [
     ["SCFNet.packages"],
     ["SCFNet.errors"],
-    ["SCFNet.files", "SCFNet.parallel"],
+    ["SCFNet.files", "SCFNet.maps", "SCFNet.parallel"],
     ["SCFNet.photos"],
     ["backbones", "datasets"],
     ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics", "SCFNet.prediction.rendering"],

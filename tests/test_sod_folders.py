@@ -1,6 +1,7 @@
 """Data sets on the disk: folders and lists as they are downloaded, and files that are not whole."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -9,10 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.loader import Epoch, batches
-from datasets.sod import Sample, check_files, has_masks, list_masks, list_pairs, read_pair
+from datasets.sod import (
+    Sample,
+    check_files,
+    has_masks,
+    list_folder,
+    list_masks,
+    list_pairs,
+    read_pair,
+)
 from SCFNet.errors import InputError
+from SCFNet.photos.damage import has_hole
 from SCFNet.photos.reading import read_image
-from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
+from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +120,11 @@ def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
     root = make_set(tmp_path_factory.mktemp("set"), ["a", "b.2", "d/c"])
     text = newline.join(stem + end if stem.strip() else stem for stem, end in lines)
     (root / "train.txt").write_bytes((("\ufeff" if bom else "") + text).encode())
-    expected = list(dict.fromkeys(stem for stem, _ in lines if stem.strip()))
+    expected = [stem for stem, _ in lines if stem.strip()]
     if expected:
         assert [s.stem for s in list_pairs(root)] == expected
+        once = list(dict.fromkeys(expected))
+        assert [s.stem for s in list_pairs(root, "test")] == once
     else:
         with pytest.raises(InputError, match=r"train\.txt.*names no images"):
             list_pairs(root)
@@ -231,6 +243,196 @@ def test_what_is_no_data_set_is_told(tmp_path):
     (tmp_path / "train.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"train\.txt: cannot be read as UTF-8"):
         list_pairs(tmp_path)
+
+
+# --- layouts
+
+
+def lay_out(root, layout, stems=("001", "002", "003")):
+    """Write a set of which `layout` names photo and mask of a stem: '{}' stands for it."""
+    for i, stem in enumerate(stems):
+        for path, pixels in zip(layout, (photo(i), disc())):
+            place = root / path.replace("{}", stem)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place)
+    return root
+
+
+LAYOUTS = {
+    ("JPEGImages/{}.jpg", "SegmentationClass/{}.png"): "JPEGImages/ and SegmentationClass/",
+    ("JPEGImages/{}.jpg", "SegmentationClassPNG/{}.png"): "JPEGImages/ and SegmentationClassPNG/",
+    ("images/{}.jpg", "labels/{}.png"): "images/ and labels/",
+    ("images/train/{}.jpg", "annotations/train/{}.png"): "images/ and annotations/",
+    ("IMAGES/a/{}.JPG", "Annotation/a/{}.PNG"): "IMAGES/ and Annotation/",
+    ("img/{}.jpg", "Label/{}.png"): "img/ and Label/",
+    ("images/train/{}.jpg", "masks/{}.png"): "",
+    ("image/{}.jpg", "mask/{}_mask.png"): "image/ and mask/, masks are *_mask",
+    ("image/{}.png", "mask/gt-{}.png"): "image/ and mask/, masks are gt-*",
+    ("image/{}_rgb.png", "mask/{}.png"): "image/ and mask/, masks are *_rgb",
+    ("{}.jpg", "mask/{}.png"): "./ and mask/",
+    ("DUT-OMRON-image/{}.jpg", "pixelwiseGT-new-PNG/{}.png"): (
+        "DUT-OMRON-image/ and pixelwiseGT-new-PNG/"
+    ),
+    ("{}.jpg", "{}.png"): "one folder, masks are *.png",
+    ("Imgs/{}.jpg", "Imgs/{}.png"): "Imgs/, masks are *.png",
+    ("cats/Src/{}.jpg", "cats/Src/{}.png"): "one folder, masks are *.png",
+    ("{}.jpg", "{}_mask.png"): "one folder, masks are *_mask",
+    ("{}.png", "{}_GT.png"): "one folder, masks are *_GT",
+    ("deep/{}.jpg", "deep/{}-label.png"): "one folder, masks are *-label",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=" ".join)
+def test_layouts_of_other_tools_and_sets(tmp_path, layout):
+    lay_out(tmp_path, layout)
+    said = []
+    found = [(s.image, s.mask) for s in list_pairs(tmp_path, say=said.append)]
+    stems = ("001", "002", "003")
+    assert found == [tuple(tmp_path / p.replace("{}", stem) for p in layout) for stem in stems]
+    told = LAYOUTS[layout]
+    assert said == ([f"{tmp_path}: 3 pairs of {told}"] if told else [])
+    assert sorted(list_masks(tmp_path).values()) == [mask for _, mask in found]
+    photos = [sample.image for sample in list_pairs(tmp_path, labelled=False)]
+    assert photos == [image for image, _ in found]
+    assert has_masks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "layout", [("JPEGImages/{}.jpg", "SegmentationClass/{}.png"), ("{}.jpg", "{}.png")]
+)
+def test_of_voc_the_photos_with_a_mask_count(tmp_path, layout):
+    lay_out(tmp_path, layout)
+    lay_out(tmp_path, layout[:1], ["only-a-photo", "another"])
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "001.xml").touch()
+    said = []
+    assert len(list_pairs(tmp_path, say=said.append)) == 3
+    assert "2 photos without a mask are left out" in said[0]
+    assert len(list_pairs(tmp_path, labelled=False)) == 5
+
+
+def test_a_photo_without_mask_in_folders_of_their_own_is_a_fault(tmp_path):
+    lay_out(tmp_path, ("images/{}.jpg", "labels/{}.png"))
+    (tmp_path / "labels" / "002.png").unlink()
+    with pytest.raises(InputError, match=r"1 faults: .*002\.jpg has no mask"):
+        list_pairs(tmp_path)
+
+
+def test_suffixes_that_fit_equally_well_are_not_chosen_from(tmp_path):
+    lay_out(tmp_path, ("image/{}.jpg", "mask/{}_body.png"))
+    lay_out(tmp_path, ("image/{}.jpg", "mask/{}_edge.png"))
+    with pytest.raises(InputError, match="has no mask"):
+        list_pairs(tmp_path)
+
+
+def test_numbers_are_not_cut_to_find_a_partner(tmp_path):
+    lay_out(tmp_path, ("image/{}.jpg", "mask/{}0.png"), ["1", "2", "3"])
+    with pytest.raises(InputError, match=r"1\.jpg has no mask"):
+        list_pairs(tmp_path)
+
+
+def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
+    make_set(tmp_path, ["a", "b"])
+    for kind, suffix in (("image", ".jpg"), ("mask", ".png")):
+        for folder in (".ipynb_checkpoints", "@eaDir/a.jpg", ".thumbs", "__MACOSX"):
+            place = tmp_path / kind / folder
+            place.mkdir(parents=True)
+            Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
+    (tmp_path / ".mask").mkdir()
+    assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
+    assert list(list_masks(tmp_path)) == ["a", "b"]
+    assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]
+    assert [s.stem for s in list_pairs(tmp_path / "image", labelled=False)] == ["a", "b"]
+    assert list(list_folder(tmp_path / "mask")) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names have one form there")
+@pytest.mark.parametrize("listed", [None, "caf\u00e9\n", "cafe\u0301.jpg\n"])
+def test_accents_are_the_same_in_both_forms(tmp_path, listed):
+    make_set(tmp_path, ["cafe\u0301"], listed=listed)
+    (tmp_path / "mask" / "cafe\u0301.png").rename(tmp_path / "mask" / "caf\u00e9.png")
+    (sample,) = list_pairs(tmp_path)
+    assert sample.stem == "caf\u00e9"
+    assert sample.image.exists() and sample.mask.exists()
+    assert list(list_masks(tmp_path)) == ["caf\u00e9"]
+
+
+def test_a_line_of_a_training_list_is_a_sample(tmp_path):
+    make_set(tmp_path, ["a", "b", "c"], listed="a\nb\nb\nb.jpg\n")
+    said = []
+    assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["a", "b", "b", "b"]
+    assert said.pop() == f"{tmp_path}: 2 lines of train.txt repeat others: 4 samples"
+    assert [s.stem for s in list_pairs(tmp_path, "test", say=said.append)] == ["a", "b"]
+    assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
+    assert list(list_masks(tmp_path, say=said.append)) == ["a", "b"]
+    assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
+    assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b", "b", "b"]
+    (tmp_path / "train.txt").write_text("c\na\n")
+    assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["c", "a"] and not said
+
+
+# --- checks
+
+
+@pytest.mark.parametrize("quality", [60, 95])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_hole_of_zeros_is_found_and_flat_ground_is_none(tmp_path, cat, quality, mode):
+    large = cat.resize((600, 400)).convert(mode)
+    data = bytearray(encoded(large, quality=quality))
+    assert not has_hole(bytes(data))
+    half = len(data) // 2
+    data[half : half + 200] = bytes(200)
+    assert has_hole(bytes(data))
+    for ground in ("white", "black", "grey"):
+        flat = Image.new(mode, (1500, 1500), ground)
+        flat.paste(large, (40, 40))
+        for options in ({}, {"optimize": True}, {"progressive": True}):
+            sound = encoded(flat, quality=quality, **options)
+            assert not has_hole(sound) and not has_hole(sound + bytes(500)), (ground, options)
+
+
+@pytest.mark.parametrize("levels", [(0,), (255,), (0, 255), (3,), (100,)])
+def test_masks_without_any_object_are_refused(tmp_path, levels):
+    make_set(tmp_path, ["a", "b", "c"])
+    for i, path in enumerate(sorted((tmp_path / "mask").iterdir())):
+        Image.new("L", (WIDTH, HEIGHT), levels[i % len(levels)]).save(path)
+    with pytest.raises(InputError, match=rf"{tmp_path}/mask: all 3 masks are .* throughout"):
+        check_files(list_pairs(tmp_path))
+
+
+def test_some_empty_masks_and_voids_are_fine_and_said(tmp_path):
+    make_set(tmp_path, ["a", "b", "c"])
+    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "mask" / "a.png")
+    void = np.minimum(disc(), 7)
+    void[:3] = 255
+    Image.fromarray(void).save(tmp_path / "mask" / "b.png")
+    said = []
+    assert len(check_files(list_pairs(tmp_path), say=said.append)) == 3
+    assert said == [
+        f"{tmp_path}/image: 1 of 3 masks are empty",
+        f"{tmp_path}/image: 255 is void in 1 of 3 masks, and counts as background",
+    ]
+
+
+@pytest.mark.parametrize("name", ["image/b.jpg", "mask/b.png"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_damaged_inside_is_left_out_if_asked(tmp_path, name, labelled):
+    """Its header and its end are whole: that passes the quick check of a photo."""
+    make_set(tmp_path, ["a", "b", "c"])
+    rng = np.random.default_rng(0)
+    for path in ("image/b.jpg", "mask/b.png"):
+        noise = rng.integers(0, 256, (HEIGHT, WIDTH, 3)[: 2 if "mask" in path else 3], "uint8")
+        Image.fromarray(noise).save(tmp_path / path)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[len(data) // 3 : len(data) * 2 // 3] = bytes(len(data) * 2 // 3 - len(data) // 3)
+    (tmp_path / name).write_bytes(data)
+    samples, said = list_pairs(tmp_path, labelled=labelled), []
+    kept = check_files(samples, skip_unreadable=True, say=said.append)
+    if labelled or "image" in name:
+        assert [s.stem for s in kept] == ["a", "c"]
+        assert said[0].startswith(f"{tmp_path}/image: left out 1 of 3: {tmp_path}/{name}: ")
+    else:
+        assert kept == samples and not said
 
 
 def test_a_good_set_passes_the_check(ten):

@@ -31,7 +31,7 @@ def main() -> int:
         default="onnx",
         help="format to write; default: onnx",
     )
-    add("--output", metavar="FILE", help="file to write; default: beside the checkpoint")
+    add("--output", metavar="PATH", help="file or folder to write; default: beside the checkpoint")
     add("--size", type=int, metavar="N", help="side of the input; default: the network's own")
     add("--dynamic-batch", action="store_true", help="take any number of images a run, not one")
     add(

@@ -2,11 +2,23 @@
 
 import io
 from functools import lru_cache
-from typing import Optional
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageCms
+
+# H.273's codes, as in AVIF, HEIC and PNG: RGB of these primaries, in light, to that of sRGB.
+TO_709 = {
+    9: ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)),
+    12: ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
+}
+SRGB_PRIMARIES, SRGB_TRANSFERS = (1, 2, 5, 6, 7), (1, 2, 6, 13, 14, 15)
+LINEAR, PQ, HLG = 8, 16, 18
+GAMMAS = {4: 2.2, 5: 2.8}
+HDR_WHITE = 203.0  # cd/m2 of white in PQ and HLG (ITU-R BT.2408)
+HLG_PEAK, HLG_GAMMA = 1000.0, 1.2
+LUMA_2020 = (0.2627, 0.6780, 0.0593)
 
 SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # the profile's colour space for each mode
 
@@ -31,6 +43,62 @@ def pixels_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
     if profile and _transform(profile, "L" if grey else "RGB"):
         return np.array(to_srgb(Image.fromarray(pixels[..., 0] if grey else pixels), profile))
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if grey else pixels
+
+
+def coded_colours(data: bytes, image_format: Optional[str]) -> Tuple[int, int]:
+    """Return H.273's codes of primaries and transfer in an AVIF, HEIC or PNG file; sRGB's if it has
+    none.
+    """
+    if image_format in ("AVIF", "HEIF"):
+        at = data.find(b"colrnclx") + 8
+        codes = data[at : at + 4] if at >= 8 else b""
+        return (codes[0] << 8 | codes[1], codes[2] << 8 | codes[3]) if len(codes) == 4 else (1, 13)
+    at = data.find(b"\0\0\0\4cICP", 0, data.find(b"IDAT")) + 8 if image_format == "PNG" else 0
+    return (data[at], data[at + 1]) if at >= 8 else (1, 13)
+
+
+def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
+    """Return RGB uint8 [H, W, 3] of H.273's `primaries` and `transfer` in sRGB. What is brighter
+    than white, or outside of sRGB's colours, is clipped.
+
+    Raises ValueError for codes that are not known.
+    """
+    if primaries in SRGB_PRIMARIES and transfer in SRGB_TRANSFERS:
+        return pixels
+    matrix = np.eye(3) if primaries in SRGB_PRIMARIES else TO_709.get(primaries)
+    light = _light(np.arange(256) / 255, transfer)
+    if matrix is None or light is None:
+        raise ValueError(f"its colours have the codes {primaries}/{transfer}, which are not known")
+    result = np.empty_like(pixels)
+    levels = np.rint(255 * _srgb(np.linspace(0, 1, 1 << 16))).astype("uint8")
+    for row, target in zip(pixels, result):
+        rgb = light.astype("float32")[row]
+        if transfer == HLG:  # of the scene; the screen's depends on the luminance
+            luma = np.maximum(rgb @ np.array(LUMA_2020, "float32"), 1e-6)
+            rgb *= (luma ** (HLG_GAMMA - 1) * (HLG_PEAK / HDR_WHITE))[:, None]
+        rgb = np.clip(rgb @ np.array(matrix, "float32").T, 0, 1)
+        target[:] = levels[np.rint(rgb * (len(levels) - 1)).astype("int32")]
+    return result
+
+
+def _light(code: np.ndarray, transfer: int) -> Optional[np.ndarray]:
+    """Return the light of values in [0, 1], 1 being white; of HLG the scene's. None if unknown."""
+    if transfer in SRGB_TRANSFERS:
+        return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    if transfer == LINEAR or transfer in GAMMAS:
+        return code ** GAMMAS.get(transfer, 1.0)
+    if transfer == PQ:  # SMPTE ST 2084
+        root = code ** (32 / 2523)
+        light = np.maximum(root - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * root)
+        return 10000 / HDR_WHITE * light ** (8192 / 1305)
+    if transfer == HLG:  # ITU-R BT.2100
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        return np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
+    return None
+
+
+def _srgb(light: np.ndarray) -> np.ndarray:
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 @lru_cache(maxsize=32)

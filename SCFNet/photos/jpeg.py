@@ -84,7 +84,7 @@ def _decode(data: bytes, colours: str) -> Tuple[str, Optional[np.ndarray]]:
         return "", simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
         fault = " ".join(str(error).split())
-        if "memory" in fault:
+        if "memory" in fault.lower():
             raise MemoryError(fault) from error
         return fault, None
 

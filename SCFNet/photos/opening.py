@@ -10,12 +10,12 @@ from typing import Iterator, Optional
 import numpy as np
 from PIL import Image
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, is_memory_short
 from SCFNet.files import PathLike, check_is_file
 from SCFNet.photos import jpeg
 from SCFNet.photos.damage import check_end, check_png
 from SCFNet.photos.depth import read_deep_tiff
-from SCFNet.photos.formats import START_BYTES, formats_of, tiff_tags
+from SCFNet.photos.formats import START_BYTES, formats_of, is_raw, tiff_pictures
 from SCFNet.photos.orientation import forget_xmp
 
 MOST_PIXELS = 256_000_000  # today's largest phones and medium-format cameras have 200 million
@@ -93,25 +93,42 @@ def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
     that it is large; yields whether it is. `data` is what the file holds, if it is at hand.
     """
     pixels = 0
-    with contextlib.suppress(Exception):  # the fault is for the reader to tell
-        if data is None:
-            check_is_file(path)
-        with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
-            names = formats_of(stream.read(START_BYTES))[0]
-            stream.seek(0)
-            with _pillow_for_us(), Image.open(stream, "r", names) as image:
-                pixels = image.width * image.height
+    with contextlib.suppress(Exception), _header_of(path, data) as image:
+        pixels = image.width * image.height
     with in_turn(pixels):
         yield pixels > LARGE_PIXELS
+
+
+def count_pictures(path: PathLike) -> int:
+    """Return how many pictures an image file holds (GIF, APNG, MPO and others): 1 if it is broken,
+    or no image.
+    """
+    with contextlib.suppress(Exception), _header_of(path) as image:
+        return getattr(image, "n_frames", 1)
+    return 1
+
+
+@contextlib.contextmanager
+def _header_of(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.Image]:
+    """Open an image without reading it whole; what is raised is not for people."""
+    if data is None:
+        check_is_file(path)
+    with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
+        names = formats_of(stream.read(START_BYTES))[0]
+        stream.seek(0)
+        with _pillow_for_us(), Image.open(stream, "r", names) as image:
+            yield image
 
 
 def _open(path: PathLike, data: bytes) -> Image.Image:
     if not data:
         raise InputError(f"{path}: is empty")
-    tags = tiff_tags(data)
-    if tags:
-        check_pixels(path, tags.get(WIDTH, 0), tags.get(HEIGHT, 0))
-        deep = read_deep_tiff(path, data, tags)
+    pictures = tiff_pictures(data)
+    if is_raw(data, pictures):
+        raise InputError(f"{path}: is a camera's raw file: develop it first")
+    if pictures:
+        check_pixels(path, pictures[0].get(WIDTH, 0), pictures[0].get(HEIGHT, 0))
+        deep = read_deep_tiff(path, data, pictures[0])
         if deep:
             return deep
     names, fault = formats_of(data)
@@ -131,6 +148,8 @@ def _faults_of(path: PathLike) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
+        if is_memory_short(error):
+            raise InputError(f"{path}: not enough memory") from error
         fault = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
             f"{path}: cannot be read as an image: {fault or type(error).__name__}"

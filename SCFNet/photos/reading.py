@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from SCFNet.files import PathLike
-from SCFNet.photos.colour import pixels_to_srgb, to_srgb
+from SCFNet.photos.colour import coded_colours, coded_to_srgb, pixels_to_srgb, to_srgb
 from SCFNet.photos.depth import full_scale, is_deep, to_8_bits
 from SCFNet.photos.opening import jpeg_pixels, open_unchecked, read_bytes
 from SCFNet.photos.orientation import orientation_of, upright
@@ -45,6 +45,9 @@ def read_photo(path: PathLike, data: Optional[bytes] = None) -> Photo:
         profile = opened.info.get("icc_profile") or b""
         if pixels is None or opened.mode == "CMYK":
             pixels = _to_rgb(opened, profile)
+            if not profile:
+                codes = coded_colours(data, opened.format)
+                pixels[..., :3] = coded_to_srgb(pixels[..., :3], *codes)
         else:
             pixels = pixels_to_srgb(pixels, profile)
         orientation = orientation_of(opened)

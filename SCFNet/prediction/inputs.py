@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Counter as CounterType
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-from PIL import Image
-
 from SCFNet.errors import InputError
 from SCFNet.files import exists, first_few, is_folder, is_hidden
 from SCFNet.photos.formats import IMAGE_SUFFIXES
@@ -19,7 +17,6 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".ogv"),
     *(".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
 )
-ANIMATED_SUFFIXES = (".gif", ".webp", ".avif", ".tif", ".tiff")
 # kinds of what is left out
 RESULTS, VIDEOS, HIDDEN = "results of earlier runs", "videos", "hidden files"
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -44,17 +41,6 @@ def is_video(path: Path) -> bool:
 def is_image(path: Path) -> bool:
     """Tell whether the name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def count_pictures(path: Path) -> int:
-    """Count the pictures in an image file: 1 if its kind holds one, or if it is broken."""
-    if path.suffix.lower() not in ANIMATED_SUFFIXES or not path.is_file():
-        return 1
-    try:
-        with Image.open(path) as image:
-            return getattr(image, "n_frames", 1)
-    except Exception:  # the fault is for the reader to tell
-        return 1
 
 
 def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], CounterType[str]]:

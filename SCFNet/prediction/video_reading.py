@@ -3,12 +3,13 @@
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from SCFNet.errors import InputError
 from SCFNet.files import check_is_file
+from SCFNet.photos.reading import over_white
 
 if TYPE_CHECKING:
     import av
@@ -19,15 +20,24 @@ MICROSECOND = Fraction(1, 1_000_000)  # the unit of a container's times
 USUAL_RATE = Fraction(25)  # for files that do not say theirs
 MAX_PIXELS = 8192 * 8192  # of a frame; H.264 ends at half of it
 WHOLE = 0.9  # the share of its promised duration that a whole file reaches
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave out the alpha
 
 RGB, UNMARKED, WIDE = 0, 2, (1, 9, 10)  # colour spaces by FFmpeg's numbers: BT.709 and BT.2020
 
 
 class Frame(NamedTuple):
-    """A frame, RGB uint8 [H, W, 3], and when it is shown, in units of the reader's `time_base`."""
+    """A frame, RGB uint8 [H, W, 3], when it is shown, in units of the reader's `time_base`, and its
+    own alpha, uint8 [H, W], or None if it is opaque. Where alpha is 0 the colours mean nothing.
+    """
 
     time: int
     image: np.ndarray
+    alpha: Optional[np.ndarray] = None
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The frame over white, as photos are shown to the network."""
+        return self.image if self.alpha is None else over_white(self.image, self.alpha)
 
 
 class Colors(NamedTuple):
@@ -61,6 +71,7 @@ class VideoReader:
                 raise InputError(f"{path}: has no pictures")
             self._stream = self._container.streams.video[0]
             self._stream.thread_type = "AUTO"
+            self._decoder = self._choose_decoder()
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
@@ -69,6 +80,15 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
+
+    def _choose_decoder(self) -> "av.VideoCodecContext":
+        import av
+
+        marks = {name.lower(): value for name, value in self._stream.metadata.items()}
+        name = ALPHA_DECODERS.get(self._stream.codec_context.name)
+        if name in av.codecs_available and marks.get("alpha_mode") == "1":
+            return av.CodecContext.create(name, "r")
+        return self._stream.codec_context
 
     def _describe(self, frame: "av.VideoFrame") -> None:
         rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
@@ -96,7 +116,7 @@ class VideoReader:
         while frame is not None:
             time = max(time + 1, self.end if frame.pts is None else frame.pts - start)
             self.end = time + (self._durations.pop(frame.pts, 0) or usual)
-            yield Frame(time, self._upright(frame))
+            yield Frame(time, *self._pixels(frame))
             frame = next(self._decoded, None)
 
     def check_complete(self) -> None:
@@ -139,7 +159,7 @@ class VideoReader:
         import av
 
         try:
-            frames = packet.decode()
+            frames = self._decoder.decode(packet)
         except av.error.FFmpegError:
             self.damaged += 1
             return
@@ -151,16 +171,25 @@ class VideoReader:
                 self.damaged += 1
             yield frame
 
-    def _upright(self, frame: "av.VideoFrame") -> np.ndarray:
+    def _pixels(self, frame: "av.VideoFrame") -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """Return the upright pixels of a frame, and its alpha, as `Frame` has them."""
+        has_alpha = any(component.is_alpha for component in frame.format.components)
         try:
             rgb = frame.reformat(
-                *self._size, "rgb24", self.colors.matrix, src_color_range=frame.color_range
+                *self._size,
+                "rgba" if has_alpha else "rgb24",
+                self.colors.matrix,
+                src_color_range=frame.color_range,
             )
         except Exception as error:  # a format of pixels that FFmpeg cannot convert, or no memory
             raise InputError(
                 f"{self.path}: frames of {frame.format.name} cannot be read"
             ) from error
-        return turned(rgb.to_ndarray(), self._turn)
+        pixels = turned(rgb.to_ndarray(), self._turn)
+        if not has_alpha:
+            return pixels, None
+        image, alpha = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3]
+        return image, None if alpha.min() == 255 else alpha
 
 
 def open_container(path: Path, stack: ExitStack) -> "av.container.InputContainer":
@@ -194,7 +223,7 @@ def display_matrix(frame: "av.VideoFrame") -> Tuple[int, int, int, int]:
 
 
 def turned(image: np.ndarray, matrix: Tuple[int, int, int, int]) -> np.ndarray:
-    """Turn `image` [H, W, 3] as the display matrix wants it shown."""
+    """Turn `image` [H, W, C] as the display matrix wants it shown."""
     a, b, c, d = matrix
     if a == 0:
         image, a, d = image.swapaxes(0, 1), c, b

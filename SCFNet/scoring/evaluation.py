@@ -1,5 +1,6 @@
 """One run of tools/eval.py: finding the sets and the methods, predicting if asked."""
 
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,16 +55,14 @@ def find_tasks(
             methods = by_name([*methods.items(), (name, folder)])
             costs[name] = cost_of(file, sources.size)
             predict_sets(file, sources, folder, allow_missing)
-        yield (
-            [
-                pair_maps(
-                    method, data, folder / data if sources.data else folder, stems, allow_missing
-                )
-                for data, stems in sets.items()
-                for method, folder in methods.items()
-            ],
-            costs,
-        )
+        tasks = [
+            pair_maps(method, data, folder / data if sources.data else folder, stems, allow_missing)
+            for data, stems in sets.items()
+            for method, folder in methods.items()
+        ]
+        for note in filter(None, (task.note for task in tasks)):
+            say(note)
+        yield tasks, costs
 
 
 def named_path(text: str) -> Tuple[str, Path]:
@@ -92,9 +91,31 @@ def find_sets(masks: Optional[Path], data: Sequence[Path]) -> Dict[str, Dict[str
     folders.
     """
     if not masks:
-        return by_name((root.resolve().name, list_masks(root)) for root in data)
+        return {name: list_masks(root, say=say) for name, root in name_sets(data).items()}
     place = masks.resolve()
     return {place.parent.name if place.name.lower() in MASKS else place.name: list_folder(masks)}
+
+
+def name_sets(data: Sequence[Path]) -> Dict[str, Path]:
+    """Name data sets after their folders, with as many of those above as tell them apart.
+
+    Raises InputError for a folder that is given twice.
+    """
+    roots = [root.resolve() for root in data]
+    named: Dict[str, Path] = {}
+    for root in roots:
+        if roots.count(root) > 1:
+            raise InputError(f"{root}: is named twice")
+        depth = 1
+        while any(one.parts[-depth:] == root.parts[-depth:] for one in roots if one != root):
+            depth += 1
+        named["/".join(root.parts[-depth:])] = root
+    return named
+
+
+def say(line: str) -> None:
+    """Print a line beside the table."""
+    print(line, file=sys.stderr)
 
 
 def predict_sets(weights: Path, sources: Sources, folder: Path, allow_missing: bool) -> None:
@@ -114,8 +135,8 @@ def predict_sets(weights: Path, sources: Sources, folder: Path, allow_missing: b
     from SCFNet.predictor import Predictor
 
     jobs = [
-        Job(sample.image, (folder / root.resolve().name / f"{sample.stem}.png",))
-        for root in sources.data
+        Job(sample.image, (folder / name / f"{sample.stem}.png",))
+        for name, root in name_sets(sources.data).items()
         for sample in list_pairs(root, "test")
     ]
     predictor = Predictor(weights, device=sources.device, size=sources.size)

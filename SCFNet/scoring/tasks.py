@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from datasets.maps import check_not_turned, find_whites, read_map
 from datasets.masks import read_mask
+from datasets.matching import match_stems
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.files import first_few
@@ -45,13 +46,16 @@ class Pair(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One cell of the table: a method's maps of a data set, and by stem what has no partner."""
+    """One cell of the table: a method's maps of a data set, and by stem what has no partner. `note`
+    says by what names they were paired, if these are not the same.
+    """
 
     method: str
     data: str
     pairs: List[Pair]
     missing: List[str]
     extra: List[str]
+    note: str = ""
 
 
 class Result(NamedTuple):
@@ -84,7 +88,8 @@ def pair_maps(
     masks: Dict[str, Path],
     allow_missing: bool,
 ) -> Task:
-    """Pair the maps in `folder` with the masks of the same stems.
+    """Pair the maps in `folder` with the masks of the same stems, or of stems that one suffix or
+    prefix tells apart (`match_stems`).
 
     Cut-outs and overlays of the maps, which tools/predict.py puts beside them, do not count.
 
@@ -98,9 +103,19 @@ def pair_maps(
     Raises InputError, with count and first names, for masks without map and maps without mask.
     """
     maps = list_folder(folder)
-    pairs = [Pair(stem, maps[stem], mask) for stem, mask in masks.items() if stem in maps]
-    missing = [stem for stem in masks if stem not in maps]
-    extra = [stem for stem in maps if stem not in masks and not _is_rendering(stem, maps)]
+    found, pattern = match_stems(
+        masks, [stem for stem in maps if stem in masks or not _is_rendering(stem, maps)]
+    )
+    whites = find_whites(maps.values())
+    paths = {stem: maps[own] for stem, own in found.items()}
+    pairs = [
+        Pair(stem, paths[stem], mask, whites[paths[stem]])
+        for stem, mask in masks.items()
+        if stem in paths
+    ]
+    missing = [stem for stem in masks if stem not in found]
+    used = set(found.values())
+    extra = [stem for stem in maps if stem not in used and not _is_rendering(stem, maps)]
     faults = []
     if missing:
         faults.append(f"{len(missing)} of {len(masks)} maps are missing ({first_few(missing)})")
@@ -110,9 +125,8 @@ def pair_maps(
         raise InputError(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
-    whites = find_whites([pair.map for pair in pairs])
-    pairs = [pair._replace(white=white) for pair, white in zip(pairs, whites)]
-    return Task(method, data, pairs, missing, extra)
+    note = f"{folder}: {len(pairs)} maps are matched as {pattern}" if pattern else ""
+    return Task(method, data, pairs, missing, extra, note)
 
 
 def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
@@ -213,7 +227,7 @@ def _score_chunk(protocol: str, binary: Sequence[str], pairs: List[Pair]) -> Par
     for pair in pairs:
         try:
             saliency, mask = read_map(pair.map, pair.white), read_mask(pair.mask)
-            check_not_turned(pair.map, saliency, *mask.shape[::-1])
+            check_not_turned(pair.map, saliency.shape, mask.shape)
             values.append((pair.stem, score.add(saliency, mask)))
         except InputError as error:
             faults.append((pair.stem, str(error)))

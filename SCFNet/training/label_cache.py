@@ -13,13 +13,14 @@ import paddle
 from tqdm import tqdm
 
 from datasets.maps import find_whites
+from datasets.matching import match_stems
 from datasets.sod import Sample, list_folder, read_pair
 from SCFNet.errors import InputError
 from SCFNet.files import first_few, remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.transform import photo_batch
 from SCFNet.photos.writing import write_png
-from SCFNet.training.distributed import quiet, wait_for_processes
+from SCFNet.training.distributed import quiet, say, wait_for_processes
 from SCFNet.training.teacher import Teacher
 
 MANIFEST = "made-by.json"
@@ -129,22 +130,22 @@ def photo_digest(sample: Sample) -> bytes:
 
 
 def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
-    """Return `samples` with the maps of `folder`, of the same stems, as their masks.
+    """Return `samples` with the maps of `folder` as their masks, matched by `match_stems`.
 
-    Raises InputError, which lists the first ten stems without a map, or if all maps are black.
+    Raises InputError, which lists the first ten stems without a map, or if all are black.
     """
     maps = list_folder(folder)
-    missing = [sample.stem for sample in samples if sample.stem not in maps]
+    found, pattern = match_stems({sample.stem: sample for sample in samples}, maps)
+    missing = [sample.stem for sample in samples if sample.stem not in found]
     if missing:
         raise InputError(
             f"{folder}: {len(missing)} of {len(samples)} photos have no map in it: "
             f"{first_few(missing, 10)}"
         )
-    paths = [maps[sample.stem] for sample in samples]
-    whites = find_whites(paths)
-    if not any(whites):
+    if pattern:
+        say(f"{folder}: maps are matched as {pattern}")
+    whites = find_whites(maps.values())
+    if not any(whites.values()):
         raise InputError(f"{folder}: all of its maps are black")
-    return [
-        sample._replace(mask=path, white=white)
-        for sample, path, white in zip(samples, paths, whites)
-    ]
+    paths = [maps[found[sample.stem]] for sample in samples]
+    return [one._replace(mask=path, white=whites[path]) for one, path in zip(samples, paths)]

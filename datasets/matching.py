@@ -1,0 +1,54 @@
+"""Which file belongs to which by their stems: equal, or told apart by one suffix or prefix."""
+
+from collections import Counter
+from typing import Collection, Dict, Iterator, Tuple
+
+TRIED = 8  # stems from which suffixes and prefixes are guessed
+
+
+def match_stems(wanted: Collection[str], known: Collection[str]) -> Tuple[Dict[str, str], str]:
+    """Return the `known` stem of each of `wanted` that has one, and by which pattern.
+
+    If no stems are equal, those belong together that one suffix or prefix tells apart, on either
+    side, or their folders alone: the pattern is then '*_sal', or 'gt_*', of the longer ones. It is
+    '' for equal stems, and if none fits most of them, or two fit as many.
+    """
+    equal = {stem: stem for stem in wanted if stem in known}
+    if equal or not wanted or not known:
+        return equal, ""
+    names, known_names = _names(wanted), _names(known)
+    longer, pattern = _by_affix(names, known_names)
+    if longer:
+        return longer, pattern
+    shorter, pattern = _by_affix(known_names, names)
+    return {stem: other for other, stem in shorter.items()}, pattern
+
+
+def _names(stems: Collection[str]) -> Dict[str, str]:
+    """Return the stems by their names without folders, if no two are alike; else as they are."""
+    names = {stem.rpartition("/")[2]: stem for stem in stems}
+    return names if len(names) == len(stems) else {stem: stem for stem in stems}
+
+
+def _by_affix(short: Dict[str, str], long: Dict[str, str]) -> Tuple[Dict[str, str], str]:
+    """Return the stem in `long` of each in `short`, and the pattern, if one fits most of them."""
+    guesses = {guess for name in list(short)[:TRIED] for guess in _affixes(name, long)}
+    hits = Counter(
+        {guess: sum(f"{guess[0]}{name}{guess[1]}" in long for name in short) for guess in guesses}
+    )
+    (best, count), *others = hits.most_common(2) or [(("", ""), 0)]
+    if 2 * count <= min(len(short), len(long)) or (others and others[0][1] == count):
+        return {}, ""
+    before, after = best
+    found = {name: f"{before}{name}{after}" for name in short}
+    matched = {short[name]: long[other] for name, other in found.items() if other in long}
+    return matched, f"{before}*{after}" if before or after else ""
+
+
+def _affixes(name: str, long: Dict[str, str]) -> Iterator[Tuple[str, str]]:
+    """Yield what stands before and behind `name` in others; not where that would cut a number."""
+    for other in long:
+        before, found, after = other.partition(name)
+        cuts = [a + b for a, b in ((before[-1:], name[:1]), (name[-1:], after[:1])) if a and b]
+        if found and not any(cut.isdigit() for cut in cuts):
+            yield before, after
