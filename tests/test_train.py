@@ -6,10 +6,13 @@ import random
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from datasets.sod import Sample
 from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.distill import distill
@@ -211,6 +214,12 @@ def corrupt(folder):
     path.write_bytes(path.read_bytes()[:200])
 
 
+def black(folder):
+    write_pairs(folder)
+    for path in (folder / "mask").iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), 0) * 0)
+
+
 def bomb(folder):
     write_pairs(folder)
     write_png_header(folder / "mask" / "3.png", 16000)
@@ -222,6 +231,7 @@ def bomb(folder):
         (empty, "names no images"),
         (maskless, "12 faults.* and 2 more"),
         (corrupt, "3.jpg"),
+        (black, "mask: all 10 masks are black throughout"),
         (bomb, "3.png: cannot be read as an image: .*truncated"),
     ],
 )
@@ -230,6 +240,31 @@ def test_bad_data_is_refused_before_training(tmp_path, spoil, message):
     with pytest.raises(InputError, match=message) as error:
         engine.train(recipe(data=tmp_path / "data", output=tmp_path / "out"))
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_leaves_out_what_is_damaged_if_asked(tmp_path, capsys):
+    write_pairs(tmp_path / "data")
+    corrupt(tmp_path / "data")
+    knobs = {
+        "data": tmp_path / "data",
+        "output": tmp_path / "out",
+        "epochs": 1,
+        "val_fraction": 0.3,
+    }
+    assert engine.train(recipe(**knobs, skip_unreadable=True)) == 0
+    assert re.search(r"image: left out 1 of 10: .*3\.jpg: ", capsys.readouterr().out)
+
+
+def test_a_photo_that_a_list_repeats_is_held_back_whole():
+    """Else the network would be scored on what it has learnt."""
+    samples = [Sample(stem, Path(stem), Path(stem)) for stem in "aabbbcdddefgh"]
+    kept, held = engine.hold_back(samples, 0.5)
+    assert len(held) == 4 and {one.stem for one in held} | {one.stem for one in kept} == set(
+        "abcdefgh"
+    )
+    assert not {one.stem for one in held} & {one.stem for one in kept}
+    assert [one.stem for one in kept] == [s.stem for s in samples if s not in held]
 
 
 def test_bad_output_and_checkpoints_are_refused(pairs, tmp_path):

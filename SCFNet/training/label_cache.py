@@ -144,11 +144,8 @@ def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
         )
     if pattern:
         say(f"{folder}: maps are matched as {pattern}")
-    paths = [maps[found[sample.stem]] for sample in samples]
-    whites = find_whites(paths)
-    if not any(whites):
+    whites = find_whites(maps.values())
+    if not any(whites.values()):
         raise InputError(f"{folder}: all of its maps are black")
-    return [
-        sample._replace(mask=path, white=white)
-        for sample, path, white in zip(samples, paths, whites)
-    ]
+    paths = [maps[found[sample.stem]] for sample in samples]
+    return [one._replace(mask=path, white=whites[path]) for one, path in zip(samples, paths)]
