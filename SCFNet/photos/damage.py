@@ -1,7 +1,10 @@
 """Damage that Pillow passes over without a word: wrong checksums, and ends that are lost zeros."""
 
+import io
 import re
 import zlib
+
+from PIL import Image
 
 ZEROS_SHARE = 1 / 8  # of a file at its end, at most; of sound ones on a flat ground 0.06
 FEW_ZEROS = 64  # bytes
@@ -38,11 +41,27 @@ def check_end(data: bytes, image_format: str) -> None:
         if length > len(data):
             raise Damaged("truncated: the end of the picture is missing")
         data = data[:length]
-    if LOSSLESS in data:
-        return  # flat areas of a sound one may be zeros for most of the file
     zeros = len(data) - len(data.rstrip(b"\0"))
-    if zeros > max(FEW_ZEROS, ZEROS_SHARE * len(data)):
+    if zeros <= max(FEW_ZEROS, ZEROS_SHARE * len(data)):
+        return
+    if LOSSLESS not in data or _decodes_without_last(data, FEW_ZEROS):
         raise Damaged("damaged: the end of the picture is zeros")
+
+
+def _decodes_without_last(data: bytes, count: int) -> bool:
+    """Tell whether a lossless WebP decodes without its last `count` bytes, which are zeros. A sound
+    one, whose flat areas they are, does not; zeros in place of lost bytes end the picture early.
+    """
+    at = data.index(LOSSLESS) + len(LOSSLESS)
+    shorter = bytearray(data[:-count])
+    shorter[4:8] = (len(shorter) - 8).to_bytes(4, "little")
+    shorter[at : at + 4] = (len(shorter) - at - 4).to_bytes(4, "little")
+    try:
+        with Image.open(io.BytesIO(shorter), "r", ["WEBP"]) as image:
+            image.load()
+    except Exception:
+        return False
+    return True
 
 
 def has_hole(data: bytes) -> bool:

@@ -35,6 +35,7 @@ from SCFNet.cli import Parser, fail, run
 from SCFNet.errors import ArgumentError, InputError
 
 KINDS = ("mask", "cutout", "overlay")
+PICTURE_FORMATS, VIDEO_FORMATS = ("png", "webp", "jpg"), ("mp4", "webm", "mov")
 PICTURES = (
     ".png",
     ".jpg",
@@ -88,8 +89,8 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     from SCFNet.prediction.jobs import has_results, in_shard, name_results
     from SCFNet.prediction.pipeline import predict_jobs
     from SCFNet.prediction.rendering import (
-        ENDINGS,
         RenderOptions,
+        name_endings,
         name_video_endings,
         parse_background,
     )
@@ -97,6 +98,7 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
 
     options = RenderOptions(
         kinds=args.save,
+        clean=args.clean,
         align_corners=args.align_corners,
         threshold=args.threshold,
         crop=args.crop,
@@ -105,8 +107,8 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     )
     found, left_out = find_inputs(args.inputs, output)
     keep = [Path(args.background)] if args.background else []
-    endings = [ENDINGS[kind] for kind in args.save]
-    video_endings = name_video_endings(args.save, on_background=bool(args.background))
+    endings = name_endings(args.save, args.picture_format)
+    video_endings = name_video_endings(args.save, args.video_format, bool(args.background))
     planned = name_results(found, output, endings, keep, video_endings)
     if args.shard:
         planned = [job for job, f in zip(planned, found) if in_shard(f, *args.shard)]
@@ -158,6 +160,15 @@ def parse_arguments() -> argparse.Namespace:
         help=f"pictures to write of each input: {', '.join(KINDS)}; default: mask",
     )
     add(
+        "--format",
+        nargs="+",
+        choices=[*PICTURE_FORMATS, *VIDEO_FORMATS],
+        default=[],
+        metavar="FORMAT",
+        help="format of pictures (png, webp, jpg), of videos (mp4, webm, mov), or one of each; "
+        "default: png and mp4, but jpg for overlays, and webm for cut-outs without --background",
+    )
+    add(
         "--weights",
         metavar="NAME|FILE",
         help="weights to use: small or accurate (the shipped ones), a checkpoint (.pdparams, .pth) "
@@ -190,6 +201,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="X",
         help="make masks hard: what is X or more, from 0 to 1, is the object",
     )
+    add("--clean", action="store_true", help="clean masks too, as cut-outs are: no haze, no specks")
     add("--crop", action="store_true", help="crop all pictures to the object's box")
     add("--background", metavar="COLOR|IMAGE", help="lay cut-outs over a colour or a picture")
     add("--edge-colors", action="store_true", help="free cut-outs' edges from the old background")
@@ -231,6 +243,13 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--threshold must be from 0 to 1")
     if (args.background or args.edge_colors) and "cutout" not in args.save:
         parser.error("--background and --edge-colors are for cut-outs: add --save cutout")
+    pictures = [one for one in args.format if one in PICTURE_FORMATS]
+    videos = [one for one in args.format if one in VIDEO_FORMATS]
+    if len(pictures) > 1 or len(videos) > 1:
+        parser.error("--format takes one format of pictures, and one of videos")
+    args.picture_format, args.video_format = "".join(pictures), "".join(videos)
+    if args.picture_format == "jpg" and "cutout" in args.save and not args.background:
+        parser.error("--format jpg has no transparency: give cut-outs a --background")
     if args.output == "-" and len(args.save) > 1:
         parser.error("--output - takes one picture: --save one kind")
     if Path(args.output).suffix.lower() in PICTURES and not Path(args.output).is_dir():

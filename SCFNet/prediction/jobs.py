@@ -100,11 +100,12 @@ def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) 
 
 
 def _claims(path: Path) -> List[str]:
-    """List the shortest names of all results that `path` can have, without their formats. Case is
-    ignored, as some file systems do.
+    """List the shortest names of all results that `path` can have, as pictures or as videos of any
+    format. Case is ignored, as some file systems do.
     """
     names = _names(Found(path, Path(path.name)), 0, list(ENDINGS.values()))
-    return [name.casefold().rpartition(".")[0] for name in names]
+    kind = ".video" if is_video(path) else ".picture"
+    return [name.casefold().rpartition(".")[0] + kind for name in names]
 
 
 def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
