@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Optional, Tuple
 
 from SCFNet.errors import ArgumentError
@@ -53,6 +54,9 @@ def peak_memory_mb() -> float:
     paddle = sys.modules.get("paddle")
     if paddle and paddle.device.get_device().startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")  # Linux: getrusage would count what started this process
+    if status.exists() and "VmHWM:" in status.read_text():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
     try:
         import resource
     except ImportError:
