@@ -60,8 +60,8 @@ class VideoReader:
     `shape` is (H, W); `time_base`, in seconds, the unit of the frames' times, which count from the
     file's first picture or sound, `start` by its own clock; `rate` is in frames a second;
     `pixel_shape` a pixel's width over its height; `colors` those of the frames; `count` their
-    number if it is known. High dynamic range and wide colours become BT.709, and what is interlaced
-    is deinterlaced.
+    number if it is known. `subtitles` are the languages of those that it has.
+    High dynamic range and wide colours become BT.709, and what is interlaced is deinterlaced.
     Raises InputError for a file that is missing or no video, and if PyAV is not installed.
     """
 
@@ -103,6 +103,9 @@ class VideoReader:
         self.time_base = self._stream.time_base or 1 / self.rate
         self.start = (self._container.start_time or 0) * MICROSECOND
         self.count = self._stream.frames or None
+        self.subtitles = [
+            stream.metadata.get("language", "und") for stream in self._container.streams.subtitles
+        ]
         self._turn = display_matrix(frame)
         sideways = self._turn[0] == 0
         ratio = self._stream.sample_aspect_ratio or Fraction(1)
