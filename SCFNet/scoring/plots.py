@@ -151,12 +151,12 @@ def plot_grid(tasks: List[Task], data: Sequence[Path], path: PathLike, rows: int
 
 
 def _cell(picture: np.ndarray) -> np.ndarray:
-    """Fit a grey or RGB picture in [0, 1] into the middle of a white cell, float64 [H, W, 3]."""
+    """Fit a grey or RGB picture in [0, 1] into the middle of a light grey cell, float64 [H, W, 3]."""
     width, height = CELL
     fits = min((width - 4) / picture.shape[1], (height - 4) / picture.shape[0])
     size = [max(1, round(side * fits)) for side in picture.shape[1::-1]]
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    cell = np.ones((height, width, 3))
+    cell = np.full((height, width, 3), 0.8)
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     cell[top : top + size[1], left : left + size[0]] = np.atleast_3d(small).clip(0, 1)
     return cell
