@@ -63,7 +63,7 @@ def shortened(command: str) -> str:
     for tool, flags in SHORT.items():
         if tool in command and (tool != "tools/eval.py" or "--weights" in command):
             command += f" {flags}"
-            if flags == TRAINING and "--pretrained" not in command:
+            if flags == TRAINING and not re.search("--(pretrained|finetune)", command):
                 command += " --pretrained none"
     return command
 

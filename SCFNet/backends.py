@@ -171,6 +171,8 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
     """
     session = open_session(file, threads, device)
     meta = session.get_modelmeta().custom_metadata_map
+    if "variant" in meta:
+        raise InputError(f"{file}: takes {meta['variant']}; it is for other programs than this one")
     missing = {"model_type", "size", "weights_sha256"} - set(meta)
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
         lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"

@@ -4,6 +4,7 @@ The exported network maps `image`, RGB normalised, float32 [N, 3, size, size], t
 float32 [N, 1, size, size] in [0, 1]: m2 with the sigmoid, without what only training needs.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
+import cv2
 import numpy as np
 import paddle
 
@@ -19,8 +21,10 @@ from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, s
 from SCFNet.device import set_device
 from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import PathLike, is_folder, without_suffix, write_atomically
+from SCFNet.maps import resize_map
 from SCFNet.net import SaliencyNet, SCFNet
 from SCFNet.photos.transform import MEAN, RELEASE, STD, Normalisation, check_size, network_input
+from SCFNet.variants import KINDS, Variant, make_variant, run_variant
 
 if TYPE_CHECKING:
     import onnx
@@ -63,6 +67,7 @@ def export(
     size: Optional[int] = None,
     dynamic_batch: bool = False,
     sharpen: float = 1,
+    variant: Optional[Variant] = None,
 ) -> List[Path]:
     """Write the checkpoint `weights` in another format, and return the files written.
 
@@ -74,23 +79,32 @@ def export(
         file_format: 'onnx' (STEM.onnx), 'paddle' (the program, its parameters and STEM.meta, beside
             each other), or 'pdparams' (STEM.pdparams).
         output: the file, for 'paddle' any of the files or their common stem, or a folder; None is
-            the stem of `weights`. A suffix that is no format's is kept: 'net-0.80.onnx'.
+            the stem of `weights`, for a variant with -KIND behind it. A suffix that is no format's
+            is kept: 'net-0.80.onnx'.
         size: height and width of the input, in pixels; None is the network's own.
         dynamic_batch: let the network take any number of images a run, not one alone.
         sharpen: what the logits are multiplied by, for 'pdparams' alone: see `sharpen_logits`.
+        variant: what is made of the 'onnx' file, and written in its place: see `Variant`.
 
-    Raises ValueError for an unknown format, ArgumentError if `sharpen` cannot be, and InputError if
-    checkpoint, size or paddle2onnx is wrong, or if the difference is over TOLERANCE.
+    Raises ValueError for an unknown format, ArgumentError for arguments that exclude each other,
+    and InputError if checkpoint, size or paddle2onnx is wrong, or if the difference is over
+    TOLERANCE, or that of a variant over its own in `variants.KINDS`.
     """
     if file_format not in FORMATS:
         raise ValueError(f"unknown format {file_format!r}: choose from {', '.join(FORMATS)}")
     if sharpen != 1 and file_format != "pdparams":
         raise ArgumentError("sharpen", "goes with --format pdparams, whose file is then exported")
+    if variant and (file_format != "onnx" or dynamic_batch):
+        fault = "goes with --format onnx, and without --dynamic-batch"
+        raise ArgumentError("photo_input" if variant.kind == "photo" else variant.kind, fault)
     if size is not None:
         check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
+    beside = output is None or is_folder(output)
     output = _stem(weights, weights if output is None else output)
+    if variant and beside:
+        output = output.with_name(f"{output.name}-{variant.kind}")
     checkpoint = Path(f"{output}.pdparams")
     if sharpen != 1 and checkpoint == weights:
         raise ArgumentError("output", f"would write over {weights}: name another file")
@@ -105,7 +119,10 @@ def export(
     deployed = Deployed(net)
     deployed.eval()
     meta = _metadata(net, deployed.normalisation, weights, size)
-    photo = network_input([astronaut()], size, deployed.normalisation)
+    image = astronaut()
+    if variant and variant.shape:
+        image = cv2.resize(image, tuple(variant.shape[::-1]))
+    photo = network_input([image], size, deployed.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -125,6 +142,14 @@ def export(
     print(f"largest difference from dygraph on a photo: {difference:.1e}")
     if not difference <= TOLERANCE:
         raise InputError(f"{output}: not written, it differs from dygraph by {difference:.1e}")
+    if variant:
+        content = make_variant(contents[".onnx"], variant, deployed.normalisation)
+        contents = {".onnx": content}
+        preds = run_variant(content, variant, image, photo)
+        off = float(np.abs(preds - resize_map(expected[0, 0], image.shape[:2])).mean())
+        print(f"mean difference of this variant from the network on a photo: {off:.1e}")
+        if not off <= KINDS[variant.kind]:
+            raise InputError(f"{output}: not written, this variant's maps are off by {off:.1e}")
     files = [Path(f"{output}{suffix}") for suffix in contents]
     for file, content in zip(files, contents.values()):
         write_atomically(file, content)
@@ -171,6 +196,7 @@ def _metadata(
         "by_max": json.dumps(by_max),
         "weights": weights.name,
         "weights_sha256": digest(load_checkpoint(weights)),
+        "file_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "sharpened": f"{sharpened_by(weights):g}",
     }
 

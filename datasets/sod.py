@@ -69,7 +69,8 @@ def list_pairs(
     """
     root = Path(root)
     check_is_folder(root, LAYOUT if labelled else PHOTOS_LAYOUT)
-    layout = find_layout(root) if labelled else find_photos(root)
+    layout = find_layout(root, split) if labelled else find_photos(root)
+    root = layout.root
     listing = find_list(root, split)
     faults, notes = list(layout.faults), []
     if listing:
@@ -109,8 +110,8 @@ def list_masks(root: PathLike, split: str = "test", say: Optional[Say] = None) -
     """Return the masks of the data set in folder `root` by the stems of their photos, which need
     not be there, as `list_pairs` finds them. Raises InputError as it does.
     """
-    root = Path(root)
-    layout = find_layout(root)
+    layout = find_layout(Path(root), split)
+    root = layout.root
     _raise_faults(root, layout.faults)
     photo_of = {mask: stem for stem, mask in layout.partners.items()}
     masks = {photo_of.get(stem, stem): path for stem, path in layout.masks.items()}
@@ -143,10 +144,10 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
     return files
 
 
-def has_masks(root: PathLike) -> bool:
+def has_masks(root: PathLike, split: str = "test") -> bool:
     """Tell whether the data set in folder `root` has masks."""
     try:
-        return bool(find_layout(Path(root)).masks)
+        return bool(find_layout(Path(root), split).masks)
     except InputError:
         return False
 

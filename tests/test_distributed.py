@@ -10,6 +10,7 @@ from datasets.loader import Epoch, batches
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
+from SCFNet.device import set_device
 from SCFNet.errors import InputError
 from SCFNet.loss import map_losses, weighted_sum
 from SCFNet.photos.transform import normalise
@@ -35,6 +36,26 @@ def test_devices_that_are_not_there_are_refused(device):
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=f"device: .*{device}"):
         distributed.start_devices(device)
+
+
+def test_a_gpu_that_paddle_has_no_kernels_for_is_named(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device, "set_device", chosen.append)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda _: "NVIDIA New")
+
+    def ones(_):
+        raise OSError("CUDA error(209), no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(paddle, "ones", ones)
+    with pytest.raises(
+        InputError, match=r"device: gpu: Paddle .* on this GPU, NVIDIA New; use cpu"
+    ):
+        set_device("gpu")
+    with pytest.warns(UserWarning, match="NVIDIA New: the CPU is used"):
+        assert set_device("auto") == "cpu"
+    assert chosen == ["gpu:0", "gpu:0", "cpu"]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ FLOORS = [
     ["SCFNet.checkpoint"],
     ["SCFNet.backends"],
     ["SCFNet.predictor", "SCFNet.training"],
+    ["SCFNet.variants"],
     ["SCFNet.engine", "SCFNet.export", "SCFNet.prediction"],
     ["SCFNet.distill", "SCFNet.scoring", "SCFNet.serving"],
     ["SCFNet.benchmarks"],

@@ -269,6 +269,8 @@ LAYOUTS = {
     ("image/{}.jpg", "mask/{}_mask.png"): "image/ and mask/, masks are *_mask",
     ("image/{}.png", "mask/gt-{}.png"): "image/ and mask/, masks are gt-*",
     ("image/{}_rgb.png", "mask/{}.png"): "image/ and mask/, masks are *_rgb",
+    ("image/img_{}.png", "mask/mask_{}.png"): "image/ and mask/, masks are mask_*",
+    ("image/{}_rgb.jpg", "mask/{}_gt.png"): "image/ and mask/, masks are *_gt",
     ("{}.jpg", "mask/{}.png"): "./ and mask/",
     ("DUT-OMRON-image/{}.jpg", "pixelwiseGT-new-PNG/{}.png"): (
         "DUT-OMRON-image/ and pixelwiseGT-new-PNG/"
@@ -276,7 +278,10 @@ LAYOUTS = {
     ("{}.jpg", "{}.png"): "one folder, masks are *.png",
     ("Imgs/{}.jpg", "Imgs/{}.png"): "Imgs/, masks are *.png",
     ("cats/Src/{}.jpg", "cats/Src/{}.png"): "one folder, masks are *.png",
+    ("Set_Imgs_GT/Imgs/{}.jpg", "Set_Imgs_GT/Imgs/{}.png"): "one folder, masks are *.png",
     ("{}.jpg", "{}_mask.png"): "one folder, masks are *_mask",
+    ("{}_sat.jpg", "{}_mask.png"): "one folder, masks are *_mask",
+    ("{}.jpg", "{}_MASK.jpg"): "one folder, masks are *_MASK",
     ("{}.png", "{}_GT.png"): "one folder, masks are *_GT",
     ("deep/{}.jpg", "deep/{}-label.png"): "one folder, masks are *-label",
 }
@@ -295,6 +300,14 @@ def test_layouts_of_other_tools_and_sets(tmp_path, layout):
     photos = [sample.image for sample in list_pairs(tmp_path, labelled=False)]
     assert photos == [image for image, _ in found]
     assert has_masks(tmp_path)
+
+
+def test_folders_train_and_test_are_the_splits(tmp_path):
+    for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
+        make_set(tmp_path / split, stems)
+    assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
+    assert [s.stem for s in list_pairs(tmp_path, "test")] == ["c"]
+    assert list(list_masks(tmp_path)) == ["c"]
 
 
 @pytest.mark.parametrize(
