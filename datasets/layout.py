@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -11,7 +12,8 @@ from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_folder, is_hidden
 from SCFNet.photos.formats import IMAGE_SUFFIXES
 
-IMAGES = ("image", "images", "img", "imgs", "im", "jpegimages", "photo", "photos")
+ALBUM = ("image", "images", "img", "imgs", "im")  # beside which others do not count
+IMAGES = (*ALBUM, "jpegimages", "photo", "photos")
 MASKS = (
     *("mask", "masks", "gt", "gts", "truth", "groundtruth", "pixelwisegt"),
     *("segmentationclass", "segmentationclasspng", "segmentationobject"),
@@ -82,12 +84,18 @@ def find_photos(root: Path) -> Layout:
     """Find the photos of a set that needs no masks.
 
     They are in `root` itself, unless it has a folder image/ or is a set with masks. An album called
-    'wedding-images' is one of several. Masks in their folder, and beside their photos, are none.
+    'wedding-images' or 'labels' is one of several. Masks beside their photos are none.
     """
-    folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
-    if not folder or not (mask_folder or folder.name.lower() in IMAGES):
-        folder = root
-    found = _one_folder(folder, mask_folder)
+    folder, without = root, None
+    with suppress(InputError):  # of folders that are several albums, or hold no masks
+        image_folder = find_folder(root, IMAGES)
+        if image_folder and image_folder.name.lower() in ALBUM:
+            folder = image_folder
+        layout = find_layout(root)
+        mask_folder = find_folder(root, MASKS)
+        if mask_folder and layout.partners:
+            folder, without = image_folder or root, mask_folder
+    found = _one_folder(folder, without)
     left_out = f"{len(found.masks)} masks ({found.taken}) are left out" if found.masks else ""
     return found._replace(root=root, masks={}, partners={}, taken=left_out, in_part=False)
 
@@ -108,7 +116,8 @@ def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
     `gt` before `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` and `DUTS-TE-Image`.
     """
     check_is_folder(root, LAYOUT)
-    found = [path for path in root.iterdir() if path.is_dir() and is_called(path, kind)]
+    folders = [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = [path for path in folders if is_called(path, kind)]
     with_images = [path for path in found if next(_image_files(path), None)]
     found = with_images or [path for path in found if path.name.lower() in PLAIN]
     rank = {path: (len(_words(path)), kind.index(_words(path)[-1])) for path in found}

@@ -78,6 +78,9 @@ def test_albums_with_images_in_their_name_are_not_all_of_a_set_of_photos(tmp_pat
     make_set(tmp_path, ["b"], ("holidays",))
     stems = [s.stem for s in list_pairs(tmp_path, labelled=False)]
     assert stems == ["holidays/b", "wedding-images/a"]
+    for album in ("beach-photos", "city-photos", "labels", "photos", "alpha"):
+        make_set(tmp_path, [f"in {album}"], (album,))
+    assert len(list_pairs(tmp_path, labelled=False)) == 7
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
@@ -351,7 +354,7 @@ def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
             place = tmp_path / kind / folder
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
-    (tmp_path / ".mask").mkdir()
+    make_set(tmp_path, ["x"], (".image", ".mask"))
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert list(list_masks(tmp_path)) == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]

@@ -1,5 +1,6 @@
 """Videos: the mask, the cut-out or the overlay of every frame, as a video of the same times."""
 
+import sys
 from contextlib import ExitStack
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -31,13 +32,17 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
 
     The network runs on each `every`-th frame, whose map is repeated until the next. A file appears
     when it is complete. Raises InputError if the source is no video, is damaged or breaks off (what
-    can be read is written), and if a target cannot be written.
+    can be read is written), and if a target cannot be written. Subtitles are left out, as is said
+    on stderr.
     """
     if options.crop:
         raise InputError(f"{job.source}: crop is for photos, a video keeps its size")
     with ExitStack() as stack:
         reader = VideoReader(job.source)
         stack.callback(reader.close)
+        if reader.subtitles:
+            languages = ", ".join(reader.subtitles)
+            print(f"{job.source}: its subtitles ({languages}) are left out", file=sys.stderr)
         options = options._replace(background=_background(job, options, reader.shape))
 
         def predict_frame(numbered: Tuple[int, Frame]) -> Seen:

@@ -24,6 +24,11 @@ COPIED_SOUND = {
 }
 AAC_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)  # samples a second
 OPUS_RATE = 48000
+# What FFmpeg calls languages in MOV files, where ISO 639-2 has two codes, or it has its own.
+MOV_LANGUAGES = {
+    **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "swe": "sve"},
+    **{"fas": "per", "sqi": "alb", "cym": "wel"},
+}
 PRIMING = Fraction(-1, 10)  # seconds before the first sound that decoders may need
 PIXELS = {3: "rgb24", 4: "rgba"}
 LIMITED_RANGE = 1  # FFmpeg's number for luma from 16 to 235
@@ -129,6 +134,19 @@ def _add_video(
     return stream
 
 
+def _describe(stream: "av.stream.Stream", source: "av.stream.Stream", suffix: str) -> None:
+    """Give a new stream the language, the title and the flags ('default') of its source."""
+    language = source.metadata.get("language")
+    title = source.metadata.get("title") or source.metadata.get("name")  # which MP4 has for it
+    if language:
+        known = MOV_LANGUAGES if suffix == ".mov" else {}
+        stream.metadata["language"] = known.get(language, language)
+    if title:
+        stream.metadata["title"] = title
+    if hasattr(source, "disposition"):  # PyAV 12, the last for Python 3.8, has no flags
+        stream.disposition = source.disposition
+
+
 @contextmanager
 def ffmpeg_errors_as_os_errors() -> Iterator[None]:
     """Turn what FFmpeg raises in writing into OSError, as of any file."""
@@ -226,6 +244,7 @@ class _Track:
             else:  # PyAV 12, the last for Python 3.8
                 self._stream = target.add_stream(template=source)
             self._stream.codec_context.codec_tag = NO_TAG  # the new file has tags of its own
+            _describe(self._stream, source, suffix)
             return
         layout = "mono" if len(source.codec_context.layout.channels) == 1 else "stereo"
         if suffix == ".webm":
@@ -234,6 +253,7 @@ class _Track:
             rate = min(AAC_RATES, key=lambda known: abs(known - source.rate))
             coding, samples, frame_size = "aac", "fltp", 1024
         self._stream = target.add_stream(coding, rate=rate, layout=layout)
+        _describe(self._stream, source, suffix)
         self._resampler = av.AudioResampler(samples, layout, rate, frame_size)
 
     def convert(self, packet: "av.Packet", start: Fraction) -> Iterator["av.Packet"]:
