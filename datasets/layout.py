@@ -116,7 +116,8 @@ def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
     `gt` before `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` and `DUTS-TE-Image`.
     """
     check_is_folder(root, LAYOUT)
-    found = [path for path in root.iterdir() if path.is_dir() and is_called(path, kind)]
+    folders = [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = [path for path in folders if is_called(path, kind)]
     with_images = [path for path in found if next(_image_files(path), None)]
     found = with_images or [path for path in found if path.name.lower() in PLAIN]
     rank = {path: (len(_words(path)), kind.index(_words(path)[-1])) for path in found}

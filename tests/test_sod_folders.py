@@ -354,7 +354,7 @@ def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
             place = tmp_path / kind / folder
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
-    (tmp_path / ".mask").mkdir()
+    make_set(tmp_path, ["x"], (".image", ".mask"))
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert list(list_masks(tmp_path)) == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]

@@ -31,7 +31,7 @@ def test_sound_that_mp4_does_not_know_becomes_aac(tmp_path, name):
     assert sound_of(made)[0] == "aac" and 0.2 < np.abs(wave[5000:15000]).max() < 0.3
 
 
-Disposition = av.stream.Disposition
+DEFAULT = 1  # FFmpeg's flag
 TRACKS = [("eng", None, False), ("deu", "Kommentar", True), ("fra", "Musik", False)]
 
 
@@ -46,7 +46,7 @@ def write_tracks(path, sound):
             track.metadata["language"] = language
             if title:
                 track.metadata["title"] = title
-            track.disposition = Disposition.default if is_default else Disposition(0)
+            track.disposition = DEFAULT * is_default
             tracks.append(track)
         for i in range(12):
             frame = av.VideoFrame.from_ndarray(frame_at(i), "rgb24")
@@ -62,6 +62,7 @@ def write_tracks(path, sound):
     return path
 
 
+@pytest.mark.skipif(not hasattr(av.stream.Stream, "disposition"), reason="PyAV 12 has no flags")
 @pytest.mark.parametrize(
     ("name", "sound"),
     [("clip.mkv", "aac"), ("clip.mkv", "pcm_s16le"), ("clip.mp4", "aac"), ("clip.mkv", "libopus")],
@@ -74,7 +75,7 @@ def test_tracks_keep_their_language_title_and_default(tmp_path, name, sound, for
             (
                 stream.metadata["language"],
                 stream.metadata.get("title", stream.metadata.get("name")),
-                bool(stream.disposition & Disposition.default),
+                bool(stream.disposition & DEFAULT),
             )
             for stream in container.streams.audio
         ]

@@ -32,8 +32,8 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
 
     The network runs on each `every`-th frame, whose map is repeated until the next. A file appears
     when it is complete. Raises InputError if the source is no video, is damaged or breaks off (what
-    can be read is written), and if a target cannot be written. That subtitles are left out is said on
-    stderr.
+    can be read is written), and if a target cannot be written. Subtitles are left out, as is said
+    on stderr.
     """
     if options.crop:
         raise InputError(f"{job.source}: crop is for photos, a video keeps its size")

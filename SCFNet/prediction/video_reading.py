@@ -93,7 +93,8 @@ class VideoReader:
 
         marks = {name.lower(): value for name, value in self._stream.metadata.items()}
         name = ALPHA_DECODERS.get(self._stream.codec_context.name)
-        if name in av.codecs_available and marks.get("alpha_mode") == "1":
+        has_alpha = marks.get("alpha_mode") == "1" and self._stream.pix_fmt == "yuv420p"
+        if has_alpha and name in av.codecs_available:
             return av.CodecContext.create(name, "r")
         return self._stream.codec_context
 

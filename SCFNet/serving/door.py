@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, memory_faults
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import opaque, read_photo
 from SCFNet.prediction.encoding import dpi_of, encode_result
@@ -110,7 +110,7 @@ def predict_body(
     a form's file as for that file, else as for standard input.
     """
     name, data = upload_of(body, content_type)
-    with large_photo(name, data):
+    with memory_faults(name or "photo"), large_photo(name, data):
         photo = read_photo(name or "photo", data)
         shown = opaque(photo)
         (saliency,) = predictor.maps([shown])
