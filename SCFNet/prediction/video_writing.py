@@ -116,7 +116,7 @@ def _add_video(
     if suffix == ".webm":
         coding, pixels = "libvpx-vp9", "yuva420p" if transparent else "yuv420p"
         # frames that are not shown (auto-alt-ref) would have no alpha
-        options = {"crf": "24", "cpu-used": "5", "row-mt": "1", "auto-alt-ref": "0"}
+        options = {"crf": "24", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"}
     elif transparent:
         coding, pixels, options = "prores_ks", "yuva444p10le", {"vendor": "apl0"}
     else:
