@@ -93,6 +93,17 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path):
     assert [s.stem for s in list_pairs(tmp_path / "y")] == ["a"]
 
 
+def test_a_list_counts_in_any_case_and_folders_of_maps_are_no_photos(tmp_path):
+    make_set(tmp_path, ["a", "b"], listed="b\n")
+    (tmp_path / "train.txt").rename(tmp_path / "Train.TXT")
+    assert [s.stem for s in list_pairs(tmp_path)] == ["b"]
+    (tmp_path / "image").rename(tmp_path / "net")
+    for path in (tmp_path / "net").iterdir():
+        path.rename(path.with_suffix(".png"))
+    with pytest.raises(InputError, match="b has no image"):
+        list_pairs(tmp_path)
+
+
 def test_the_list_decides_what_belongs_and_in_which_order(tmp_path):
     make_set(tmp_path, ["a", "b", "c"], listed="c\na\n")
     assert [s.stem for s in list_pairs(tmp_path)] == ["c", "a"]
@@ -143,6 +154,8 @@ def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
         "{}.jpg,{}.png",
         "\\image\\{}.jpg mask\\{}.png",
         "./data/SET/image/{}.jpg",
+        "/home/me/data/{}.jpg",
+        "D:\\data\\{}.jpg",
         "{} 1",
         '"{}.jpg"',
     ],
@@ -287,6 +300,8 @@ LAYOUTS = {
     ("{}.jpg", "{}_MASK.jpg"): "one folder, masks are *_MASK",
     ("{}.png", "{}_GT.png"): "one folder, masks are *_GT",
     ("deep/{}.jpg", "deep/{}-label.png"): "one folder, masks are *-label",
+    ("train/{}.jpg", "train_masks/{}_mask.png"): "train/ and train_masks/, masks are *_mask",
+    ("RGB/{}.png", "GT/{}.png"): "RGB/ and GT/",
 }
 
 
@@ -306,7 +321,7 @@ def test_layouts_of_other_tools_and_sets(tmp_path, layout):
 
 
 def test_folders_train_and_test_are_the_splits(tmp_path):
-    for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
+    for split, stems in (("Train", ["a", "b"]), ("test", ["c"])):
         make_set(tmp_path / split, stems)
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, "test")] == ["c"]
@@ -350,7 +365,7 @@ def test_numbers_are_not_cut_to_find_a_partner(tmp_path):
 def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
     make_set(tmp_path, ["a", "b"])
     for kind, suffix in (("image", ".jpg"), ("mask", ".png")):
-        for folder in (".ipynb_checkpoints", "@eaDir/a.jpg", ".thumbs", "__MACOSX"):
+        for folder in (".ipynb_checkpoints", "@eaDir/a.jpg", "@tmp", "__MACOSX"):
             place = tmp_path / kind / folder
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
