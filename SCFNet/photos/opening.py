@@ -23,7 +23,7 @@ MOST_BYTES = 1 << 30
 LARGE_PIXELS = 32_000_000  # more are worked on one at a time
 
 JPEGS = ("JPEG", "MPO")
-ANY_BYTES = bytes(range(1, 255)) * 16
+ANY_BYTES = bytes(range(1, 255)) * 16  # no marker of JPEG
 WIDTH, HEIGHT = 256, 257  # TIFF's tags
 COLOURS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # simplejpeg's names for Pillow's modes
 
