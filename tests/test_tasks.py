@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.maps import read_map
 from datasets.sod import list_folder
 from SCFNet.errors import InputError
 from SCFNet.metrics import PROTOCOLS
@@ -137,15 +136,6 @@ def test_a_mask_that_cannot_be_told_stops_with_its_name(tmp_path, maps):
     with pytest.raises(InputError, match=r"1 of 8 maps cannot be scored \(0003\).*0003\.png"):
         score_tasks([task], "paper")
     assert score_tasks([task], "paper", allow_missing=True)[0].unreadable == ["0003"]
-
-
-def test_deep_and_coloured_maps_score_as_grey(maps):
-    plain = score_folder(maps).score.result()
-    grey = [read_map(maps / f"000{number}.png") for number in range(3)]
-    cv2.imwrite(str(maps / "0000.png"), grey[0].astype(np.uint16) * 257)
-    cv2.imwrite(str(maps / "0001.png"), np.stack([grey[1]] * 3, axis=-1))
-    Image.fromarray(grey[2]).convert("P").save(maps / "0002.png")
-    assert score_folder(maps).score.result() == pytest.approx(plain, abs=1e-9)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
