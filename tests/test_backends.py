@@ -295,7 +295,7 @@ def test_sharpening_multiplies_the_logits(tmp_path):
     np.testing.assert_array_equal(plain(photo)[0].numpy(), sharp[0])
 
 
-def test_sharpening_that_cannot_be(tmp_path):
+def test_exports_that_cannot_be(tmp_path):
     for factor in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="sharpen: must be a positive number"):
             export(WEIGHTS, "pdparams", tmp_path / "net", sharpen=factor)
@@ -305,6 +305,10 @@ def test_sharpening_that_cannot_be(tmp_path):
         export(WEIGHTS, "pdparams", sharpen=2)
     with pytest.raises(InputError, match="sharpen: is for SCFNet, not for U2Netp"):
         sharpen_logits(build_network("U2Netp"), 2)
+    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
+        export(WEIGHTS, size=100)
+    with pytest.raises(InputError, match=r"gone\.pdparams"):
+        export(tmp_path / "gone.pdparams")
     assert not list(tmp_path.iterdir())
 
 
@@ -316,7 +320,6 @@ def test_the_digest_is_of_the_arrays_alone(tmp_path):
     assert digest(again) != digest(state)
 
 
-@needs_converter
 @pytest.mark.parametrize(
     ("output", "written"),
     [
@@ -333,7 +336,9 @@ def test_only_a_formats_suffix_is_replaced(tmp_path, output, written):
     assert (tmp_path / written).is_file()
 
 
-@pytest.mark.parametrize("dynamic_batch", [pytest.param(False, marks=pytest.mark.slow), True])
+@needs_converter
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic_batch", [False, True])
 def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
     weights = shutil.copy(WEIGHTS, tmp_path / "net.pdparams")
     files = export(weights, size=96, dynamic_batch=dynamic_batch)
@@ -349,17 +354,15 @@ def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
 
 
 @needs_converter
-def test_an_export_that_differs_or_cannot_be_is_not_written(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
-        export(WEIGHTS, size=100)
-    with pytest.raises(InputError, match=r"gone\.pdparams"):
-        export(tmp_path / "gone.pdparams")
+@pytest.mark.slow
+def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("SCFNet.export._onnx_runner", lambda model: lambda image: image[:, :1] + 9)
     with pytest.raises(InputError, match="not written, it differs"):
         export(WEIGHTS, output=tmp_path / "net.onnx", size=32)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_paddles_format_runs_in_paddle(tmp_path):
     files = export(WEIGHTS, "paddle", tmp_path / "net", size=96)
     assert {f.name for f in files} >= {"net.pdiparams", "net.meta"}
