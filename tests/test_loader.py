@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.augment import RELEASE, STRONG
-from datasets.loader import Epoch, batches, count_batches, epoch_indices
+from datasets.loader import Batch, Epoch, batches, count_batches, epoch_indices
 from datasets.sod import list_pairs
 from SCFNet.errors import InputError
 from SCFNet.photos.transform import RELEASE as NETWORK
@@ -23,7 +23,12 @@ def ten(tmp_path_factory):
 
 def fetch(samples, augmentation=RELEASE, **options):
     epoch = Epoch(samples, [16, 24, 32], 3, seed=5, number=1, augmentation=augmentation)
-    return list(batches(epoch, **options))
+    return [kept(batch) for batch in batches(epoch, **options)]
+
+
+def kept(batch):
+    """A batch in memory of its own: the loader uses its memory again."""
+    return Batch(*(None if array is None else array.copy() for array in batch))
 
 
 def assert_same(found, expected):

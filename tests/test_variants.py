@@ -91,6 +91,7 @@ def test_rembg_gets_our_maps(tmp_path):
     np.testing.assert_allclose(net.forward(), session.run(None, {"rembg": noise})[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_eight_bits_give_nearly_the_same_map_in_a_third_of_the_bytes(tmp_path):
     pytest.importorskip("ml_dtypes")
     photos = [DATA / "coffee.jpg", DATA / "chelsea.png"]
@@ -103,6 +104,7 @@ def test_eight_bits_give_nearly_the_same_map_in_a_third_of_the_bytes(tmp_path):
 
 
 @needs_converter
+@pytest.mark.slow
 def test_a_variant_is_written_beside_the_network(tmp_path, capsys):
     from SCFNet.export import export
 
