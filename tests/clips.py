@@ -9,6 +9,7 @@ import pytest
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, name_video_endings
 from SCFNet.prediction.video import predict_video
+from SCFNet.prediction.video_reading import VideoReader
 
 av = pytest.importorskip("av")
 
@@ -71,6 +72,15 @@ def read_clip(path):
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     return np.array([f.to_ndarray(format="rgb24") for f in frames]), [f.time for f in frames]
+
+
+def first_frame(path):
+    """The first frame as predicting gets it, RGB uint8 [H, W, 3]."""
+    reader = VideoReader(path)
+    try:
+        return next(iter(reader)).image
+    finally:
+        reader.close()
 
 
 def read_alpha(path):

@@ -85,19 +85,6 @@ def test_a_teacher_of_no_use_fills_no_cache(pairs, tmp_path, operator, message):
     assert [path.name for path in (tmp_path / "maps").iterdir()] == [label_cache.MANIFEST]
 
 
-def test_weights_that_overflow_fill_no_cache(pairs, teacher_file, tmp_path):
-    weights = load_checkpoint(teacher_file)
-    head = weights["linear2.weight"]
-    weights["linear2.weight"] = np.copysign(np.full_like(head, 3e38), head)  # infinity - infinity
-    paddle.save(weights, str(tmp_path / "nan.pdparams"))
-    useless = teacher.open_teacher(recipe(teacher=tmp_path / "nan.pdparams", teacher_size=64))
-    with pytest.raises(InputError, match=r"nan\.pdparams.*not a number"):
-        label_cache.with_cached_labels(
-            useless, list_pairs(pairs, labelled=False), tmp_path / "maps"
-        )
-    assert not list((tmp_path / "maps").glob("*.png"))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="needs names that are no text")
 def test_names_that_are_not_utf_8_have_a_digest(tmp_path):
     found = set()

@@ -202,13 +202,6 @@ def test_a_pool_that_spawns_gets_the_predictor(cat):
     np.testing.assert_array_equal(found[0], predictor(cat))
 
 
-def test_weights_that_are_missing_or_of_another_network_are_told(tmp_path):
-    with pytest.raises(InputError, match=r"none\.pdparams"):
-        Predictor(tmp_path / "none.pdparams")
-    with pytest.raises(InputError, match=r"is of M3_0\.5, not of R50"):
-        Predictor(WEIGHTS, backbone="R50")
-
-
 def test_the_default_checkpoint_is_said(capfd, monkeypatch):
     monkeypatch.setattr(SCFNet.predictor, "DEFAULT_WEIGHTS", WEIGHTS)
     SCFNet.predictor._default_predictor.cache_clear()
@@ -216,10 +209,6 @@ def test_the_default_checkpoint_is_said(capfd, monkeypatch):
     SCFNet.predictor._default_predictor.cache_clear()
     assert str(WEIGHTS) in capfd.readouterr().err
     assert np.abs(mask - np.load(DATA / "predict_chelsea.npz")["mask"]).max() < 0.05
-
-
-def test_the_default_checkpoint_is_there():
-    assert SCFNet.predictor.DEFAULT_WEIGHTS.is_file()
 
 
 def test_shipped_checkpoints_have_names():
