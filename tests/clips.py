@@ -12,6 +12,7 @@ from SCFNet.prediction.video import predict_video
 from SCFNet.prediction.video_reading import VideoReader
 
 av = pytest.importorskip("av")
+DEFAULT = 1  # FFmpeg's flag of a track
 
 
 def frame_at(i, shape=(48, 64)):
@@ -31,10 +32,11 @@ def write_clip(
     pixels="yuv420p",
     alpha=None,
     options=None,
+    tracks=((None, None, False),),
     **settings,
 ):
     """A video of `frame_at`, with `alpha`, uint8 [H, W], shown at `times` in milliseconds, by
-    default 24 a second.
+    default 24 a second. `tracks` of `sound` have a language, a title, and the default flag or not.
     """
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=24)
@@ -45,7 +47,13 @@ def write_clip(
         for name, value in settings.items():
             setattr(video.codec_context, name, value)
         rate = 48000 if sound == "libopus" else 44100
-        audio = sound and container.add_stream(sound, rate=rate, layout="stereo")
+        heard = []
+        for language, title, is_default in tracks if sound else ():
+            audio = container.add_stream(sound, rate=rate, layout="stereo")
+            if language:
+                audio.metadata.update({"language": language, "title": title or ""})
+                audio.disposition = DEFAULT * is_default
+            heard.append(audio)
         for i, time in enumerate(times or range(count)):
             image = frame_at(i, shape)
             if alpha is None:
@@ -55,7 +63,7 @@ def write_clip(
             frame.pts, frame.time_base = time, video.codec_context.time_base
             container.mux(video.encode(frame))
         container.mux(video.encode())
-        if audio:
+        for audio in heard:
             wave = (8000 * np.sin(np.arange(22050) / 16)).astype("int16").repeat(2)[None]
             tone = av.AudioFrame.from_ndarray(wave, "s16", "stereo")
             tone.sample_rate, tone.pts = 44100, 0

@@ -29,21 +29,17 @@ def score_folder(maps, protocol="paper", workers=1, allow_missing=False):
     return score_tasks([task], protocol, workers, allow_missing)[0]
 
 
-def test_missing_map_stops_with_count_and_names(maps):
+def test_missing_and_extra_maps_stop_with_count_and_names(maps):
+    shutil.copy(maps / "0000.png", maps / "other.png")
+    with pytest.raises(InputError, match=r"1 maps have no mask \(other\)"):
+        score_folder(maps)
     for stem in ("0002", "0005"):
         (maps / f"{stem}.png").unlink()
     with pytest.raises(InputError, match=r"2 of 8 maps are missing \(0002, 0005\)"):
         score_folder(maps)
     result = score_folder(maps, allow_missing=True)
-    assert (result.score.count, result.missing) == (6, ["0002", "0005"])
-
-
-def test_extra_map_stops_with_count_and_names(maps):
-    shutil.copy(maps / "0000.png", maps / "other.png")
-    with pytest.raises(InputError, match=r"1 maps have no mask \(other\)"):
-        score_folder(maps)
-    result = score_folder(maps, allow_missing=True)
-    assert (result.score.count, result.extra) == (8, ["other"])
+    found = result.score.count, result.missing, result.extra
+    assert found == (6, ["0002", "0005"], ["other"])
 
 
 def test_other_pictures_of_a_map_are_no_maps(maps):
