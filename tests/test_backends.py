@@ -1,6 +1,5 @@
 """Exporting, and the two engines: they agree, and a stale or foreign file is refused."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -159,17 +158,10 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_told(shipped, on_gpu, monkeypatch
         Predictor(shipped.with_suffix(".onnx"), device="gpu")
 
 
-def test_a_digest_of_the_files_bytes_spares_reading_the_arrays(shipped, monkeypatch):
-    """Files that tools/export.py made before have the digest of the arrays alone."""
-    opened = open_onnx(shipped.with_suffix(".onnx"))
-    bytes_digest = hashlib.sha256(shipped.read_bytes()).hexdigest()
-    newer = opened._replace(file_sha256=bytes_digest)
-    monkeypatch.setattr(SCFNet.backends, "open_onnx", lambda *_: newer)
-    monkeypatch.setattr(SCFNet.backends, "load_checkpoint", lambda path: 1 / 0)
-    assert Predictor(shipped, engine="onnx").engine == "onnx"
-    monkeypatch.undo()
-    save_weights(load_net(shipped), shipped)  # the same arrays in other bytes
-    assert hashlib.sha256(shipped.read_bytes()).hexdigest() != bytes_digest
+def test_the_same_arrays_in_other_bytes_are_not_stale(shipped):
+    before = shipped.read_bytes()
+    save_weights(load_net(shipped), shipped)
+    assert shipped.read_bytes() != before
     assert Predictor(shipped, engine="onnx").engine == "onnx"
 
 
@@ -254,9 +246,7 @@ def run_convolution(model):
     ("size", "kernel", "stride", "pads"),
     [
         ((16, 16), (3, 3), 2, [0, 0, 1, 1]),
-        ((16, 16), (5, 5), 2, [1, 1, 2, 2]),
         ((16, 16), (3, 3), 1, [1, 1, 1, 1]),
-        ((16, 16), (1, 1), 1, [0, 0, 0, 0]),
         ((16, 16), (1, 1), 2, [0, 0, 0, 0]),
         ((15, 16), (3, 5), 2, [1, 1, 1, 2]),
         ((17, 11), (5, 2), 3, [1, 0, 2, 0]),

@@ -180,13 +180,6 @@ def test_what_has_no_partner_is_named_and_none_is_guessed(tmp_path, layout):
         list_pairs(tmp_path)
 
 
-def test_other_files_do_not_matter(tmp_path):
-    make_set(tmp_path, ["a"])
-    for name in ("image/._a.jpg", "image/Thumbs.db", "mask/readme.txt"):
-        (tmp_path / name).write_bytes(b"x")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
-
-
 def test_what_is_no_data_set_is_told(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         list_pairs(tmp_path / "nowhere")
@@ -303,6 +296,8 @@ def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
     make_set(tmp_path, ["x"], (".image", ".mask"))
+    for name in ("image/._a.jpg", "image/Thumbs.db", "mask/readme.txt"):
+        (tmp_path / name).write_bytes(b"x")
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert list(list_masks(tmp_path)) == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,12 @@ def maps(tmp_path):
 def score_folder(maps, protocol="paper", workers=1, allow_missing=False):
     task = pair_maps("method", "set", maps, list_folder(REFERENCE / "gt"), allow_missing)
     return score_tasks([task], protocol, workers, allow_missing)[0]
+
+
+@lru_cache(maxsize=None)
+def plain(protocol="paper"):
+    """The scores of the reference's maps as they are."""
+    return score_folder(REFERENCE / "maps", protocol).score.result()
 
 
 def test_missing_and_extra_maps_stop_with_count_and_names(maps):
@@ -138,16 +145,9 @@ def test_a_mask_that_cannot_be_told_stops_with_its_name(tmp_path, maps):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     ("kind", "white", "suffix"),
-    [
-        ("uint16", 255, ".png"),
-        ("uint16", 65535, ".png"),
-        ("int32", 255, ".tif"),
-        ("float32", 255, ".tif"),
-        ("float32", 1, ".tif"),
-    ],
+    [("uint16", 255, ".png"), ("uint16", 1023, ".png"), ("float32", 255, ".tif")],
 )
 def test_maps_score_alike_at_any_depth_and_scale(maps, protocol, kind, white, suffix):
-    plain = score_folder(maps, protocol).score.result()
     for path in list(maps.iterdir()):
         numbers = (cv2.imread(str(path), -1) * (white / 255)).astype(kind)
         path.unlink()
@@ -156,7 +156,9 @@ def test_maps_score_alike_at_any_depth_and_scale(maps, protocol, kind, white, su
         else:
             Image.fromarray(numbers).save(path.with_suffix(suffix))
     found = score_folder(maps, protocol).score.result()
-    assert found == pytest.approx(plain, abs=2e-3)  # a threshold may fall between two roundings
+    assert found == pytest.approx(
+        plain(protocol), abs=2e-3
+    )  # a threshold may fall between two roundings
 
 
 def test_a_dim_map_of_numbers_to_1023_is_not_stretched_by_pysod_to_another(tmp_path, maps):
@@ -175,7 +177,6 @@ def test_a_dim_map_of_numbers_to_1023_is_not_stretched_by_pysod_to_another(tmp_p
 
 @pytest.mark.parametrize("pattern", ["{}_sal", "{}-map", "pred_{}", "net/{}_sal"])
 def test_maps_with_a_common_suffix_are_matched_and_it_is_said(maps, pattern):
-    plain = score_folder(maps).score.result()
     for path in list(maps.iterdir()):
         named = maps / f"{pattern.replace('{}', path.stem)}.png"
         named.parent.mkdir(exist_ok=True)
@@ -184,7 +185,7 @@ def test_maps_with_a_common_suffix_are_matched_and_it_is_said(maps, pattern):
     masks = list_folder(REFERENCE / "gt")
     task = pair_maps("m", "s", maps, masks, allow_missing=False)
     assert task.note == f"{maps}: 8 maps are matched as {pattern.split('/')[-1].replace('{}', '*')}"
-    assert score_tasks([task], "paper")[0].score.result() == pytest.approx(plain, abs=1e-9)
+    assert score_tasks([task], "paper")[0].score.result() == pytest.approx(plain(), abs=1e-9)
 
 
 def test_masks_with_a_common_suffix_are_matched_too(maps):
@@ -203,13 +204,12 @@ def test_of_two_suffixes_none_is_chosen(maps):
 
 
 def test_cut_outs_are_scored_by_their_alpha(maps):
-    plain = score_folder(maps).score.result()
     for path in maps.iterdir():
         alpha = Image.open(path).convert("L")
         photo = Image.effect_noise(alpha.size, 90).convert("RGB")
         photo.putalpha(alpha)
         photo.save(path)
-    assert score_folder(maps).score.result() == pytest.approx(plain, abs=1e-9)
+    assert score_folder(maps).score.result() == pytest.approx(plain(), abs=1e-9)
 
 
 @pytest.mark.parametrize("fault", ["is a colour picture", "turn it"])
