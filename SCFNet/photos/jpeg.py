@@ -31,7 +31,8 @@ EXTRA = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
 CHANNELS = {"GRAY": 1, "RGB": 3, "CMYK": 4}
 ODD = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-9])|Invalid SOS parameters|unknown JFIF revision"
-    r"|Unknown Adobe|Unsupported JPEG (process|data precision)|arithmetic|Could not determine"
+    r"|bad ICC marker|Unknown Adobe|Unsupported JPEG (process|data precision)|arithmetic"
+    r"|Could not determine"
 )
 
 
