@@ -30,6 +30,7 @@ TRAINING = "--epochs 1 --batch-size 4 --sizes 64 --workers 1"
 SHORT = {
     "tools/train.py": TRAINING,
     "tools/distill.py": TRAINING,
+    "tools/eval.py": "--size 96",
     "tools/benchmark.py": "--seconds 0.1 --batches 1",
 }
 
@@ -60,9 +61,9 @@ def blocks_of(readme: Path) -> List[Block]:
 def shortened(command: str) -> str:
     """The command with the flags that make it short."""
     for tool, flags in SHORT.items():
-        if tool in command:
+        if tool in command and (tool != "tools/eval.py" or "--weights" in command):
             command += f" {flags}"
-            if flags == TRAINING and "--pretrained" not in command:
+            if flags == TRAINING and not re.search("--(pretrained|finetune)", command):
                 command += " --pretrained none"
     return command
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optiona
 import numpy as np
 
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
-from SCFNet.checkpoint import check_weights, digest, load_checkpoint
+from SCFNet.checkpoint import check_weights, digest, load_checkpoint, sharpened_by
 from SCFNet.device import parse_device, set_device
 from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.files import check_is_file
@@ -40,7 +40,8 @@ class Backend(NamedTuple):
     `run` maps normalised images, float32 [N, 3, size, size], to saliency, float32 [N, size, size]
     in [0, 1]; threads may share it. `name` is 'paddle' or 'onnx', `weights` the file that was read,
     `weights_sha256` the digest of the weights in an exported file, `file_sha256` that of the bytes
-    of their checkpoint; older files have '' for it.
+    of their checkpoint; older files have '' for it. `sharpened` is what the logits were multiplied
+    by after training.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Backend(NamedTuple):
     run: Callable[[np.ndarray], np.ndarray]
     weights_sha256: str = ""
     file_sha256: str = ""
+    sharpened: float = 1
 
 
 def open_backend(
@@ -156,6 +158,7 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
         size=size or net.input_size,
         normalisation=net.normalisation,
         run=run,
+        sharpened=sharpened_by(weights),
     )
 
 
@@ -168,6 +171,8 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
     """
     session = open_session(file, threads, device)
     meta = session.get_modelmeta().custom_metadata_map
+    if "variant" in meta:
+        raise InputError(f"{file}: takes {meta['variant']}; it is for other programs than this one")
     missing = {"model_type", "size", "weights_sha256"} - set(meta)
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
         lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
@@ -194,7 +199,14 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
         run=run,
         weights_sha256=meta["weights_sha256"],
         file_sha256=meta.get("file_sha256", ""),
+        sharpened=_sharpened_by(meta),
     )
+
+
+def _sharpened_by(meta: Dict[str, str]) -> float:
+    """Read what the logits of an exported file were multiplied by; 1 if it says no such number."""
+    found = meta.get("sharpened", "")
+    return float(found) if re.fullmatch(r"0*[1-9]\d{0,3}(\.\d+)?|0?\.\d*[1-9]\d*", found) else 1
 
 
 def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:

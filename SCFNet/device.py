@@ -2,6 +2,8 @@
 
 import os
 import sys
+import warnings
+from pathlib import Path
 from typing import Optional, Tuple
 
 from SCFNet.errors import ArgumentError
@@ -24,9 +26,9 @@ def parse_device(name: str) -> Tuple[str, Optional[int]]:
 def set_device(name: str = "auto") -> str:
     """Make `name` ('auto', 'cpu', 'gpu' or 'gpu:N') the device of all that follows; its name.
 
-    'auto' is the GPU if there is one that works, else the CPU. Under `paddle.distributed.launch`
-    'auto' and 'gpu' are the GPU of this process. Raises ArgumentError for another name, and for a
-    GPU that is not there.
+    'auto' is the GPU if there is one that runs a kernel, else the CPU. Under
+    `paddle.distributed.launch` 'auto' and 'gpu' are the GPU of this process. Raises ArgumentError
+    for another name, and for a GPU that is not there or runs no kernel of this Paddle.
     """
     import paddle
 
@@ -42,6 +44,18 @@ def set_device(name: str = "auto") -> str:
         number = int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0])
     device = kind if number is None else f"gpu:{number}"
     paddle.device.set_device(device)
+    if kind == "gpu":
+        try:
+            float(paddle.ones([1]) + 1)
+        except Exception as error:  # which one, depends on the driver
+            card = paddle.device.cuda.get_device_name(number)
+            fault = f"Paddle {paddle.__version__} has no kernels that run on this GPU, {card}"
+            if name != "auto":
+                raise ArgumentError(
+                    "device", f"{name}: {fault}; use cpu, or another Paddle"
+                ) from error
+            warnings.warn(f"{fault}: the CPU is used", stacklevel=2)
+            return set_device("cpu")
     return device
 
 
@@ -53,6 +67,9 @@ def peak_memory_mb() -> float:
     paddle = sys.modules.get("paddle")
     if paddle and paddle.device.get_device().startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")  # Linux: getrusage would count what started this process
+    if status.exists() and "VmHWM:" in status.read_text():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
     try:
         import resource
     except ImportError:

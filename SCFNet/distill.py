@@ -34,9 +34,10 @@ def distill(recipe: DistillRecipe) -> int:
     if recipe.dry_run:
         compared = []
     if Path(recipe.teacher).is_dir():
-        photos = check_files(labelled_from(photos, Path(recipe.teacher)))
+        photos = check_files(labelled_from(photos, Path(recipe.teacher)), skip, say)
         if compared and not recipe.val:
-            scored["teacher-"] = labelled_from(compared, Path(recipe.teacher))
+            compared = labelled_from(compared, Path(recipe.teacher))
+            scored["teacher-"] = check_files(compared, skip, say)
         return fit(recipe, photos + labelled, scored)
 
     teacher = open_teacher(recipe)

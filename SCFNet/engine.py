@@ -13,28 +13,37 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from datasets.augment import RELEASE, STRONG
+from datasets.augment import PAPER, RELEASE, STRONG
 from datasets.loader import Batch, Epoch, batches
 from datasets.sod import Sample, check_files, list_pairs
-from SCFNet.errors import ArgumentError, NotFiniteError
+from SCFNet.errors import ArgumentError, InputError, NotFiniteError
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
 from SCFNet.photos.transform import normalise
 from SCFNet.training.distributed import (
     average_over_processes,
     largest_over_processes,
     say,
+    say_once,
     start_devices,
 )
 from SCFNet.training.log import Log, rehearsal
 from SCFNet.training.output import OutputFolder
 from SCFNet.training.recipe import Recipe
 from SCFNet.training.schedules import kernel_at, lr_at, sizes_at
-from SCFNet.training.state import Run, ScoredSets, Target, new_run, update_average
+from SCFNet.training.state import (
+    DIGITS,
+    Run,
+    ScoredSets,
+    Target,
+    new_run,
+    quality,
+    update_average,
+)
 from SCFNet.training.stopping import stop_requests
 from SCFNet.training.validation import evaluate
 
-STRENGTHS = {"release": RELEASE, "strong": STRONG, "none": None}
-DIGITS = 5  # after the point, of what is recorded of an epoch
+STRENGTHS = {"release": RELEASE, "paper": PAPER, "strong": STRONG, "none": None}
+SKIPS = 50  # steps in a row that a loss scaler may skip: by then its scale is at its least
 REHEARSED = 2  # steps of a dry run, of which the last is timed
 
 
@@ -111,6 +120,17 @@ def fit(
                 if recipe.dry_run:
                     return rehearse(run, log)
                 return train_epochs(run, output, log, stops)
+            except (MemoryError, RuntimeError) as error:
+                exhausted = "out of memory" in str(error).lower() or "ResourceExhausted" in str(
+                    error
+                )
+                if not (exhausted or isinstance(error, MemoryError)):
+                    raise
+                raise InputError(
+                    f"memory is short for a step of {recipe.batch_size} images of "
+                    f"{largest_side(recipe)} px on {paddle.get_device()}: give --accumulate "
+                    f"{2 * recipe.accumulate}, or a smaller --batch-size or --sizes"
+                ) from error
             except NotFiniteError as error:
                 log.write(f"error: {error}; {recipe.output} keeps what was saved before")
                 return 1
@@ -119,15 +139,18 @@ def fit(
 def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int]) -> int:
     """Train until all epochs are done, or one of `stops` has come; returns as `fit`."""
     recipe = run.recipe
-    if run.epoch >= recipe.epochs:
-        log.write(f"{recipe.output}: all {recipe.epochs} epochs were done before")
-    while run.epoch < recipe.epochs:
+    if run.is_done:
+        log.write(f"{recipe.output}: all {run.epoch} epochs were done before")
+    if run.step == 0 and run.starts_whole and run.scored:
+        log.scores("start", rounded(validate(run, output)))
+    while not run.is_done:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
         for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
             lr = lr_at(run.step, run.steps_per_epoch, recipe)
             losses = learn(run, batch, lr)
             count = len(batch.images) * paddle.distributed.get_world_size()
-            run.sums = run.sums + np.append(losses, 1) * count
+            if np.isfinite(losses).all():
+                run.sums = run.sums + np.append(losses, 1) * count
             log.step(run, losses, lr, count)
             stopped_by = largest_over_processes(stops[0] if stops else 0)
             if stopped_by or (recipe.save_every and run.step % recipe.save_every == 0):
@@ -135,6 +158,8 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
             if stopped_by:
                 log.write(f"stopped after step {run.step}, saved; go on with --resume auto")
                 return 128 + stopped_by
+        if not run.sums[-1]:
+            raise NotFiniteError(f"no loss of epoch {run.epoch + 1} was finite")
         losses = (run.sums[:-1] / run.sums[-1]).tolist()
         record = {"epoch": run.epoch + 1, "step": run.step, "loss": losses[0], "maps": losses[1:]}
         if run.scored and (
@@ -146,7 +171,10 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
         run.log.append(rounded(record))
         run.sums = np.zeros_like(run.sums)
         output.save(run)
+        output.save_epoch(run)
         log.epoch(run)
+        if run.is_done and run.epoch < recipe.epochs:
+            log.write(f"stopped: {recipe.patience} scorings in a row were not the best")
     log.done(run)
     return 0
 
@@ -163,8 +191,10 @@ def learn(run: Run, batch: Batch, lr: float) -> np.ndarray:
 def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> np.ndarray:
     """Run one step of the optimizer; returns float64 [1 + maps]: the total loss, then each map's.
 
-    Several processes average
-    gradients, losses and batch norm statistics by their images, so that all stay equal.
+    Several processes average gradients, losses and batch norm statistics by their images, so that
+    all stay equal. The images are worked through in `recipe.accumulate` parts, whose gradients are
+    averaged alike; batch norm sees each by itself. In mixed precision a step whose gradients
+    overflow changes no weight.
 
     Args:
         run: changed in place.
@@ -173,18 +203,26 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
         lr: the learning rate.
         kernel_size: of SP's boundary, odd.
 
-    Raises NotFiniteError before any weight changes.
+    Raises NotFiniteError before any weight changes; in mixed precision after SKIPS steps in a row
+    whose losses were not finite.
     """
-    with paddle.amp.auto_cast(run.scaler.is_enable()):
-        maps = run.net(normalise(images, run.net.normalisation))
-    losses = map_losses(maps, target, run.recipe.loss, kernel_size)
-    total = weighted_sum(losses)
-    run.scaler.scale(total).backward()
-    values = paddle.stack([total.detach(), *(loss.detach() for loss in losses)])
+    count = images.shape[0]
+    size = -(-count // run.recipe.accumulate)
+    values: Any = 0
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        with paddle.amp.auto_cast(run.scaler.is_enable()):
+            maps = run.net(normalise(images[part], run.net.normalisation))
+        losses = map_losses(maps, target[part], run.recipe.loss, kernel_size)
+        total = weighted_sum(losses)
+        share = maps[0].shape[0] / count
+        run.scaler.scale(total * share).backward()
+        values += paddle.stack([total.detach(), *(loss.detach() for loss in losses)]) * share
     if paddle.distributed.get_world_size() > 1:
-        values = average_over_processes(run.net, values, images.shape[0])
-    values = values.numpy().astype("float64")
-    if not np.isfinite(values).all():
+        values = average_over_processes(run.net, values, count)
+    values = values.numpy().astype("float64")  # the one time that a GPU is waited for
+    run.skipped = 0 if np.isfinite(values).all() else run.skipped + 1
+    if run.skipped > (SKIPS if run.scaler.is_enable() else 0):
         raise NotFiniteError(f"the loss of step {run.step + 1} is not finite: {values[0]}")
     run.optimizer.set_lr(lr)
     run.scaler.step(run.optimizer)
@@ -200,13 +238,14 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
 def validate(run: Run, output: OutputFolder) -> Dict[str, float]:
     """Score all sets, and write the weights if they are the best so far: MAE and Max-F by name."""
     size = run.recipe.val_size or run.net.input_size
-    scores = {prefix: evaluate(run.result, some, size) for prefix, some in run.scored.items()}
-    first = next(iter(scores.values()))
-    quality = first["Max-F"] - first["MAE"]
-    if quality > run.best:
-        run.best = quality
+    scores: Dict[str, float] = {}
+    for prefix, samples in run.scored.items():
+        of_one = evaluate(run.result, samples, size)
+        scores.update({prefix + name: value for name, value in of_one.items()})
+    if quality(scores) > run.best:
+        run.best = quality(scores)
         output.save_best(run)
-    return {prefix + name: x for prefix, one in scores.items() for name, x in one.items()}
+    return scores
 
 
 def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) -> Iterator[Batch]:
@@ -229,6 +268,7 @@ def epoch_batches(run: Run, epoch: int, sizes: Sequence[int], start: int = 0) ->
         run.teacher_side,
         rank,
         world,
+        say_once if recipe.skip_unreadable else None,
     )
     return batches(loading, start, recipe.workers)
 
@@ -241,7 +281,7 @@ def seed_step(seed: int, step: int) -> None:
 
 def rehearse(run: Run, log: Log) -> int:
     """Run a few steps at the largest size and print what the whole run takes; returns 0."""
-    side = max((*run.recipe.sizes, *run.recipe.late_sizes))
+    side = largest_side(run.recipe)
     seconds = math.nan
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))
     start = time.perf_counter()
@@ -252,6 +292,11 @@ def rehearse(run: Run, log: Log) -> int:
     for line in rehearsal(run, seconds):
         log.write(line)
     return 0
+
+
+def largest_side(recipe: Recipe) -> int:
+    """Return the largest side of the input in a run, in pixels."""
+    return max((*recipe.sizes, *recipe.late_sizes))
 
 
 def rounded(record: Dict[str, Any]) -> Dict[str, Any]:

@@ -4,12 +4,15 @@ The exported network maps `image`, RGB normalised, float32 [N, 3, size, size], t
 float32 [N, 1, size, size] in [0, 1]: m2 with the sigmoid, without what only training needs.
 """
 
+import hashlib
 import json
+import os
 import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional
 
+import cv2
 import numpy as np
 import paddle
 
@@ -17,14 +20,17 @@ from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, sharpened_by
 from SCFNet.device import set_device
 from SCFNet.errors import ArgumentError, InputError
-from SCFNet.files import PathLike, write_atomically
+from SCFNet.files import PathLike, is_folder, without_suffix, write_atomically
+from SCFNet.maps import resize_map
 from SCFNet.net import SaliencyNet, SCFNet
 from SCFNet.photos.transform import MEAN, RELEASE, STD, Normalisation, check_size, network_input
+from SCFNet.variants import KINDS, Variant, make_variant, run_variant
 
 if TYPE_CHECKING:
     import onnx
 
 FORMATS = ("onnx", "paddle", "pdparams")
+SUFFIXES = (".onnx", ".pdparams", ".pdmodel", ".pdiparams", ".json", ".meta", ".pth", ".pt")
 TOLERANCE = 1e-4  # of the exported network against dygraph, on a photo
 PADDLE2ONNX = {"2": "1.3.1", "3": "2.1.0"}  # what reads the programs of which Paddle
 OPSET = 14  # the first with HardSwish
@@ -61,6 +67,7 @@ def export(
     size: Optional[int] = None,
     dynamic_batch: bool = False,
     sharpen: float = 1,
+    variant: Optional[Variant] = None,
 ) -> List[Path]:
     """Write the checkpoint `weights` in another format, and return the files written.
 
@@ -71,38 +78,51 @@ def export(
         weights: a checkpoint, of Paddle or of PyTorch.
         file_format: 'onnx' (STEM.onnx), 'paddle' (the program, its parameters and STEM.meta, beside
             each other), or 'pdparams' (STEM.pdparams).
-        output: the file, for 'paddle' any of the files or their common stem; None is the stem of
-            `weights`.
+        output: the file, for 'paddle' any of the files or their common stem, or a folder; None is
+            the stem of `weights`, for a variant with -KIND behind it. A suffix that is no format's
+            is kept: 'net-0.80.onnx'.
         size: height and width of the input, in pixels; None is the network's own.
         dynamic_batch: let the network take any number of images a run, not one alone.
         sharpen: what the logits are multiplied by, for 'pdparams' alone: see `sharpen_logits`.
+        variant: what is made of the 'onnx' file, and written in its place: see `Variant`.
 
-    Raises ValueError for an unknown format, ArgumentError if `sharpen` cannot be, and InputError if
-    checkpoint, size or paddle2onnx is wrong, or if the difference is over TOLERANCE.
+    Raises ValueError for an unknown format, ArgumentError for arguments that exclude each other,
+    and InputError if checkpoint, size or paddle2onnx is wrong, or if the difference is over
+    TOLERANCE, or that of a variant over its own in `variants.KINDS`.
     """
     if file_format not in FORMATS:
         raise ValueError(f"unknown format {file_format!r}: choose from {', '.join(FORMATS)}")
     if sharpen != 1 and file_format != "pdparams":
         raise ArgumentError("sharpen", "goes with --format pdparams, whose file is then exported")
+    if variant and (file_format != "onnx" or dynamic_batch):
+        fault = "goes with --format onnx, and without --dynamic-batch"
+        raise ArgumentError("photo_input" if variant.kind == "photo" else variant.kind, fault)
     if size is not None:
         check_size("size", size)
     set_device("cpu")
     weights = Path(weights)
-    output = Path(output) if output else weights
-    if sharpen != 1 and output.with_suffix(".pdparams") == weights:
+    beside = output is None or is_folder(output)
+    output = _stem(weights, weights if output is None else output)
+    if variant and beside:
+        output = output.with_name(f"{output.name}-{variant.kind}")
+    checkpoint = Path(f"{output}.pdparams")
+    if sharpen != 1 and checkpoint == weights:
         raise ArgumentError("output", f"would write over {weights}: name another file")
     net = load_net(weights)
     if file_format == "pdparams":
         sharpen_logits(net, sharpen)
-        save_weights(net, output.with_suffix(".pdparams"), sharpened_by(weights) * sharpen)
-        return [output.with_suffix(".pdparams")]
+        save_weights(net, checkpoint, sharpened_by(weights) * sharpen)
+        return [checkpoint]
     from skimage.data import astronaut
 
     size = size or net.input_size
     deployed = Deployed(net)
     deployed.eval()
     meta = _metadata(net, deployed.normalisation, weights, size)
-    photo = network_input([astronaut()], size, deployed.normalisation)
+    image = astronaut()
+    if variant and variant.shape:
+        image = cv2.resize(image, tuple(variant.shape[::-1]))
+    photo = network_input([image], size, deployed.normalisation)
     with paddle.no_grad():
         expected = deployed(paddle.to_tensor(photo)).numpy()
     with tempfile.TemporaryDirectory() as folder:
@@ -122,10 +142,26 @@ def export(
     print(f"largest difference from dygraph on a photo: {difference:.1e}")
     if not difference <= TOLERANCE:
         raise InputError(f"{output}: not written, it differs from dygraph by {difference:.1e}")
-    files = [output.with_suffix(suffix) for suffix in contents]
+    if variant:
+        content = make_variant(contents[".onnx"], variant, deployed.normalisation)
+        contents = {".onnx": content}
+        preds = run_variant(content, variant, image, photo)
+        off = float(np.abs(preds - resize_map(expected[0, 0], image.shape[:2])).mean())
+        print(f"mean difference of this variant from the network on a photo: {off:.1e}")
+        if not off <= KINDS[variant.kind]:
+            raise InputError(f"{output}: not written, this variant's maps are off by {off:.1e}")
+    files = [Path(f"{output}{suffix}") for suffix in contents]
     for file, content in zip(files, contents.values()):
         write_atomically(file, content)
     return files
+
+
+def _stem(weights: Path, output: PathLike) -> Path:
+    """Return what a format's suffix is put behind: `output` without such a suffix; in a folder the
+    stem of `weights`.
+    """
+    names_folder = is_folder(output) or str(output).endswith(("/", os.sep))
+    return without_suffix(Path(output, weights.name) if names_folder else Path(output), SUFFIXES)
 
 
 def sharpen_logits(net: SaliencyNet, factor: float) -> None:
@@ -160,6 +196,7 @@ def _metadata(
         "by_max": json.dumps(by_max),
         "weights": weights.name,
         "weights_sha256": digest(load_checkpoint(weights)),
+        "file_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "sharpened": f"{sharpened_by(weights):g}",
     }
 

@@ -27,8 +27,10 @@ def boundary_map(x: Tensor, kernel_size: int) -> Tensor:
 
     It is maxpool_kxk(maxpool_3x3(1 - x) - (1 - x)), k being the odd `kernel_size`. The k x k
     max-pool is a 1 x k, then a k x 1, for speed; in this order the gradients of ties go where they
-    go in a square, to the first pixel in reading order.
+    go in a square, to the first pixel in reading order. Raises ValueError for an even size.
     """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, not {kernel_size}")
     inverse = 1 - x
     edge = functional.max_pool2d(inverse, 3, stride=1, padding=1) - inverse
     if kernel_size == 1:
@@ -38,8 +40,15 @@ def boundary_map(x: Tensor, kernel_size: int) -> Tensor:
     return functional.max_pool2d(rows, (k, 1), stride=1, padding=(half, 0))
 
 
-def boundary_dice_loss(logits: Tensor, mask: Tensor, kernel_size: int) -> Tensor:
-    """Compute the Dice loss of the two boundaries, `boundary_map`, over each whole sample."""
+def boundary_dice_loss(
+    logits: Tensor, mask: Tensor, epoch: int = 0, *, kernel_size: Optional[int] = None
+) -> Tensor:
+    """Compute the Dice loss of the two boundaries, `boundary_map`, over each whole sample.
+
+    `epoch`, from 0, gives the kernel size of the release's code, as there; `kernel_size` names it.
+    """
+    if kernel_size is None:
+        kernel_size = pbsm_kernel(epoch, schedule="release")
     boundary = boundary_map(_probability(logits), kernel_size)
     return _dice(boundary, boundary_map(mask, kernel_size))
 
@@ -51,7 +60,7 @@ def sp_loss(
     weight: float = 1.0,
     boundary: Optional[Tensor] = None,
 ) -> Tensor:
-    """Compute the structure-preserving (SP) loss, Dice + `weight` * boundary Dice (section 3.3).
+    """Compute the structure polishing (SP) loss, Dice + `weight` * boundary Dice (section 3.3).
 
     Args:
         logits: [N, 1, H, W].
@@ -91,7 +100,7 @@ def fs_loss(
 def kd_loss(
     maps: Sequence[Tensor], teacher: Tensor, from_logits: bool = True, reduction: str = "sum"
 ) -> Losses:
-    """Compute L_KD, the loss of distillation (section 3.4): Dice of each map to the teacher's.
+    """Compute L_KD, the loss of distillation (section 3.3): Dice of each map to the teacher's.
 
     No gradient reaches the teacher.
 
@@ -158,7 +167,7 @@ def soft_target(teacher_logits: Tensor) -> Tensor:
 def pbsm_kernel(epoch: int, epochs: int = PBSM_EPOCHS, schedule: str = "paper") -> int:
     """Look up the kernel size of SP's boundary in `epoch` (from 0) of `epochs`.
 
-    PBSM, progressive boundary structure mining (paper section 3.3), is a staircase down from 13.
+    PBSM, the progressive boundary supervision method (paper section 3.3), is a staircase from 13.
     "paper" (also the notebook): 13 in the first 10 of 69 epochs, 2 less every 10, 1 in the last 9.
     "release": each step one epoch earlier, as the release's code does. Other totals scale the
     staircase of 69. Raises ValueError for another schedule.

@@ -7,6 +7,7 @@ Three ways to build it, none of which reads a file:
     SCFNet(cfg)              # the GitHub release: anything with `cfg.model_type`
 """
 
+import warnings
 from typing import Any, List, Optional, Tuple
 
 import paddle
@@ -86,7 +87,11 @@ class MappingModule(nn.Layer):
 
 
 class SCFM(nn.Layer):
-    """Semantics-guided coarse-to-fine fusion of three levels [N, C, h, w] (paper section 3.2)."""
+    """Semantics-guided contextual fusion of three levels [N, C, h, w] (paper section 3.2).
+
+    Which level multiplies which is not told alike by the paper's text and the release's code. This
+    is the code's way: the published weights were trained so.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -109,6 +114,9 @@ class SCFNet(SaliencyNet):
     `backbones.BACKBONES`, by default 'M3_0.5'; `decoder` is 'scfm', or 'base', the baseline of the
     paper's Table 3: the mapped levels "concatenated channel-wise and compressed into a saliency map
     by a 3x3 convolution", whose forward gives (m2,). Raises ValueError for unknown names.
+
+    All weights are random: `tools/train.py` begins with ImageNet's in the backbone. The release's
+    `SCFNet(cfg)` loaded them by itself; here its first `train()` warns unless a state dict was set.
     """
 
     def __init__(
@@ -117,6 +125,7 @@ class SCFNet(SaliencyNet):
         super().__init__()
         if decoder not in DECODERS:
             raise ValueError(f"unknown decoder {decoder!r}: choose from {', '.join(DECODERS)}")
+        self._expects_imagenet = len(args) == 1
         if len(args) == 1:
             cfg: Any = args[0]
             backbone = cfg.model_type
@@ -142,6 +151,24 @@ class SCFNet(SaliencyNet):
         self.de1, self.de2, self.de3 = SCFM(in_c), SCFM(in_c), SCFM(in_c)
         for level in (2, 3, 4, 5):
             setattr(self, f"linear{level}", nn.Conv2D(in_c, 1, 3, padding=1))
+
+    def train(self) -> None:
+        """Put the network into training mode; see the class for the warning."""
+        super().train()
+        if self._expects_imagenet:
+            self._expects_imagenet = False
+            warnings.warn(
+                "SCFNet(cfg) starts from random weights, not from ImageNet as in the release: give "
+                "it weights by set_state_dict, or train by tools/train.py",
+                stacklevel=2,
+            )
+
+    def set_state_dict(
+        self, state_dict: dict, use_structured_name: bool = True
+    ) -> Tuple[List[str], List[str]]:
+        """Load a state dict as every Paddle layer does; returns missing and unexpected keys."""
+        self._expects_imagenet = False
+        return super().set_state_dict(state_dict, use_structured_name)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         f2, f3, f4, f5 = self.mp(self.bkbone(x))

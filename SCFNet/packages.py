@@ -12,6 +12,7 @@ PACKAGES = {
     "paddle": "-r requirements.txt",
     "py_sod_metrics": "pysodmetrics",
     "skimage": "scikit-image",
+    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart"), "fastapi uvicorn python-multipart"),
 }
 # The packages that hold a module, and their first version that runs beside NumPy 2. Older ones
 # print a page there, or end the process.

@@ -5,7 +5,6 @@ import sys
 from functools import lru_cache
 from typing import Any, List, Optional, Sequence, Tuple, Union, overload
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -13,6 +12,7 @@ from SCFNet.backends import open_backend
 from SCFNet.checkpoint import DEFAULT_WEIGHTS, find_weights
 from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import PathLike
+from SCFNet.maps import resize_map
 from SCFNet.photos.reading import Photo, opaque, read_image, read_photo
 from SCFNet.photos.transform import check_size, network_input
 from SCFNet.prediction.rendering import RenderOptions, draw
@@ -66,6 +66,7 @@ class Predictor:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
         self.normalisation, self._run = opened.normalisation, opened.run
+        self.sharpened = opened.sharpened
         file = self.weights.absolute()
         self._arguments = (file, backbone, device, opened.size, self.engine, threads)
 
@@ -96,7 +97,7 @@ class Predictor:
         if not images:
             raise ValueError(f"an empty list: name one image or more; {AN_IMAGE}")
         photos = [opaque(_as_photo(image)) for image in images]
-        maps = self._run(network_input(photos, self.size, self.normalisation))
+        maps = self.maps(photos)
         return [resize_map(m, p.shape[:2], align_corners) for m, p in zip(maps, photos)]
 
     def cutout(self, image: AnImage) -> np.ndarray:
@@ -106,8 +107,14 @@ class Predictor:
         """
         photo = _as_photo(image)
         shown = opaque(photo)
-        (picture,) = draw(photo, shown, self(shown), RenderOptions(kinds=["cutout"]))
+        (saliency,) = self.maps([shown])
+        options = RenderOptions(kinds=["cutout"])
+        (picture,) = draw(photo, shown, saliency, options, self.sharpened)
         return picture
+
+    def maps(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Predict the network's own maps, float32 [N, size, size] in [0, 1], of images."""
+        return self._run(network_input(images, self.size, self.normalisation))
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Predict the AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its
@@ -146,24 +153,3 @@ def _default_predictor() -> Predictor:
 def predict(path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `Predictor.predict` of the default checkpoint, which is read once, returns."""
     return _default_predictor().predict(path)
-
-
-def resize_map(
-    saliency: np.ndarray, shape: Tuple[int, int], align_corners: bool = False
-) -> np.ndarray:
-    """Resize a map float32 [h, w] bilinearly to `shape` (H, W)."""
-    if not align_corners:
-        return cv2.resize(saliency, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    (height, width), (rows, columns) = saliency.shape, shape
-    if rows * width > height * columns:  # the smaller array in between
-        return _stretch(_stretch(saliency.T, columns).T, rows)
-    return _stretch(_stretch(saliency, rows).T, columns).T
-
-
-def _stretch(array: np.ndarray, rows: int) -> np.ndarray:
-    """Resize `array` float32 [h, w] linearly to [rows, w], with both end rows in place."""
-    places = np.linspace(0, len(array) - 1, rows)
-    first = places.astype(int)
-    second = np.minimum(first + 1, len(array) - 1)
-    weight = (places - first).astype("float32")[:, None]
-    return array[first] * (1 - weight) + array[second] * weight

@@ -15,6 +15,7 @@ class VGG16(nn.Layer):
     """The thirteen convolutions of VGG-16.
 
     forward maps [N, 3, H, W] to conv2_2, conv3_3, conv4_3 and conv5_3, at strides 2, 4, 8 and 16.
+    These taps are our choice: neither the paper nor the release says where VGG's are.
     """
 
     channels = (128, 256, 512, 512)

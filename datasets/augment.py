@@ -30,6 +30,7 @@ class Augmentation(NamedTuple):
         paste: the chance that the object of another pair is pasted onto the photo.
         zoom: the chance of a crop around the object, so close that the frame often cuts it.
         vertical_flip: the chance that the photo is turned upside down.
+        light: also blur, and shift contrast and brightness.
     """
 
     crop: float = 1 / 8
@@ -37,9 +38,11 @@ class Augmentation(NamedTuple):
     paste: float = 0.0
     zoom: float = 0.0
     vertical_flip: float = 0.2
+    light: bool = True
 
 
 RELEASE = Augmentation()
+PAPER = Augmentation(light=False)  # what the paper's text names: flips, crops, sizes
 STRONG = Augmentation(crop=0.5, colour=True, paste=0.3)  # for runs long enough to overfit
 
 
@@ -59,14 +62,15 @@ def augment(
     affine and bilinear weights sum to 1, so it and the resize commute. The distribution is the
     same, up to rounding to one grey level.
     """
-    if rng.random() < BLUR_CHANCE:
+    if settings.light and rng.random() < BLUR_CHANCE:
         size = int(rng.integers(*BLUR_SIZES)) | 1  # 3 is half as likely as 5, 7 and 9
         image = cv2.GaussianBlur(image, (size, size), 0)
     if rng.random() < settings.zoom and mask is not None:
         image, mask = _zoom(image, mask, rng)
     image, mask = _crop(image, mask, rng, settings.crop)
-    contrast, brightness = rng.uniform(*CONTRAST), float(rng.integers(*BRIGHTNESS))
-    image = cv2.addWeighted(image, contrast, image, 0, brightness)  # rounds and clips
+    if settings.light:
+        contrast, brightness = rng.uniform(*CONTRAST), float(rng.integers(*BRIGHTNESS))
+        image = cv2.addWeighted(image, contrast, image, 0, brightness)  # rounds and clips
     if settings.colour:
         image = _shift_colour(image, rng)
     for axis, chance in ((1, HORIZONTAL_FLIP), (0, settings.vertical_flip)):  # 1 is left to right

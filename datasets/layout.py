@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -11,7 +12,8 @@ from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_folder, is_hidden
 from SCFNet.photos.formats import IMAGE_SUFFIXES
 
-IMAGES = ("image", "images", "img", "imgs", "im", "jpegimages", "photo", "photos")
+ALBUM = ("image", "images", "img", "imgs", "im")  # beside which others do not count
+IMAGES = (*ALBUM, "jpegimages", "photo", "photos")
 MASKS = (
     *("mask", "masks", "gt", "gts", "truth", "groundtruth", "pixelwisegt"),
     *("segmentationclass", "segmentationclasspng", "segmentationobject"),
@@ -26,17 +28,19 @@ LISTS = ("train.txt", "test.txt")
 LAYOUT = "a data set is image/*.jpg, mask/*.png and, optionally, train.txt or test.txt"
 PHOTOS_LAYOUT = "a set without masks is a folder of photos, at any depth"
 MASK_NAME = re.compile(  # of a file beside its photo
-    rf"(?P<where>(.*/)?)(?P<name>[^/]+)[-_ .]({'|'.join(MASKS)})", re.IGNORECASE
+    rf"(?P<photo>.*[^/])(?P<mark>[-_ .])(?P<word>{'|'.join(MASKS)})", re.IGNORECASE
 )
+PHOTO_WORDS = (*IMAGES, "rgb", "sat")  # what may stand for the mask's word in a photo's name
 
 
 class Layout(NamedTuple):
     """A data set's files by stem, and the mask's stem for each photo's that has one.
 
-    `taken` says where they are, '' if that is image/ and mask/. With `in_part` photos without a
-    mask are no fault.
+    `root` is where its list is. `taken` says where its files are, '' if that is image/ and mask/.
+    With `in_part` photos without a mask are no fault.
     """
 
+    root: Path
     images: Dict[str, Path]
     masks: Dict[str, Path]
     partners: Dict[str, str]
@@ -45,21 +49,23 @@ class Layout(NamedTuple):
     faults: List[str]
 
 
-def find_layout(root: Path) -> Layout:
-    """Find the photos and the masks of the data set in `root`.
+def find_layout(root: Path, split: str = "train") -> Layout:
+    """Find the photos and the masks of the data set in `root`, or in its folder of that `split`.
 
     They are in two folders of it, as `find_folder` finds them, of the same names, or of names that
     one suffix or prefix tells apart (`match_stems`); or together in one folder: `x.jpg` beside
     `x.png` or `x_mask.png`. Raises InputError as `find_folder` does, and if there are no masks.
     """
     image_folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
+    if not image_folder and not mask_folder and (root / split).is_dir():
+        return find_layout(root / split, split)
     if not mask_folder:
         found = _one_folder(image_folder or root)
         if not found.masks:
             lacking = MASKS[0] if image_folder or found.images else IMAGES[0]
             raise InputError(f"{root}: has no folder {lacking}/; {LAYOUT}")
         place = f"{image_folder.name}/" if image_folder else "one folder"
-        return found._replace(taken=f"{place}, masks are {found.taken}")
+        return found._replace(root=root, taken=f"{place}, masks are {found.taken}")
     masks, faults = files_by_stem(mask_folder)
     if image_folder:
         images, more_faults = files_by_stem(image_folder)
@@ -71,28 +77,36 @@ def find_layout(root: Path) -> Layout:
     taken = f"{names[0]}/ and {names[1]}/" + (f", masks are {pattern}" if pattern else "")
     if not pattern and set(names) <= set(PLAIN):
         taken = ""
-    return Layout(images, masks, partners, taken, names[0].lower() == VOC, faults)
+    return Layout(root, images, masks, partners, taken, names[0].lower() == VOC, faults)
 
 
 def find_photos(root: Path) -> Layout:
     """Find the photos of a set that needs no masks.
 
     They are in `root` itself, unless it has a folder image/ or is a set with masks. An album called
-    'wedding-images' is one of several. Masks in their folder, and beside their photos, are none.
+    'wedding-images' or 'labels' is one of several. Masks beside their photos are none.
     """
-    folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
-    if not folder or not (mask_folder or folder.name.lower() in IMAGES):
-        folder = root
-    found = _one_folder(folder, mask_folder)
+    folder, without = root, None
+    with suppress(InputError):  # of folders that are several albums, or hold no masks
+        image_folder = find_folder(root, IMAGES)
+        if image_folder and image_folder.name.lower() in ALBUM:
+            folder = image_folder
+        layout = find_layout(root)
+        mask_folder = find_folder(root, MASKS)
+        if mask_folder and layout.partners:
+            folder, without = image_folder or root, mask_folder
+    found = _one_folder(folder, without)
     left_out = f"{len(found.masks)} masks ({found.taken}) are left out" if found.masks else ""
-    return found._replace(masks={}, partners={}, taken=left_out, in_part=False)
+    return found._replace(root=root, masks={}, partners={}, taken=left_out, in_part=False)
 
 
 def is_called(folder: Path, kind: Sequence[str]) -> bool:
     """Tell whether a folder has a name of `kind`, IMAGES or MASKS: in any case, with anything
     before it ('DUTS-TR-Image'), and with words of BEHIND after it ('gt_aug').
     """
-    return _words(folder)[-1] in kind
+    words = _words(folder)
+    both = not {*words}.isdisjoint(IMAGES) and not {*words}.isdisjoint(MASKS)
+    return words[-1] in kind and not both  # 'Imgs_GT' holds both
 
 
 def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
@@ -102,7 +116,8 @@ def find_folder(root: Path, kind: Sequence[str]) -> Optional[Path]:
     `gt` before `gt_aug`. Raises InputError if none is first: `DUTS-TR-Image` and `DUTS-TE-Image`.
     """
     check_is_folder(root, LAYOUT)
-    found = [path for path in root.iterdir() if path.is_dir() and is_called(path, kind)]
+    folders = [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = [path for path in folders if is_called(path, kind)]
     with_images = [path for path in found if next(_image_files(path), None)]
     found = with_images or [path for path in found if path.name.lower() in PLAIN]
     rank = {path: (len(_words(path)), kind.index(_words(path)[-1])) for path in found}
@@ -142,10 +157,10 @@ def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
     patterns, faults = [], []
     for stem, (path, *others) in files.items():
         named = MASK_NAME.fullmatch(stem)
-        photo = named and named["where"] + named["name"]
-        if photo and photo in files and not others:
+        photo = named and next(filter(files.__contains__, _photos_of(named)), None)
+        if named and photo and not others:
             masks[photo] = path
-            patterns.append("*" + stem[len(photo) :])
+            patterns.append(f"*{named['mark']}{named['word']}")
             continue
         twins = [twin for twin in (path, *others) if twin.suffix.lower() in LOSSLESS]
         if len(others) == len(twins) == 1:
@@ -156,7 +171,9 @@ def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
             faults += [f"{other} has the stem of another file" for other in others]
         images[stem] = path
     partners = {stem: stem for stem in masks}
-    return Layout(images, masks, partners, " and ".join(sorted(set(patterns))), True, faults)
+    return Layout(
+        folder, images, masks, partners, " and ".join(sorted(set(patterns))), True, faults
+    )
 
 
 def find_list(root: Path, split: str) -> Optional[Path]:
@@ -221,6 +238,12 @@ def _walk(folder: Path) -> Iterator[Path]:
             and not (here + os.sep).startswith(os.path.realpath(Path(parent, name)) + os.sep)
         )
         yield from (Path(parent, name) for name in sorted(names))
+
+
+def _photos_of(mask: "re.Match[str]") -> Iterator[str]:
+    """Yield the names that the photo of a mask beside it may have: 'x' or 'x_rgb' of 'x_mask'."""
+    yield mask["photo"]
+    yield from (f"{mask['photo']}{mask['mark']}{word}" for word in PHOTO_WORDS)
 
 
 def _decode(data: bytes) -> str:

@@ -4,9 +4,10 @@ No random state is kept anywhere, so that a run which is resumed at a batch, or 
 of workers, sees the same pixels.
 """
 
-import itertools
+import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from queue import SimpleQueue
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -21,7 +22,8 @@ ORDER, SIZE, SAMPLE = range(1, 4)  # the streams of random numbers: [stream, see
 
 
 class Batch(NamedTuple):
-    """What a network learns from at once.
+    """What a network learns from at once. The arrays hold until the next batch is asked for: its
+    memory is used again, as new pages for each would cost as much time as loading.
 
     images: float32 [N, 3, S, S], RGB in 0..255.
     masks: float32 [N, 1, S, S] in [0, 1], NaN for a sample without one; None if none has one.
@@ -43,6 +45,8 @@ class Epoch(NamedTuple):
     augmentation: None leaves photos and masks as they are.
     teacher_side: of a teacher's own input, in pixels; 0 if it gets the batch's images.
     rank, world: which process this is, from 0, and of how many.
+    leave_out: called with the fault of a file that cannot be read, for which another sample then
+        stands in; None raises it.
     """
 
     samples: Sequence[Sample]
@@ -54,6 +58,7 @@ class Epoch(NamedTuple):
     teacher_side: int = 0
     rank: int = 0
     world: int = 1
+    leave_out: Optional[Callable[[str], object]] = None
 
 
 def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
@@ -65,14 +70,21 @@ def batches(epoch: Epoch, start: int = 0, workers: int = 0) -> Iterator[Batch]:
     that cannot be read.
     """
     plan = [
-        (epoch, indices, batch_side(epoch, batch))
-        for batch, indices in enumerate(epoch_indices(epoch))
+        (indices, batch_side(epoch, batch)) for batch, indices in enumerate(epoch_indices(epoch))
     ][start:]
-    if not workers:
-        yield from itertools.starmap(load_batch, plan)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from in_parallel(lambda work: load_batch(*work), plan, workers, pool)
+    largest = max((len(indices) for indices, _ in plan), default=0), max(epoch.sizes)
+    free: SimpleQueue = SimpleQueue()
+    for _ in range(workers + 1):  # as many batches as are under way
+        free.put(np.empty(sum(map(math.prod, _shapes(epoch, *largest))), "float32"))
+
+    def load(work: Tuple[np.ndarray, int]) -> Tuple[Batch, np.ndarray]:
+        (indices, side), memory = work, free.get()
+        return load_batch(epoch, indices, side, memory), memory
+
+    with ThreadPoolExecutor(workers or 1) as pool:
+        for batch, memory in in_parallel(load, plan, workers, pool) if workers else map(load, plan):
+            yield batch
+            free.put(memory)
 
 
 def count_batches(samples: int, batch_size: int, world: int = 1) -> int:
@@ -103,24 +115,54 @@ def epoch_indices(epoch: Epoch) -> List[np.ndarray]:
     return [whole[epoch.rank :: epoch.world] for whole in np.split(order, cuts)]
 
 
-def load_batch(epoch: Epoch, indices: Iterable[int], side: int) -> Batch:
-    """Read, augment and resize samples to `side` x `side`."""
-    indices = list(indices)
-    images = np.empty((len(indices), 3, side, side), "float32")
-    masks = np.full((len(indices), 1, side, side), np.nan, "float32")
-    teacher_images = None
-    if epoch.teacher_side:
-        teacher_images = np.empty((len(indices), 3, *2 * [epoch.teacher_side]), "float32")
+def load_batch(
+    epoch: Epoch,
+    indices: Union[Sequence[int], np.ndarray],
+    side: int,
+    memory: Optional[np.ndarray] = None,
+) -> Batch:
+    """Read, augment and resize samples to `side` x `side`.
+
+    The arrays lie in `memory`, float32 of at least their size together, by default their own.
+    """
+    shapes = _shapes(epoch, len(indices), side)
+    sizes = [math.prod(shape) for shape in shapes]
+    if memory is None:
+        memory = np.empty(sum(sizes), "float32")
+    parts = np.split(memory[: sum(sizes)], np.cumsum(sizes)[:-1])
+    images, masks, teacher_images = (x.reshape(shape) for x, shape in zip(parts, shapes))
+    masks.fill(np.nan)
     labelled = False
     for i, index in enumerate(indices):
-        image, mask = _augmented(epoch, int(index))
+        image, mask = _readable(epoch, int(index))
         resize_photo(image, out=images[i])
-        if teacher_images is not None:
+        if epoch.teacher_side:
             resize_photo(image, out=teacher_images[i])
         if mask is not None:
             labelled = True
             np.divide(cv2.resize(mask, (side, side)), np.float32(255), out=masks[i, 0])
-    return Batch(images, masks if labelled else None, teacher_images)
+    return Batch(
+        images, masks if labelled else None, teacher_images if epoch.teacher_side else None
+    )
+
+
+def _shapes(epoch: Epoch, count: int, side: int) -> List[Tuple[int, ...]]:
+    """Return the shapes of the arrays of a batch of `count` samples."""
+    return [(count, c, size, size) for c, size in ((3, side), (1, side), (3, epoch.teacher_side))]
+
+
+def _readable(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Return what `_augmented` does, by an epoch that leaves bad files out that of the next sample
+    whose files can be read.
+    """
+    for shift in range(len(epoch.samples)):
+        try:
+            return _augmented(epoch, (index + shift) % len(epoch.samples))
+        except InputError as error:
+            if not epoch.leave_out:
+                raise
+            epoch.leave_out(str(error))
+    raise InputError("none of the photos can be read any more")
 
 
 def _augmented(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:

@@ -3,7 +3,7 @@
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Collection, Dict, Tuple
 
 import cv2
 import numpy as np
@@ -22,21 +22,21 @@ LARGEST = {"8": 255.0, "16": 65535.0, "32": math.inf}  # number that a file of e
 NOISE = 16  # levels by which the channels of a grey picture may differ, as WebP stores it
 
 
-def find_whites(paths: Sequence[PathLike]) -> List[float]:
-    """Return, for each of a folder's maps, the number that stands for 1 in it; see `white_of`.
+def find_whites(paths: Collection[Path]) -> Dict[Path, float]:
+    """Return, for each of all maps of a folder, the number that stands for 1; see `white_of`.
 
     It is that of the brightest number in all the files of its depth, 8, 16 or 32 bits; 0 if they
     are all black. Files are read until no other can change it. What cannot be read counts for
     nothing: `read_map` raises for it.
     """
-    depths = [_depth(path) for path in paths]
+    depths = {path: _depth(path) for path in paths}
     brightest: Dict[str, float] = {}
-    for path, depth in zip(paths, depths):
+    for path, depth in depths.items():
         so_far = brightest.get(depth, 0.0)
         if white_of(so_far) < LARGEST[depth]:
             with suppress(InputError):
                 brightest[depth] = max(so_far, float(_read_numbers(path).max()))
-    return [white_of(brightest.get(depth, 255.0)) for depth in depths]
+    return {path: white_of(brightest.get(depth, 255.0)) for path, depth in depths.items()}
 
 
 def white_of(brightest: float) -> float:

@@ -1,13 +1,12 @@
 """Masks in whatever coding they come: which pixels are the object, for training and scoring."""
 
-from contextlib import suppress
 from typing import NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, is_memory_short
 from SCFNet.files import PathLike
 from SCFNet.photos.depth import check_numbers, is_deep, to_8_bits, white_of
 from SCFNet.photos.opening import MOST_PIXELS, open_image, read_bytes
@@ -22,6 +21,7 @@ DARKEST = 64  # a lossy file whose brightest level is lower holds noise, or labe
 LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+LIBPNGS_SIDE = 1_000_000  # pixels; Pillow reads more
 PLAIN_GREY = (b"\x08\0\0\0\0", b"\x01\0\0\0\0")  # PNG's 8 bits or 1 bit, grey, not interlaced
 
 WAY_OUT = "save it as grey, 0 for the background and 255 for the object"
@@ -85,13 +85,15 @@ def read_plain_png(path: PathLike, data: bytes) -> Optional[np.ndarray]:
     if data[24:29] not in PLAIN_GREY or b"eXIf" in data:
         return None
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if width * height > MOST_PIXELS:
+    if width * height > MOST_PIXELS or max(width, height) > LIBPNGS_SIDE:
         return None
-    grey = None
-    with suppress(cv2.error):
+    fault = "cannot be read as an image: truncated, or damaged"
+    try:
         grey = cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        grey, fault = None, "not enough memory" if is_memory_short(error) else fault
     if grey is None:
-        raise InputError(f"{path}: cannot be read as an image: truncated, or damaged")
+        raise InputError(f"{path}: {fault}")
     return grey if grey.ndim == 2 and grey.dtype == np.uint8 else None
 
 

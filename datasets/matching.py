@@ -1,8 +1,11 @@
 """Which file belongs to which by their stems: equal, or told apart by one suffix or prefix."""
 
+import itertools
+import re
 from collections import Counter
-from typing import Collection, Dict, Iterator, Tuple
+from typing import Collection, Dict, Iterable, Iterator, Tuple
 
+WORDS = re.compile("^(?:.*[-_ .])?")  # up to the last mark between two
 TRIED = 8  # stems from which suffixes and prefixes are guessed
 
 
@@ -21,7 +24,35 @@ def match_stems(wanted: Collection[str], known: Collection[str]) -> Tuple[Dict[s
     if longer:
         return longer, pattern
     shorter, pattern = _by_affix(known_names, names)
-    return {stem: other for other, stem in shorter.items()}, pattern
+    if shorter:
+        return {stem: other for other, stem in shorter.items()}, pattern
+    return _by_cores(names, known_names)
+
+
+def _by_cores(names: Dict[str, str], known: Dict[str, str]) -> Tuple[Dict[str, str], str]:
+    """Return the stem in `known` of each in `names` by what is left without the words that all of
+    its side share, and the pattern: 'img_1' has 'mask_1'.
+    """
+    if min(len(names), len(known)) < 2:
+        return {}, ""
+    (cores, _), (known_cores, pattern) = _cores(names), _cores(known)
+    found = {stem: known_cores[core] for core, stem in cores.items() if core in known_cores}
+    return (found, pattern) if 2 * len(found) > min(len(names), len(known)) else ({}, "")
+
+
+def _cores(names: Dict[str, str]) -> Tuple[Dict[str, str], str]:
+    """Return the stems by what is left of their names without the words that all of them share."""
+    before = WORDS.findall(_shared(names))[0]
+    after = WORDS.findall(_shared(name[len(before) :][::-1] for name in names))[0][::-1]
+    end = -len(after) or None
+    return {name[len(before) : end]: stem for name, stem in names.items()}, f"{before}*{after}"
+
+
+def _shared(names: Iterable[str]) -> str:
+    """Return what all names begin with."""
+    ordered = sorted(names)
+    pairs = zip(ordered[0], ordered[-1])
+    return "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _names(stems: Collection[str]) -> Dict[str, str]:

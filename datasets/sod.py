@@ -24,6 +24,7 @@ from datasets.masks import PNG_END, VoidError, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
 from SCFNet.parallel import in_parallel
+from SCFNet.photos.damage import has_hole
 from SCFNet.photos.formats import FORMATS
 from SCFNet.photos.orientation import orientation_of
 from SCFNet.photos.reading import read_image
@@ -68,7 +69,8 @@ def list_pairs(
     """
     root = Path(root)
     check_is_folder(root, LAYOUT if labelled else PHOTOS_LAYOUT)
-    layout = find_layout(root) if labelled else find_photos(root)
+    layout = find_layout(root, split) if labelled else find_photos(root)
+    root = layout.root
     listing = find_list(root, split)
     faults, notes = list(layout.faults), []
     if listing:
@@ -91,15 +93,11 @@ def list_pairs(
         elif labelled and mask not in layout.masks:
             faults.append(f"{layout.images[stem]} has no mask")
     _raise_faults(root, faults)
-    repeats = len(lines) - len(dict(lines))
-    if repeats and listing:
-        once = split == "test"
-        lines = list(dict(lines).items()) if once else lines
-        meaning = "each photo counts once" if once else f"{len(lines)} samples"
-        notes.append(f"{repeats} lines of {listing.name} repeat others: {meaning}")
+    notes += _repeats(listing, lines, "each photo counts once" if split == "test" else "")
+    if split == "test":
+        lines = list(dict(lines).items())
     if layout.taken:
-        count = f"{len(dict(lines))} pairs of " if labelled else ""
-        notes.insert(0, count + layout.taken)
+        notes.insert(0, (f"{len(dict(lines))} pairs of " if labelled else "") + layout.taken)
     if notes and say:
         say(f"{root}: {', '.join(notes)}")
     return [
@@ -112,20 +110,25 @@ def list_masks(root: PathLike, split: str = "test", say: Optional[Say] = None) -
     """Return the masks of the data set in folder `root` by the stems of their photos, which need
     not be there, as `list_pairs` finds them. Raises InputError as it does.
     """
-    root = Path(root)
-    layout = find_layout(root)
+    layout = find_layout(Path(root), split)
+    root = layout.root
     _raise_faults(root, layout.faults)
     photo_of = {mask: stem for stem, mask in layout.partners.items()}
     masks = {photo_of.get(stem, stem): path for stem, path in layout.masks.items()}
     listing = find_list(root, split)
+    notes = []
     if listing:
-        lines = dict(read_list(listing, layout))
-        _raise_faults(root, [f"{stem} has no mask" for stem, mask in lines.items() if not mask])
-        masks = {stem: layout.masks[str(mask)] for stem, mask in lines.items()}
+        lines = read_list(listing, layout)
+        _raise_faults(root, [f"{stem} has no mask" for stem, mask in lines if not mask])
+        masks = {stem: layout.masks[str(mask)] for stem, mask in lines}
+        notes = _repeats(listing, lines, "each photo counts once")
     if not masks:
         raise InputError(f"{root}: has no masks; {LAYOUT}")
-    if layout.taken and say:
-        say(f"{root}: {len(masks)} masks of {layout.taken}")
+    if layout.taken:
+        kind = "pairs" if layout.partners else "masks"
+        notes.insert(0, f"{len(masks)} {kind} of {layout.taken}")
+    if notes and say:
+        say(f"{root}: {', '.join(notes)}")
     return masks
 
 
@@ -141,10 +144,10 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
     return files
 
 
-def has_masks(root: PathLike) -> bool:
+def has_masks(root: PathLike, split: str = "test") -> bool:
     """Tell whether the data set in folder `root` has masks."""
     try:
-        return bool(find_layout(Path(root)).masks)
+        return bool(find_layout(Path(root), split).masks)
     except InputError:
         return False
 
@@ -227,6 +230,16 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     return image, mask
 
 
+def _repeats(listing: Optional[Path], lines: Sequence[object], meaning: str) -> List[str]:
+    """Return a note about the lines of a list that repeat others, or none."""
+    repeats = len(lines) - len(set(lines))
+    if not repeats or not listing:
+        return []
+    return [
+        f"{repeats} lines of {listing.name} repeat others: {meaning or f'{len(lines)} samples'}"
+    ]
+
+
 def _raise_faults(place: Path, faults: List[str], way_out: str = "") -> None:
     if faults:
         raise InputError(f"{place}: {len(faults)} faults{way_out}: {first_few(faults, 10, '; ')}")
@@ -235,6 +248,8 @@ def _raise_faults(place: Path, faults: List[str], way_out: str = "") -> None:
 def _check(sample: Sample, decode: bool) -> Checked:
     """Look at the files of a sample; `decode` them, even if they look whole."""
     try:
+        if decode and has_hole(sample.image.read_bytes()):
+            return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
         size = None if decode else _size_if_whole(sample.image)
         if sample.mask is None or sample.white is not None:
             if size is None or (sample.mask and not _is_plain_map(sample.mask, size)):
@@ -248,7 +263,7 @@ def _check(sample: Sample, decode: bool) -> Checked:
         if mask.shape != size:
             read_pair(sample)
         return Checked("", bool(mask.max() < 128), bool(mask.min() > 127), has_void)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return Checked(str(error))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from SCFNet.prediction.jobs import plan_jobs
-from SCFNet.prediction.rendering import ENDINGS, RenderOptions
+from SCFNet.prediction.rendering import ENDINGS, RenderOptions, name_video_endings
 from SCFNet.prediction.video import predict_video
 
 av = pytest.importorskip("av")
@@ -43,7 +43,8 @@ def write_clip(
         video.codec_context.time_base = Fraction(1, 1000 if times else 24)
         for name, value in settings.items():
             setattr(video.codec_context, name, value)
-        audio = sound and container.add_stream(sound, rate=44100, layout="stereo")
+        rate = 48000 if sound == "libopus" else 44100
+        audio = sound and container.add_stream(sound, rate=rate, layout="stereo")
         for i, time in enumerate(times or range(count)):
             image = frame_at(i, shape)
             if alpha is None:
@@ -59,7 +60,7 @@ def write_clip(
             tone.sample_rate, tone.pts = 44100, 0
             codec = audio.codec_context
             samples = codec.frame_size or 1024
-            for frame in av.AudioResampler(codec.format, "stereo", 44100, samples).resample(tone):
+            for frame in av.AudioResampler(codec.format, "stereo", rate, samples).resample(tone):
                 container.mux(audio.encode(frame))
             container.mux(audio.encode())
     return path
@@ -70,6 +71,17 @@ def read_clip(path):
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     return np.array([f.to_ndarray(format="rgb24") for f in frames]), [f.time for f in frames]
+
+
+def read_alpha(path):
+    """The frames of a transparent video, RGBA uint8 [N, H, W, 4], and their times in seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        vp9 = stream.codec_context.name == "vp9"
+        decoder = av.CodecContext.create("libvpx-vp9", "r") if vp9 else stream.codec_context
+        frames = [f for packet in container.demux(stream) for f in decoder.decode(packet)]
+    assert all(f.format.name.startswith("yuva") for f in frames)
+    return np.array([f.to_ndarray(format="rgba") for f in frames]), [f.time for f in frames]
 
 
 def seconds(path):
@@ -92,13 +104,21 @@ def patch(path, box, offset, format, *values):
     return path
 
 
-def bright(image, align_corners=False):
+class Bright:
     """Stands in for a predictor: what is bright is the object."""
-    return (image.astype("float32").mean(2) > 110).astype("float32")
+
+    sharpened = 1
+
+    def maps(self, images):
+        return [(image.astype("float32").mean(2) > 110).astype("float32") for image in images]
 
 
-def predict_clip(clip, output, kind="overlay", **options):
+bright = Bright()
+
+
+def predict_clip(clip, output, kind="overlay", format="", **options):
     """The video that is made of `clip`."""
-    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]])
+    endings = name_video_endings([kind], format, "background" in options)
+    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]], (), endings)
     predict_video(bright, job, RenderOptions((kind,), **options))
     return job.targets[0]

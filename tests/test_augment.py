@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets.augment import RELEASE, STRONG, augment, paste_object
+from datasets.augment import PAPER, RELEASE, STRONG, augment, paste_object
 from tests.conftest import HEIGHT, WIDTH, disc, photo
 
 ZOOM = RELEASE._replace(zoom=1.0)
@@ -48,6 +48,13 @@ def test_a_chance_of_0_turns_no_photo_upside_down():
     y = np.ascontiguousarray(np.mgrid[:HEIGHT, :WIDTH][0]).astype("uint8")
     upright = variants(photo(), y, 200, RELEASE._replace(vertical_flip=0.0))
     assert all(mask[0, 0] <= mask[-1, 0] for _, mask in upright)
+
+
+def test_the_papers_augmentation_leaves_the_light_alone():
+    image = photo()
+    places = np.arange(HEIGHT * WIDTH, dtype="int32").reshape(HEIGHT, WIDTH)
+    for found, mask in variants(image, places, 20, PAPER):
+        np.testing.assert_array_equal(found, image.reshape(-1, 3)[mask])
 
 
 def test_crops_cut_up_to_an_eighth_of_each_side_anywhere():

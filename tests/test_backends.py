@@ -317,6 +317,22 @@ def test_the_digest_is_of_the_arrays_alone(tmp_path):
 
 
 @needs_converter
+@pytest.mark.parametrize(
+    ("output", "written"),
+    [
+        ("net-0.80", "net-0.80.pdparams"),
+        ("net-0.25.pdparams", "net-0.25.pdparams"),
+        ("net.onnx", "net.pdparams"),
+        ("there", "there/release_M3_0.5.pdparams"),
+        ("not-there/", "not-there/release_M3_0.5.pdparams"),
+    ],
+)
+def test_only_a_formats_suffix_is_replaced(tmp_path, output, written):
+    (tmp_path / "there").mkdir()
+    assert export(WEIGHTS, "pdparams", f"{tmp_path}/{output}") == [tmp_path / written]
+    assert (tmp_path / written).is_file()
+
+
 @pytest.mark.parametrize("dynamic_batch", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
     weights = shutil.copy(WEIGHTS, tmp_path / "net.pdparams")

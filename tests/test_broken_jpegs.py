@@ -92,6 +92,7 @@ def test_a_whole_jpeg_is_never_refused(tmp_path, cat, kind, content):
         "a byte in the header": data[:20] + b"\0" + data[20:],
         "zeros before the end": data[:-2] + b"\x5a" + bytes(500) + END,
         "a byte before the end": data[:-2] + b"\x5a" + END,
+        "bytes before the end": data[:-2] + b"\x5a" * 12 + END,
         "fill bytes in the header": data[:2] + b"\xff" * 5 + data[2:],
     }.items():
         np.testing.assert_array_equal(read_bytes_as_image(whole, tmp_path), expected, err_msg=name)

@@ -13,7 +13,7 @@ from SCFNet.errors import InputError
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.prediction.video import predict_video
-from tests.clips import av, bright, predict_clip, read_clip, write_clip
+from tests.clips import Bright, av, predict_clip, read_clip, write_clip
 from tests.conftest import run_tool, tool_command
 
 
@@ -49,15 +49,16 @@ def test_a_failure_leaves_no_file(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", 30)
     calls = []
 
-    def failing(image, align_corners):
-        calls.append(1)
-        if len(calls) > 5:
-            raise InputError("no more")
-        return bright(image)
+    class Failing(Bright):
+        def maps(self, images):
+            calls.append(1)
+            if len(calls) > 5:
+                raise InputError("no more")
+            return super().maps(images)
 
     (job,) = plan_jobs([str(clip)], tmp_path / "out", [".png"])
     with pytest.raises(InputError, match="no more"):
-        predict_video(failing, job, RenderOptions())
+        predict_video(Failing(), job, RenderOptions())
     assert not list((tmp_path / "out").glob("*")) and len(calls) < 30
 
 

@@ -113,6 +113,40 @@ def test_a_teacher_with_a_size_of_its_own_says_what_it_predicts(tmp_path, name):
     np.testing.assert_allclose(target.numpy()[0, 0], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["uint16 to 255", "uint16 to 1000", "*_sal.png"])
+def test_maps_of_any_depth_and_a_common_suffix_teach_alike(pairs, tmp_path, capsys, kind):
+    """In floats; a map that is held back is on the scale of its folder, too."""
+    losses = []
+    for folder in ("plain", "other"):
+        (tmp_path / folder).mkdir()
+        for i, path in enumerate(sorted((pairs / "mask").iterdir())):
+            pixels = cv2.imread(str(path), -1) // (1 if i else 5)
+            name = path.name
+            if folder == "other":
+                pixels = pixels.astype("uint16") if "uint16" in kind else pixels
+                pixels = pixels * 4 if "1000" in kind else pixels
+                name = f"{path.stem}_sal.png" if "sal" in kind else name
+            cv2.imwrite(str(tmp_path / folder / name), pixels)
+        knobs = {"data": pairs / "image", "output": tmp_path / f"{folder}-run", "epochs": 1}
+        towards = distill_recipe(**knobs, teacher=tmp_path / folder, sizes=64, val_fraction=0.2)
+        assert distill.distill(towards) == 0
+        losses.append(losses_in(capsys.readouterr().out))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=5e-3 if "1000" in kind else 1e-6)
+
+
+def test_maps_that_are_all_black_or_in_colours_teach_nothing(pairs, tmp_path):
+    for name, fault in (("black", "all of its maps are black"), ("viridis", "is a colour picture")):
+        (tmp_path / name).mkdir()
+        for path in (pairs / "mask").iterdir():
+            pixels = cv2.imread(str(path), 0)
+            pixels = pixels * 0 if name == "black" else cv2.applyColorMap(pixels, 16)
+            cv2.imwrite(str(tmp_path / name / path.name), pixels)
+        told = distill_recipe(data=pairs, output=tmp_path / "out", teacher=tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name}.*{fault}"):
+            distill.distill(told)
+        assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty"])
 def test_a_folder_without_photos_is_not_asked_for_masks(teacher_file, tmp_path, kind):
     (tmp_path / "empty").mkdir()

@@ -6,10 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.loader import Epoch, batches
+from datasets.loader import Batch, Epoch, batches
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
+from SCFNet.device import set_device
 from SCFNet.errors import InputError
 from SCFNet.loss import map_losses, weighted_sum
 from SCFNet.photos.transform import normalise
@@ -37,6 +38,26 @@ def test_devices_that_are_not_there_are_refused(device):
         distributed.start_devices(device)
 
 
+def test_a_gpu_that_paddle_has_no_kernels_for_is_named(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device, "set_device", chosen.append)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda _: "NVIDIA New")
+
+    def ones(_):
+        raise OSError("CUDA error(209), no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(paddle, "ones", ones)
+    with pytest.raises(
+        InputError, match=r"device: gpu: Paddle .* on this GPU, NVIDIA New; use cpu"
+    ):
+        set_device("gpu")
+    with pytest.warns(UserWarning, match="NVIDIA New: the CPU is used"):
+        assert set_device("auto") == "cpu"
+    assert chosen == ["gpu:0", "gpu:0", "cpu"]
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
     """The mean of two half batches, in losses and in gradients, is what two processes print."""
@@ -51,7 +72,10 @@ def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
     distributed.start_devices("cpu")
     run = state.new_run(knobs)
     halves = [
-        list(batches(Epoch(list_pairs(pairs), knobs.sizes, 2, rank=rank, world=2)))
+        [
+            Batch(batch.images.copy(), batch.masks.copy())
+            for batch in batches(Epoch(list_pairs(pairs), knobs.sizes, 2, rank=rank, world=2))
+        ]
         for rank in (0, 1)
     ]
     for step in (0, 1, 2):

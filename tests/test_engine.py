@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from datasets.sod import list_pairs
 from SCFNet import engine
-from SCFNet.errors import NotFiniteError
+from SCFNet.errors import InputError, NotFiniteError
 from SCFNet.loss import soft_target, sp_loss
 from SCFNet.photos.transform import normalise
 from SCFNet.training import state
@@ -90,6 +91,8 @@ def test_average_follows_the_weights():
 
 
 def test_mixed_precision_trains():
+    if not paddle.get_device().startswith("gpu"):
+        pytest.skip("on a CPU Paddle ignores it, and this would prove nothing")
     images, masks, _ = reference_batch()
     losses = {}
     for amp in (False, True):
@@ -98,6 +101,64 @@ def test_mixed_precision_trains():
         small = images[:, :, :64, :64], masks[:, :, :64, :64]
         losses[amp] = [engine.train_step(run, *small, 0.01, 3)[0] for _ in range(3)]
     np.testing.assert_allclose(losses[True], losses[False], rtol=0.02)
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient():
+    """Where batch norm does not see the parts: in eval mode."""
+    images, masks, _ = reference_batch()
+    weights = []
+    for parts in (1, 3):
+        run = state.new_run(recipe(accumulate=parts))
+        run.net.eval()
+        losses = engine.train_step(run, images, masks, 0.01, 3)
+        weights.append((run.net.linear2.weight.numpy(), losses))
+    np.testing.assert_allclose(weights[1][0], weights[0][0], atol=1e-6)
+    np.testing.assert_allclose(weights[1][1], weights[0][1], rtol=1e-5)
+
+
+class Scaler:
+    """Of a GradScaler what a step asks for, without a GPU: it skips what is not finite."""
+
+    def is_enable(self):
+        return True
+
+    def scale(self, total):
+        self.total = total
+        return total
+
+    def step(self, optimizer):
+        if np.isfinite(float(self.total)):
+            optimizer.step()
+
+    def update(self):
+        pass
+
+
+def test_an_overflow_in_mixed_precision_skips_the_step(monkeypatch):
+    run = state.new_run(recipe())
+    run.scaler = Scaler()
+    images, masks, _ = reference_batch()
+    before = run.net.linear2.weight.numpy()
+    for _ in range(2):
+        losses = engine.train_step(run, images, masks * float("inf"), 0.01, 1)
+        assert not np.isfinite(losses[0]) and run.step == run.skipped
+    np.testing.assert_array_equal(run.net.linear2.weight.numpy(), before)
+    engine.train_step(run, images, masks, 0.01, 1)
+    assert run.skipped == 0 and np.abs(run.net.linear2.weight.numpy() - before).max() > 0
+    monkeypatch.setattr(engine, "SKIPS", 1)
+    engine.train_step(run, images, masks * float("inf"), 0.01, 1)
+    with pytest.raises(NotFiniteError, match="step 5"):
+        engine.train_step(run, images, masks * float("inf"), 0.01, 1)
+
+
+def test_short_memory_is_one_line(pairs, tmp_path, monkeypatch):
+    def learn(*_):
+        raise RuntimeError("ResourceExhaustedError: \n\nOut of memory error on GPU 0.")
+
+    monkeypatch.setattr(engine, "learn", learn)
+    with pytest.raises(InputError, match=r"4 images of 96 px .*: give --accumulate 2") as error:
+        engine.train(recipe(data=pairs, output=tmp_path, epochs=1))
+    assert "\n" not in str(error.value)
 
 
 def test_a_loss_that_is_not_finite_changes_no_weight():

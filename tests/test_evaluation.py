@@ -48,6 +48,20 @@ def test_two_of_a_name_are_refused():
         score_methods(Sources(masks=REFERENCE / "gt", maps=maps[:1], weights=["a=a.pdparams"]))
 
 
+def test_sets_of_one_name_are_named_by_what_differs(tmp_path):
+    paths = [tmp_path / "x" / "SOD" / "test", tmp_path / "y" / "SOD" / "test", tmp_path / "ECSSD"]
+    for path in (*paths, tmp_path / "net" / "ECSSD"):
+        shutil.copytree(REFERENCE / "gt", path / "mask" if "net" not in path.parts else path)
+    assert list(find_sets(None, paths)) == ["x/SOD/test", "y/SOD/test", "ECSSD"]
+    assert list(find_sets(None, paths[1:])) == ["test", "ECSSD"]
+    with pytest.raises(InputError, match="is named twice"):
+        find_sets(None, [paths[0], paths[0]])
+    shutil.copytree(REFERENCE / "maps", tmp_path / "net" / "x" / "SOD" / "test")
+    shutil.copytree(REFERENCE / "maps", tmp_path / "net" / "y" / "SOD" / "test")
+    results, _ = score_methods(Sources(data=paths, maps=[str(tmp_path / "net")]))
+    assert [result.data for result in results] == ["x/SOD/test", "y/SOD/test", "ECSSD"]
+
+
 def test_many_sets_are_subfolders_of_each_method(tmp_path):
     for name in ("A", "B"):
         shutil.copytree(REFERENCE / "gt", tmp_path / "data" / name / "mask")

@@ -18,7 +18,7 @@ FILES = {
 FLOORS = [
     ["SCFNet.packages"],
     ["SCFNet.errors"],
-    ["SCFNet.files", "SCFNet.parallel"],
+    ["SCFNet.files", "SCFNet.maps", "SCFNet.parallel"],
     ["SCFNet.photos"],
     ["backbones", "datasets"],
     ["SCFNet.cli", "SCFNet.device", "SCFNet.loss", "SCFNet.metrics", "SCFNet.prediction.rendering"],
@@ -27,6 +27,7 @@ FLOORS = [
     ["SCFNet.checkpoint"],
     ["SCFNet.backends"],
     ["SCFNet.predictor", "SCFNet.training"],
+    ["SCFNet.variants"],
     ["SCFNet.engine", "SCFNet.export", "SCFNet.prediction"],
     ["SCFNet.distill", "SCFNet.scoring", "SCFNet.serving"],
     ["SCFNet.benchmarks"],

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from SCFNet.files import write_atomically
-from SCFNet.photos.writing import encode_image, write_png
+from SCFNet.photos.writing import write_png
+from SCFNet.prediction.encoding import dpi_of, encode_result
 from SCFNet.prediction.inputs import Found, describe, find_inputs
 from SCFNet.prediction.jobs import has_results, in_shard, plan_jobs
-from SCFNet.prediction.marks import add_mark, is_result, mark_of, read_mark
+from SCFNet.prediction.marks import is_result, mark_of, read_mark
 from SCFNet.prediction.rendering import ENDINGS
 
 
@@ -57,8 +58,9 @@ def write_results(inputs, output, *kinds):
     jobs = [j for j in plan_jobs(list(map(str, inputs)), output, endings) if not has_results(j)]
     for job in jobs:
         for target in job.targets:
-            encoded = encode_image(target, np.zeros((4, 4), "uint8"))
-            write_atomically(target, add_mark(encoded, mark_of(job.source)))
+            picture = np.zeros((4, 4), "uint8")
+            encoded = encode_result(target, picture, mark_of(job.source), dpi=None)
+            write_atomically(target, encoded)
     return len(jobs)
 
 
@@ -189,17 +191,20 @@ def test_the_result_of_another_photo_is_none(tmp_path):
     assert write_results([tmp_path / "y/a.jpg"], output, "mask") == 0
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_marks_are_read_and_cost_no_pixel(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3), (80, 90, 3)])
+@pytest.mark.parametrize("dpi", [None, (300, 300), (72, 144)])
+def test_marks_and_the_resolution_are_read_and_cost_no_pixel(tmp_path, suffix, shape, dpi):
     source = save_photo(tmp_path / "photo.jpg")
-    image = np.full((8, 9, 3), 77, "uint8")
+    image = np.full(shape, 77, "uint8")
     result = tmp_path / f"result{suffix}"
-    encoded = encode_image(result, image)
-    result.write_bytes(add_mark(encoded, mark_of(source)))
+    result.write_bytes(encode_result(result, image, mark_of(source), dpi))
     assert read_mark(result) == mark_of(source) and is_result(result)
+    assert dpi_of(result) == dpi or (dpi is None and suffix == ".jpg")
     with Image.open(result) as opened:
         opened.load()
-        np.testing.assert_array_equal(np.asarray(opened), image)
+        grey = opened.convert("L") if len(shape) == 2 else opened
+        np.testing.assert_array_equal(np.asarray(grey), image)
     assert not is_result(source) and not is_result(tmp_path / "gone.png")
 
 
@@ -261,6 +266,7 @@ def test_a_folder_of_thumbnails_alone_says_so(tmp_path):
         (["scan.001", "scan.002"], ["scan.001.png", "scan.002.png"]),
         (["p.jpg_large", "p.jpg"], ["p.jpg_large.png", "p.png"]),
         (["p.v2.jpg", "p.v3.JPG"], ["p.v2.png", "p.v3.png"]),
+        (["live.jpg", "live.mov"], ["live.png", "live.mp4"]),
         (["photo", "photo.jpg"], ["photo.png", "photo.jpg.png"]),
         (["scan.001", "scan.001.png"], ["scan.001.png", "scan.001.png.png"]),
         (["net-0.80", "net-0.25"], ["net-0.80.png", "net-0.25.png"]),

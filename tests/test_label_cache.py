@@ -65,6 +65,8 @@ def test_two_fill_one_cache(pairs, tmp_path):
     runs.clear()
     label_cache.with_cached_labels(constant, samples, tmp_path / "maps")
     assert not runs
+    repeated = label_cache.with_cached_labels(constant, samples + samples[:3], tmp_path / "maps")
+    assert len(repeated) == 13 and not runs
     assert (cv2.imread(str(tmp_path / "maps" / "3.png"), -1) == 153).all()
 
 

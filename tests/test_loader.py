@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.augment import RELEASE, STRONG
-from datasets.loader import Epoch, batches, count_batches, epoch_indices
+from datasets.loader import Batch, Epoch, batches, count_batches, epoch_indices
 from datasets.sod import list_pairs
 from SCFNet.errors import InputError
 from SCFNet.photos.transform import RELEASE as NETWORK
 from SCFNet.photos.transform import normalise
-from tests.conftest import make_set
+from tests.conftest import make_set, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,12 @@ def ten(tmp_path_factory):
 
 def fetch(samples, augmentation=RELEASE, **options):
     epoch = Epoch(samples, [16, 24, 32], 3, seed=5, number=1, augmentation=augmentation)
-    return list(batches(epoch, **options))
+    return [kept(batch) for batch in batches(epoch, **options)]
+
+
+def kept(batch):
+    """A batch in memory of its own: the loader uses its memory again."""
+    return Batch(*(None if array is None else array.copy() for array in batch))
 
 
 def assert_same(found, expected):
@@ -133,3 +138,26 @@ def test_an_iterator_that_is_closed_early_leaves_no_thread(ten):
     assert threading.active_count() == before + 2
     iterator.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_turns_bad_is_left_out_if_asked(tmp_path, workers):
+    """Another sample stands in, so that batches keep their sizes; also for all of a batch."""
+    write_pairs(tmp_path, 4)
+    samples = list_pairs(tmp_path)
+    (tmp_path / "image" / "2.jpg").unlink()
+    data = (tmp_path / "mask" / "3.png").read_bytes()
+    (tmp_path / "mask" / "3.png").write_bytes(data[: len(data) // 2])
+    faults = []
+    found = list(batches(Epoch(samples, [32], 1, leave_out=faults.append), workers=workers))
+    assert [batch.images.shape for batch in found] == [(1, 3, 32, 32)] * 4
+    assert {name for name in ("2.jpg", "3.png") if any(name in fault for fault in faults)} == {
+        "2.jpg",
+        "3.png",
+    }
+    with pytest.raises(InputError, match=r"2\.jpg|3\.png"):
+        list(batches(Epoch(samples, [32], 1), workers=workers))
+    for path in (tmp_path / "image").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="none of the photos can be read any more"):
+        list(batches(Epoch(samples, [32], 1, leave_out=faults.append), workers=workers))

@@ -53,7 +53,7 @@ def test_kd_dice_equals_the_release(arrays):
 
 @pytest.mark.parametrize("k", loss.PBSM_KERNEL_SIZES)
 def test_boundary_dice_equals_the_release(arrays, k):
-    value = loss.boundary_dice_loss(tensor(arrays["pred"]), tensor(arrays["mask"]), k)
+    value = loss.boundary_dice_loss(tensor(arrays["pred"]), tensor(arrays["mask"]), kernel_size=k)
     assert float(value) == pytest.approx(REFERENCE["boundary"][str(k)], rel=1e-5)
 
 
@@ -90,6 +90,16 @@ def test_boundary_of_a_hand_drawn_mask():
     ring[4, 4] = 0  # the pixels of the square that touch the background
     np.testing.assert_array_equal(thin, ring)
     assert loss.boundary_map(tensor(mask), 3).numpy().sum() == 5 * 5
+
+
+def test_boundary_dice_takes_the_releases_epoch(arrays):
+    logits, mask = tensor(arrays["pred"]), tensor(arrays["mask"])
+    for epoch, k in ((0, 13), (9, 11), (68, 1)):
+        value = float(loss.boundary_dice_loss(logits, mask, epoch))
+        assert value == pytest.approx(REFERENCE["boundary"][str(k)], rel=1e-5)
+    for k in (0, 4, -1):
+        with pytest.raises(ValueError, match=f"kernel_size must be odd, not {k}"):
+            loss.boundary_dice_loss(logits, mask, kernel_size=k)
 
 
 def test_fs_loss_halves_the_weight_of_each_deeper_map(arrays):

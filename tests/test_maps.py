@@ -44,7 +44,7 @@ def test_the_brightest_number_of_the_folder_is_the_scale(tmp_path, kind, white, 
     if kind != "uint8":
         maps["other"] = (soft * 255).astype("uint8")
     paths = [write(tmp_path / f"{name}{suffix}", pixels) for name, pixels in maps.items()]
-    for path, found in zip(paths, find_whites(paths)):
+    for path, found in find_whites(paths).items():
         mask = read_pair(Sample("a", tmp_path / "a.jpg", path, found))[1]
         own = 255 if path.stem == "other" and kind != "uint8" else white
         np.testing.assert_allclose(mask / 255, maps[path.stem] / own, atol=1e-6)
@@ -52,7 +52,7 @@ def test_the_brightest_number_of_the_folder_is_the_scale(tmp_path, kind, white, 
 
 def test_a_float_map_may_pass_its_white_a_little(tmp_path):
     path = write(tmp_path / "a.tif", np.array([[-0.002, 0.5, 1.003]], "float32"))
-    assert find_whites([path]) == [1.0]
+    assert find_whites([path]) == {path: 1.0}
     Image.fromarray(photo(0, 1, 3)).save(tmp_path / "a.jpg")
     mask = read_pair(Sample("a", tmp_path / "a.jpg", path, 1.0))[1]
     np.testing.assert_allclose(mask, [[0, 127.5, 255]])
@@ -62,7 +62,7 @@ def test_maps_keep_what_a_mask_would_not(tmp_path):
     """A map of two dim levels, or of small numbers, is no label image."""
     for pixels in (LEVELS, LEVELS.astype("uint16") * 257):
         path = write(tmp_path / "m.png", pixels)
-        np.testing.assert_array_equal(read_map(path, *find_whites([path])), pixels)
+        np.testing.assert_array_equal(read_map(path, find_whites([path])[path]), pixels)
 
 
 GREY = photo(1)[..., 0]
@@ -101,7 +101,7 @@ def test_grey_as_colours_is_a_map(tmp_path, file):
 def test_grey_as_colours_of_16_bits(tmp_path, white):
     pixels = GREY.astype("uint16") * (white // 255)
     path = write(tmp_path / "a.png", np.dstack([pixels] * 3))
-    assert find_whites([path]) == [white if white == 65535 else 255]
+    assert find_whites([path]) == {path: white}
     np.testing.assert_array_equal(read_map(path, white), pixels)
 
 

@@ -69,11 +69,6 @@ def test_a_map_is_scaled_as_the_toolbox_does(low, high):
     toolbox = cv2.normalize(grey.astype(float), None, 0.0, 1.0, cv2.NORM_MINMAX)
     np.testing.assert_array_equal(scale(grey), toolbox)
     np.testing.assert_array_equal(scale(grey.astype(np.uint16) * 257), toolbox)
-    reached = toolbox >= THRESHOLDS[:, None, None]  # rounding may leave the minimum below 0
-    precision, recall = precision_recall(scale(grey), grey > low)
-    hits = (reached & (grey > low)).sum(axis=(1, 2))
-    np.testing.assert_allclose(recall, hits / (grey > low).sum())
-    np.testing.assert_allclose(precision, hits / np.maximum(reached.sum(axis=(1, 2)), 1))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values())
@@ -138,6 +133,7 @@ def test_paper_equals_pysod_where_the_definitions_agree(shape, seed):
 def test_precision_and_recall_equal_256_comparisons(shape, seed, is_float):
     mask = blob(shape, seed)
     values = scale(soft_map(mask, seed))
+    values.flat[0] = -1e-17  # as rounding may leave the darkest
     if is_float:
         values = scale(cv2.GaussianBlur(values, (3, 3), 0))
     above = values >= THRESHOLDS[:, None, None]

@@ -1,6 +1,7 @@
 """The network against the release's: keys, shapes, sizes and forwards of every backbone."""
 
 import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,19 @@ def test_the_three_ways_to_construct():
         assert net.model_type == "EL0"
         assert "bkbone._conv_stem.weight" in net.state_dict()
     assert SCFNet().model_type == "M3_0.5"
+
+
+def test_the_releases_way_says_once_that_it_starts_from_nothing():
+    cfg = SimpleNamespace(model_type="M3_0.5")
+    net = SCFNet(cfg)
+    with pytest.warns(UserWarning, match="random weights, not from ImageNet"):
+        net.train()
+    loaded = SCFNet(cfg)
+    loaded.load_dict(net.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for silent in (net, loaded, SCFNet(1, "M3_0.5")):
+            silent.train()
 
 
 def test_constructing_reads_no_file(monkeypatch):

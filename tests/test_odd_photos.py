@@ -41,8 +41,9 @@ def test_a_photo_on_a_flat_ground_is_read(cat, colour, options):
 
 
 @pytest.mark.parametrize("part", [0.4, 0.8])
-def test_a_webp_whose_end_is_lost_is_refused(cat, part):
-    data = encoded(cat, "WEBP", quality=90)
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_whose_end_is_lost_is_refused(cat, part, lossless):
+    data = encoded(cat, "WEBP", quality=90, lossless=lossless)
     at = int(part * len(data))
     for bad in (data[:at], data[:at] + bytes(len(data) - at)):
         with pytest.raises(InputError, match=r"cannot be read as an image|is not an image"):
@@ -170,6 +171,21 @@ def test_a_cameras_raw_file_is_named(tmp_path, cat, kind):
         write_raw(path, kind)
     with pytest.raises(InputError, match="is a camera's raw file: develop it first"):
         read_image(path)
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_deep_tiff_that_is_cut_is_refused(tmp_path, cat, planes):
+    tifffile = pytest.importorskip("tifffile")
+    deep = (
+        np.asarray(cat).transpose(2, 0, 1).astype("uint16") if planes else np.asarray(cat) / 255.0
+    )
+    planar = "separate" if planes else "contig"
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", planarconfig=planar)
+    data = (tmp_path / "a.tif").read_bytes()
+    assert read(data).shape == (100, 150, 3)
+    for part in (0.3, 0.6, 0.95):
+        with pytest.raises(InputError, match="truncated"):
+            read(data[: int(part * len(data))])
 
 
 def test_a_pyramid_of_a_cameras_tiff_is_read_whole(tmp_path, cat):

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from SCFNet.errors import InputError
 from SCFNet.photos.reading import over_white, read_image, read_photo
-from SCFNet.photos.writing import encode_image, write_image, write_png
+from SCFNet.photos.writing import write_image, write_png
 
 DATA = Path(__file__).parent / "data"
 WIDE = (DATA / "wide.icc").read_bytes()  # a profile with the primaries of Display P3
@@ -334,10 +334,3 @@ def test_photos_read_from_bytes_as_from_files(tmp_path, photo, suffix):
     for damaged in (b"", path.read_bytes()[:30], b"no image"):
         with pytest.raises(InputError, match="a name: "):
             read_photo("a name", damaged)
-
-
-def test_a_picture_too_large_for_its_format_is_one_line(capfd):
-    for suffix, side in (("jpg", 65501), ("webp", 16384)):
-        with pytest.raises(InputError, match="too many for a"):
-            encode_image(f"a.{suffix}", np.zeros((1, side), "uint8"))
-    assert capfd.readouterr() == ("", "")

@@ -17,10 +17,15 @@ from PIL import Image
 
 from datasets.maps import read_map
 from datasets.masks import read_mask
+from SCFNet.maps import clean_alpha
 from SCFNet.photos.reading import read_image
+from SCFNet.prediction import pipeline
 from SCFNet.prediction.command import run_command
+from SCFNet.prediction.encoding import dpi_of
 from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.marks import is_result
 from SCFNet.prediction.pipeline import predict_jobs
+from SCFNet.prediction.progress import progress
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.predictor import Predictor
 from tests.conftest import ROOT, leave_temporary, run_tool, tool_command
@@ -29,6 +34,12 @@ DATA = ROOT / "tests" / "data"
 WEIGHTS = DATA / "release_M3_0.5.pdparams"
 
 predict = partial(run_tool, "predict")
+
+
+def pixels(path):
+    """The pixels of a picture as its file has them."""
+    with Image.open(path) as picture:
+        return np.asarray(picture)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +74,84 @@ def test_results_are_those_of_the_predictor(predictor, tmp_path):
         np.testing.assert_array_equal(np.asarray(mask), expected)
     with Image.open(tmp_path / "chelsea-cutout.png") as cutout:
         assert cutout.mode == "RGBA"
-        np.testing.assert_array_equal(np.asarray(cutout), np.dstack([image, expected]))
+        alpha = clean_alpha(predictor.maps([image])[0], image.shape[:2], predictor.sharpened)
+        np.testing.assert_array_equal(np.asarray(cutout), np.dstack([image, alpha]))
     assert read_image(tmp_path / "chelsea-overlay.jpg").shape == image.shape
+
+
+def test_a_clean_mask_is_the_cutouts_alpha_and_all_are_cropped_alike(tmp_path):
+    photo = DATA / "coffee.jpg"
+    for flags in (("--clean",), ("--clean", "--crop"), ("--crop",)):
+        done = predict(photo, "--save", "mask", "cutout", "--output", tmp_path, *flags)
+        assert done.returncode == 0, done.stderr
+        mask, cutout = pixels(tmp_path / "coffee.png"), pixels(tmp_path / "coffee-cutout.png")
+        alpha = cutout[..., 3]
+        assert mask.shape == alpha.shape
+        assert (mask.shape == (400, 600)) == ("--crop" not in flags)
+        assert (mask != alpha).any() == ("--clean" not in flags)
+
+
+@pytest.mark.parametrize("image_format", ["png", "webp", "jpg"])
+def test_pictures_have_the_format_and_the_resolution_that_are_asked_for(tmp_path, image_format):
+    with Image.open(DATA / "coffee.jpg") as photo:
+        photo.save(tmp_path / "a.jpg", quality=95, dpi=(300, 300))
+    flags = ["--format", image_format, "--background", "white"][: 4 if image_format == "jpg" else 2]
+    kinds = ("mask", "cutout", "overlay")
+    done = predict(tmp_path / "a.jpg", "--save", *kinds, "--output", tmp_path / "out", *flags)
+    assert done.returncode == 0, done.stderr
+    names = {f"a{end}.{image_format}": end for end in ("", "-cutout", "-overlay")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
+    for name in names:
+        assert is_result(tmp_path / "out" / name)
+        assert dpi_of(tmp_path / "out" / name) == (300, 300)
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.format == {"jpg": "JPEG"}.get(image_format, image_format.upper())
+    again = predict(tmp_path / "a.jpg", "--format", image_format, "--output", tmp_path / "out")
+    assert again.returncode == 0 and len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_a_webp_mask_is_the_png_mask_and_a_webp_cutout_is_small(tmp_path):
+    for image_format in ("png", "webp"):
+        flags = "--save", "mask", "cutout", "--format", image_format, "--output", tmp_path
+        assert predict(DATA / "coffee.jpg", *flags).returncode == 0
+    webp_mask = pixels(tmp_path / "coffee.webp")  # WebP knows no grey
+    np.testing.assert_array_equal(webp_mask[..., 0], pixels(tmp_path / "coffee.png"))
+    sizes = [(tmp_path / f"coffee-cutout.{s}").stat().st_size for s in ("png", "webp")]
+    assert sizes[1] < sizes[0] / 5
+    png, webp = pixels(tmp_path / "coffee-cutout.png"), pixels(tmp_path / "coffee-cutout.webp")
+    np.testing.assert_array_equal(webp[..., 3], png[..., 3])
+    solid = png[..., 3] == 255
+    assert np.abs(webp[solid].astype(int) - png[solid]).mean() < 3
+
+
+def test_a_log_gets_a_line_at_each_tenth(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(20):
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(folder / f"{i}.png")
+    done = predict(folder, "--output", tmp_path / "out", "--device", "cpu")
+    said = [line for line in done.stderr.splitlines() if "done" in line]
+    assert said == [f"{n} of 20 done" for n in range(2, 20, 2)] + [
+        f"20 of 20 done, in {tmp_path}/out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "said"),
+    [
+        (9, 1, []),
+        (10, 1, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (25, 4, [4, 8, 12, 16, 20, 24]),
+        (300, 16, [32, 64, 96, 128, 160, 192, 224, 240, 272]),
+        (None, 1, []),
+    ],
+)
+def test_progress_is_said_at_tenths(capsys, total, size, said):
+    sizes = [size] * -(-(total or 40) // size)
+    passed = list(progress(sizes, total, "frame", "clip.mp4", size=lambda item: item))
+    assert passed == sizes
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"clip.mp4: {n} of {total} done" for n in said]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -77,6 +164,33 @@ def test_a_photo_that_fails_does_not_cost_the_rest(predictor, photos, tmp_path, 
     assert written == {
         str(j.targets[0]) for j in jobs if j.source.name not in ("broken.jpg", "gone.png")
     }
+
+
+@pytest.mark.parametrize("step", ["read", "predict", "write"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_photo_too_large_for_the_memory_does_not_cost_the_rest(
+    predictor, photos, tmp_path, monkeypatch, batch_size, step
+):
+    def fails_for(function, is_large):
+        def call(*args):
+            if is_large(args[0]):
+                raise MemoryError
+            return function(*args)
+
+        return call
+
+    if step == "read":
+        read = fails_for(pipeline.read_photo, lambda path: path.name == "x.jpg")
+        monkeypatch.setattr(pipeline, "read_photo", read)
+    elif step == "write":
+        encode = fails_for(pipeline.encode_image, lambda path: path.name == "x.png")
+        monkeypatch.setattr(pipeline, "encode_image", encode)
+    else:
+        predictor = fails_for(predictor, lambda images: 24 in [i.shape[1] for i in images])
+    jobs = plan_jobs([str(photos)], tmp_path / "out", [".png"])
+    errors = predict_jobs(predictor, jobs, RenderOptions(), batch_size)
+    assert errors == [f"{photos}/day/x.jpg: not enough memory"]
+    assert len(list((tmp_path / "out").rglob("*.png"))) == len(jobs) - 1
 
 
 def test_align_corners_is_the_releases_test_script(predictor, tmp_path):
@@ -219,6 +333,9 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
         (["a.png", "--shard", "3"], "--shard must be K/N"),
         (["a.png", "--background", "white"], "are for cut-outs: add --save cutout"),
         (["a.png", "--edge-colors"], "are for cut-outs: add --save cutout"),
+        (["a.png", "--format", "jpg", "--save", "cutout"], "give cut-outs a --background"),
+        (["a.png", "--format", "gif"], "--format"),
+        (["a.png", "--format", "webp", "png"], "--format takes one format of pictures"),
         (["a.png", "--output", "one.png"], "names a folder; for a picture: --output - > FILE"),
         (["a.png", "--output", "-", "--save", "mask", "overlay"], "--save one kind"),
         (["a.png", "b.png", "--output", "-"], "--output: - takes one picture, not those of 2"),
@@ -356,7 +473,11 @@ def test_a_photo_of_extreme_sides_does_not_cost_the_rest(predictor, photos, tmp_
 
 def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path):
     frames = [Image.new("RGB", (40, 30), (90 * i, 60, 0)) for i in range(3)]
-    frames[0].save(tmp_path / "cat.gif", save_all=True, append_images=frames[1:])
-    done = predict(tmp_path / "cat.gif", "--output", tmp_path / "out")
+    names = {"a.gif": "GIF", "b.png": "PNG", "c.jpg": "MPO"}
+    for name, image_format in names.items():
+        frames[0].save(tmp_path / name, image_format, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "one.jpg")
+    done = predict(*(tmp_path / name for name in (*names, "one.jpg")), "--output", tmp_path / "out")
     assert done.returncode == 0
-    assert f"{tmp_path}/cat.gif: of 3 pictures the first is taken" in done.stderr
+    said = [line for line in done.stderr.splitlines() if "pictures" in line]
+    assert said == [f"{tmp_path / name}: of 3 pictures the first is taken" for name in names]

@@ -147,11 +147,12 @@ def test_a_cut_out_is_what_predict_py_writes(tmp_path):
     half = Image.open(DATA / "coffee.jpg").convert("RGBA")
     half.paste((0, 0, 0, 0), (0, 0, 300, 400))
     half.save(transparent)
-    predictor = Predictor("small", threads=0)
-    for source in (DATA / "coffee.jpg", transparent):
-        done = run_tool("predict", source, "--weights", "small", "--save", "cutout", "--output",
-                        tmp_path / "o")  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    sources = (DATA / "coffee.jpg", transparent)
+    options = ["--weights", "small", "--save", "cutout", "--output", tmp_path / "o"]
+    done = run_tool("predict", *sources, *options)
+    assert done.returncode == 0, done.stderr
+    predictor = Predictor("small")
+    for source in sources:
         written = np.array(Image.open(tmp_path / "o" / f"{source.stem}-cutout.png"))
         found = predictor.cutout(source)
         assert found.dtype == np.uint8 and found.shape == (400, 600, 4)

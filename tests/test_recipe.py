@@ -1,11 +1,13 @@
 """The knobs: defaults of the paper, flags, the release's names for them, impossible values."""
 
+import numpy as np
 import pytest
 
+from SCFNet.checkpoint import SHIPPED
 from SCFNet.errors import InputError
-from SCFNet.training.recipe import Recipe, parse
+from SCFNet.training.recipe import Recipe, changed_flags, parse
 from SCFNet.training.schedules import sizes_at
-from tests.conftest import distill_recipe, recipe
+from tests.conftest import distill_recipe, recipe, write_pickle
 
 
 def test_sizes_follow_the_epoch():
@@ -59,6 +61,26 @@ def test_impossible_flags_are_refused(flags, message):
 def test_swin_trains_at_its_own_size():
     assert parse(Recipe, "", ["--backbone", "ST"]).sizes == (384,)
     assert parse(Recipe, "", ["--backbone", "ST", "--sizes", "224"]).sizes == (224,)
+
+
+def test_fine_tuning_is_one_flag_and_others_change_it():
+    knobs = parse(Recipe, "", ["--finetune", "small", "--lr", "0.1", "--sizes", "64"])
+    assert (knobs.model, knobs.pretrained) == ("M3_0.5", str(SHIPPED["small"]))
+    assert (knobs.lr, knobs.sizes, knobs.optimizer) == (0.1, (64,), "adamw")
+    assert knobs.val_fraction == 0.2 and knobs.loss == "bce+sp"
+    flags = changed_flags(knobs)
+    assert flags[flags.index("--lr") + 1] == "0.1" and "--decoder" not in flags
+    assert parse(Recipe, "", [*flags, "--output", knobs.output]) == knobs
+    assert parse(Recipe, "", ["--finetune", "accurate"]).model == "EL0"
+    assert changed_flags(Recipe()) == []
+
+
+def test_fine_tuning_from_what_is_no_network_is_one_line(tmp_path):
+    write_pickle(tmp_path / "x.pdparams", {"fc.weight": np.zeros((3, 3), "float32")})
+    with pytest.raises(InputError, match=r"x\.pdparams: is of none of the networks"):
+        parse(Recipe, "", ["--finetune", str(tmp_path / "x.pdparams")])
+    with pytest.raises(InputError, match="nowhere: cannot be read"):
+        parse(Recipe, "", ["--finetune", "nowhere"])
 
 
 def test_distilling_needs_a_teacher():

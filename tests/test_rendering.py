@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from SCFNet.errors import InputError
+from SCFNet.maps import EDGE, clean_alpha, resize_map, to_bytes
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.writing import write_png
 from SCFNet.prediction.rendering import (
@@ -15,7 +16,6 @@ from SCFNet.prediction.rendering import (
     overlay,
     parse_background,
     render,
-    to_bytes,
 )
 from tests.conftest import ROOT
 
@@ -29,6 +29,76 @@ def test_a_map_becomes_bytes():
     assert alpha.dtype == np.uint8 and alpha[12, 20] == 204 and alpha[0, 0] == 0
     assert set(np.unique(to_bytes(SALIENCY, 0.8))) == {0, 255}
     assert to_bytes(SALIENCY, 0.81).max() == 0
+
+
+def sigmoid(logits):
+    return (1 / (1 + np.exp(-np.asarray(logits, "float32")))).astype("float32")
+
+
+def blobs(*found, size=352):
+    """A map of discs (x, y, radius, chance)."""
+    rows, columns = np.mgrid[:size, :size]
+    saliency = np.zeros((size, size), "float32")
+    for x, y, radius, chance in found:
+        saliency[np.hypot(columns - x, rows - y) <= radius] = chance
+    return saliency
+
+
+OBJECT = (180, 180, 60, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("other", "kept"),
+    [
+        ((300, 300, 30, 0.25), False),  # haze
+        ((300, 300, 8, 0.99), False),  # a speck
+        ((300, 300, 40, 0.99), True),  # another object
+        ((248, 180, 5, 0.99), True),  # a part beside the object
+        ((180, 180, 20, 0.01), True),  # a hole within it
+    ],
+)
+@pytest.mark.parametrize("shape", [(352, 352), (1000, 700)])
+def test_a_clean_alpha_has_no_haze_and_no_specks(other, kept, shape):
+    alone = clean_alpha(blobs(OBJECT), shape)
+    assert alone.shape == shape and alone[shape[0] // 2, shape[1] // 2] == 255
+    both = clean_alpha(blobs(OBJECT, other), shape)
+    assert (both != alone).any() == kept
+    assert alone[:10].max() == 0
+
+
+def test_a_clean_alpha_rises_between_two_chances_whatever_was_sharpened():
+    logits = np.linspace(-2, 2, 41, dtype="float32")
+    expected = np.clip(logits / EDGE * 127.5 + 127.5, 0, 255)
+    contrast = np.clip((sigmoid(logits) - 0.3) / 0.4, 0, 1) * 255
+    np.testing.assert_allclose(expected, contrast, atol=5)
+    for factor in (1, 2):
+        saliency = np.tile(sigmoid(factor * logits), (41, 1))
+        alpha = clean_alpha(saliency, saliency.shape, factor)
+        np.testing.assert_allclose(alpha[20], expected, atol=1)
+        hard = clean_alpha(saliency, saliency.shape, factor, threshold=0.8)
+        np.testing.assert_array_equal(hard[20], np.where(saliency[20] >= 0.8, 255, 0))
+
+
+def test_an_edge_is_smooth_where_a_map_resized_has_steps():
+    """A slanted edge, enlarged eleven times: how far its line is from straight."""
+    rows, columns = np.mgrid[:96, :96]
+    saliency = sigmoid(np.clip(3 * (columns - 30 - 0.37 * rows), -9, 9))
+    shape = (96 * 11, 96 * 11)
+
+    def roughness(alpha):
+        places = (alpha[100:-100] >= 128).argmax(1)
+        line = np.polyval(np.polyfit(np.arange(len(places)), places, 1), np.arange(len(places)))
+        return np.abs(places - line).mean()
+
+    assert roughness(clean_alpha(saliency, shape)) < 0.7 * roughness(
+        to_bytes(resize_map(saliency, shape))
+    )
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_map_of_one_value_stays_one(value):
+    alpha = clean_alpha(np.full((32, 32), value, "float32"), (50, 40))
+    assert alpha.shape == (50, 40) and (alpha == 255 * value).all()
 
 
 def test_the_box_holds_the_object_or_all():

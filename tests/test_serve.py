@@ -40,6 +40,8 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
     done = run_tool("predict", COFFEE, "--save", "mask", "cutout", "overlay", "--output", folder)
     assert done.returncode == 0, done.stderr
+    webp = run_tool("predict", COFFEE, "--save", "cutout", "--format", "webp", "--output", folder)
+    assert webp.returncode == 0, webp.stderr
     return folder
 
 
@@ -76,15 +78,18 @@ def test_a_body_gives_the_bytes_that_predict_writes_of_standard_input(server):
     ],
 )
 def test_the_answer_is_webp_if_accept_asks_for_it(server, written, accept, kind):
-    headers = {"Accept": accept, "Content-Type": "image/jpeg"}
-    _, found, body = server.ask("/predict?save=cutout", COFFEE.read_bytes(), headers)
+    """Its bytes are those of --format webp."""
+    photo, headers = form(COFFEE.read_bytes())
+    _, found, body = server.ask("/predict?save=cutout", photo, {**headers, "Accept": accept})
     assert found["Content-Type"] == kind
-    picture, expected = (
-        cv2.imdecode(np.frombuffer(data, "uint8"), cv2.IMREAD_UNCHANGED)
-        for data in (body, (written / "coffee-cutout.png").read_bytes())
-    )
-    seen = expected[..., 3] > 128
-    assert np.abs(picture[seen].astype(int) - expected[seen]).mean() < 3
+    assert body == (written / f"coffee-cutout.{kind.partition('/')[2]}").read_bytes()
+
+
+def test_a_picture_too_large_for_webp_is_one_line(server):
+    wide = cv2.imencode(".png", np.zeros((2, 16384), "uint8"))[1].tobytes()
+    status, line = server.fault("/predict", wide, {"Accept": "image/webp"})
+    assert status == 422 and line.endswith("16384 x 2 pixels are too many for a WebP file")
+    assert server.ask("/predict", wide)[0] == 200
 
 
 @pytest.mark.slow

@@ -20,8 +20,9 @@ from datasets.sod import (
     read_pair,
 )
 from SCFNet.errors import InputError
+from SCFNet.photos.damage import has_hole
 from SCFNet.photos.reading import read_image
-from tests.conftest import HEIGHT, WIDTH, disc, make_set, photo
+from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,9 @@ def test_albums_with_images_in_their_name_are_not_all_of_a_set_of_photos(tmp_pat
     make_set(tmp_path, ["b"], ("holidays",))
     stems = [s.stem for s in list_pairs(tmp_path, labelled=False)]
     assert stems == ["holidays/b", "wedding-images/a"]
+    for album in ("beach-photos", "city-photos", "labels", "photos", "alpha"):
+        make_set(tmp_path, [f"in {album}"], (album,))
+    assert len(list_pairs(tmp_path, labelled=False)) == 7
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
@@ -268,6 +272,8 @@ LAYOUTS = {
     ("image/{}.jpg", "mask/{}_mask.png"): "image/ and mask/, masks are *_mask",
     ("image/{}.png", "mask/gt-{}.png"): "image/ and mask/, masks are gt-*",
     ("image/{}_rgb.png", "mask/{}.png"): "image/ and mask/, masks are *_rgb",
+    ("image/img_{}.png", "mask/mask_{}.png"): "image/ and mask/, masks are mask_*",
+    ("image/{}_rgb.jpg", "mask/{}_gt.png"): "image/ and mask/, masks are *_gt",
     ("{}.jpg", "mask/{}.png"): "./ and mask/",
     ("DUT-OMRON-image/{}.jpg", "pixelwiseGT-new-PNG/{}.png"): (
         "DUT-OMRON-image/ and pixelwiseGT-new-PNG/"
@@ -275,7 +281,10 @@ LAYOUTS = {
     ("{}.jpg", "{}.png"): "one folder, masks are *.png",
     ("Imgs/{}.jpg", "Imgs/{}.png"): "Imgs/, masks are *.png",
     ("cats/Src/{}.jpg", "cats/Src/{}.png"): "one folder, masks are *.png",
+    ("Set_Imgs_GT/Imgs/{}.jpg", "Set_Imgs_GT/Imgs/{}.png"): "one folder, masks are *.png",
     ("{}.jpg", "{}_mask.png"): "one folder, masks are *_mask",
+    ("{}_sat.jpg", "{}_mask.png"): "one folder, masks are *_mask",
+    ("{}.jpg", "{}_MASK.jpg"): "one folder, masks are *_MASK",
     ("{}.png", "{}_GT.png"): "one folder, masks are *_GT",
     ("deep/{}.jpg", "deep/{}-label.png"): "one folder, masks are *-label",
 }
@@ -294,6 +303,14 @@ def test_layouts_of_other_tools_and_sets(tmp_path, layout):
     photos = [sample.image for sample in list_pairs(tmp_path, labelled=False)]
     assert photos == [image for image, _ in found]
     assert has_masks(tmp_path)
+
+
+def test_folders_train_and_test_are_the_splits(tmp_path):
+    for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
+        make_set(tmp_path / split, stems)
+    assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
+    assert [s.stem for s in list_pairs(tmp_path, "test")] == ["c"]
+    assert list(list_masks(tmp_path)) == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +354,7 @@ def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
             place = tmp_path / kind / folder
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
-    (tmp_path / ".mask").mkdir()
+    make_set(tmp_path, ["x"], (".image", ".mask"))
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert list(list_masks(tmp_path)) == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]
@@ -363,12 +380,31 @@ def test_a_line_of_a_training_list_is_a_sample(tmp_path):
     assert said.pop() == f"{tmp_path}: 2 lines of train.txt repeat others: 4 samples"
     assert [s.stem for s in list_pairs(tmp_path, "test", say=said.append)] == ["a", "b"]
     assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
+    assert list(list_masks(tmp_path, say=said.append)) == ["a", "b"]
+    assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b", "b", "b"]
     (tmp_path / "train.txt").write_text("c\na\n")
     assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["c", "a"] and not said
 
 
 # --- checks
+
+
+@pytest.mark.parametrize("quality", [60, 95])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_hole_of_zeros_is_found_and_flat_ground_is_none(tmp_path, cat, quality, mode):
+    large = cat.resize((600, 400)).convert(mode)
+    data = bytearray(encoded(large, quality=quality))
+    assert not has_hole(bytes(data))
+    half = len(data) // 2
+    data[half : half + 200] = bytes(200)
+    assert has_hole(bytes(data))
+    for ground in ("white", "black", "grey"):
+        flat = Image.new(mode, (1500, 1500), ground)
+        flat.paste(large, (40, 40))
+        for options in ({}, {"optimize": True}, {"progressive": True}):
+            sound = encoded(flat, quality=quality, **options)
+            assert not has_hole(sound) and not has_hole(sound + bytes(500)), (ground, options)
 
 
 @pytest.mark.parametrize("levels", [(0,), (255,), (0, 255), (3,), (100,)])

@@ -146,3 +146,90 @@ def test_deep_and_coloured_maps_score_as_grey(maps):
     cv2.imwrite(str(maps / "0001.png"), np.stack([grey[1]] * 3, axis=-1))
     Image.fromarray(grey[2]).convert("P").save(maps / "0002.png")
     assert score_folder(maps).score.result() == pytest.approx(plain, abs=1e-9)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("kind", "white", "suffix"),
+    [
+        ("uint16", 255, ".png"),
+        ("uint16", 65535, ".png"),
+        ("int32", 255, ".tif"),
+        ("float32", 255, ".tif"),
+        ("float32", 1, ".tif"),
+    ],
+)
+def test_maps_score_alike_at_any_depth_and_scale(maps, protocol, kind, white, suffix):
+    plain = score_folder(maps, protocol).score.result()
+    for path in list(maps.iterdir()):
+        numbers = (cv2.imread(str(path), -1) * (white / 255)).astype(kind)
+        path.unlink()
+        if kind == "uint16":
+            cv2.imwrite(str(path), numbers)
+        else:
+            Image.fromarray(numbers).save(path.with_suffix(suffix))
+    found = score_folder(maps, protocol).score.result()
+    assert found == pytest.approx(plain, abs=2e-3)  # a threshold may fall between two roundings
+
+
+def test_a_dim_map_of_numbers_to_1023_is_not_stretched_by_pysod_to_another(tmp_path, maps):
+    """A constant map keeps its value on its folder's scale."""
+    for path in maps.iterdir():
+        cv2.imwrite(str(path), np.full_like(cv2.imread(str(path), -1), 100, "uint16"))
+    bright = cv2.imread(str(maps / "0000.png"), -1)
+    bright[0, 0] = 1000
+    cv2.imwrite(str(maps / "0000.png"), bright)
+    found = {}
+    task = pair_maps("m", "s", maps, list_folder(REFERENCE / "gt"), allow_missing=False)
+    score_tasks([task], "pysod", per_image=lambda *v: found.update({v[2]: v[3]["MAE"]}))
+    gt = cv2.imread(str(REFERENCE / "gt" / "0001.png"), 0) / 255
+    assert found["0001"] == pytest.approx(np.abs(gt - 100 / 1023).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("pattern", ["{}_sal", "{}-map", "pred_{}", "net/{}_sal"])
+def test_maps_with_a_common_suffix_are_matched_and_it_is_said(maps, pattern):
+    plain = score_folder(maps).score.result()
+    for path in list(maps.iterdir()):
+        named = maps / f"{pattern.replace('{}', path.stem)}.png"
+        named.parent.mkdir(exist_ok=True)
+        path.rename(named)
+        shutil.copy(named, named.with_name(f"{named.stem}-cutout.png"))
+    masks = list_folder(REFERENCE / "gt")
+    task = pair_maps("m", "s", maps, masks, allow_missing=False)
+    assert task.note == f"{maps}: 8 maps are matched as {pattern.split('/')[-1].replace('{}', '*')}"
+    assert score_tasks([task], "paper")[0].score.result() == pytest.approx(plain, abs=1e-9)
+
+
+def test_masks_with_a_common_suffix_are_matched_too(maps):
+    masks = {f"{stem}_gt": path for stem, path in list_folder(REFERENCE / "gt").items()}
+    task = pair_maps("m", "s", maps, masks, allow_missing=False)
+    assert (len(task.pairs), task.extra, task.missing) == (8, [], [])
+    assert task.note.endswith("8 maps are matched as *_gt")
+
+
+def test_of_two_suffixes_none_is_chosen(maps):
+    for path in list(maps.iterdir()):
+        shutil.copy(path, path.with_name(f"{path.stem}_a.png"))
+        path.rename(path.with_name(f"{path.stem}_b.png"))
+    with pytest.raises(InputError, match="8 of 8 maps are missing"):
+        score_folder(maps)
+
+
+def test_cut_outs_are_scored_by_their_alpha(maps):
+    plain = score_folder(maps).score.result()
+    for path in maps.iterdir():
+        alpha = Image.open(path).convert("L")
+        photo = Image.effect_noise(alpha.size, 90).convert("RGB")
+        photo.putalpha(alpha)
+        photo.save(path)
+    assert score_folder(maps).score.result() == pytest.approx(plain, abs=1e-9)
+
+
+@pytest.mark.parametrize("fault", ["is a colour picture", "turn it"])
+def test_a_map_in_colours_or_on_its_side_stops_with_its_name(maps, fault):
+    grey = cv2.imread(str(maps / "0003.png"), 0)
+    assert grey.shape[0] != grey.shape[1]
+    wrong = cv2.applyColorMap(grey, cv2.COLORMAP_JET) if "colour" in fault else grey.T
+    cv2.imwrite(str(maps / "0003.png"), wrong)
+    with pytest.raises(InputError, match=rf"1 of 8 maps .*maps/0003\.png: .*{fault}"):
+        score_folder(maps)

@@ -1,14 +1,18 @@
 """tools/train.py as a person runs it: killed and resumed, a dry run, with bad input."""
 
 import json
+import os
 import random
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from datasets.sod import Sample
 from SCFNet import engine
 from SCFNet.checkpoint import dump_plain, load_checkpoint, load_plain
 from SCFNet.distill import distill
@@ -111,6 +115,67 @@ def test_the_end_of_a_run_says_what_came_of_it(pairs, tmp_path, capsys):
     assert f"{tmp_path}: all 2 epochs were done before\n{done}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_the_start_is_scored_and_never_lost(
+    pairs, teacher_file, tmp_path, capsys, monkeypatch, gain
+):
+    scores = [{"MAE": 0.1, "Max-F": 0.8}, {"MAE": 0.1, "Max-F": 0.8 + gain}]
+    monkeypatch.setattr(engine, "evaluate", lambda *_: scores.pop(0))
+    knobs = recipe(data=pairs, output=tmp_path, epochs=1, pretrained=teacher_file, val_fraction=0.3)
+    assert engine.train(knobs) == 0
+    start, *_, done = [x for x in capsys.readouterr().out.splitlines() if "left" not in x]
+    assert start == "start: MAE 0.1, Max-F 0.8"
+    assert len((tmp_path / state.LOG).read_text().splitlines()) == 1
+    best = load_checkpoint(tmp_path / state.BEST)
+    for key, value in load_checkpoint(tmp_path / state.LAST if gain > 0 else teacher_file).items():
+        np.testing.assert_array_equal(best[key], value)
+    if gain > 0:
+        assert done.endswith(f"Max-F 0.9 in epoch 1: {tmp_path / state.BEST}")
+    else:
+        warning = f"warning: none was better than the start, which {tmp_path / state.BEST} holds"
+        assert done.endswith(warning)
+
+
+def test_patience_ends_a_run_that_gains_no_more(pairs, tmp_path, capsys, monkeypatch):
+    scores = [{"MAE": 0.1, "Max-F": f} for f in (0.5, 0.8, 0.7, 0.8)]
+    monkeypatch.setattr(engine, "evaluate", lambda *_: scores.pop(0))
+    knobs = recipe(data=pairs, output=tmp_path, epochs=9, patience=2, val_fraction=0.3, keep_last=2)
+    assert engine.train(knobs) == 0
+    *_, stopped, done = capsys.readouterr().out.splitlines()
+    assert stopped == "stopped: 2 scorings in a row were not the best"
+    assert "4 epochs, best MAE 0.1 and Max-F 0.8 in epoch 2" in done
+    kept = sorted(path.name for path in tmp_path.glob("epoch-*"))
+    assert kept == ["epoch-3.pdparams", "epoch-4.pdparams"]
+    assert engine.train(replace(knobs, resume="auto")) == 0
+    assert f"all 4 epochs were done before\n{done}" in capsys.readouterr().out
+    with pytest.raises(ArgumentError, match="patience: needs --val"):
+        recipe(patience=1)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_goes_on_with_another_batch_size(pairs, tmp_path, capsys, monkeypatch, stopped):
+    """At an epoch's end; one that was stopped within begins that epoch again."""
+    knobs = recipe(data=pairs, output=tmp_path, epochs=1)  # 3 steps
+    assert engine.train(knobs) == 0
+    if stopped:
+        learn = engine.learn
+
+        def learn_and_be_stopped(run, *rest):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return learn(run, *rest)
+
+        monkeypatch.setattr(engine, "learn", learn_and_be_stopped)
+        again = replace(knobs, epochs=2, resume="auto")
+        assert engine.train(again) == 128 + signal.SIGTERM
+        monkeypatch.setattr(engine, "learn", learn)
+    capsys.readouterr()
+    assert engine.train(replace(knobs, epochs=2, resume="auto", batch_size=2, lr=0.02)) == 0
+    printed = capsys.readouterr().out
+    assert "an epoch has 5 steps, not 3 as before: epoch 2 begins at its start" in printed
+    assert "batch_size: 4 -> 2" in printed and "lr: 0.01 -> 0.02" in printed
+    assert [int(n) for n, _ in STEP.findall(printed)] == [6, 7, 8, 9, 10]
+
+
 @pytest.mark.parametrize("fraction, part", [(0.04, "none"), (0.96, "all")])
 @pytest.mark.parametrize("kind", ["train", "distill"])
 def test_a_fraction_that_holds_back_none_or_all_is_refused(pairs, tmp_path, fraction, part, kind):
@@ -149,6 +214,12 @@ def corrupt(folder):
     path.write_bytes(path.read_bytes()[:200])
 
 
+def black(folder):
+    write_pairs(folder)
+    for path in (folder / "mask").iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), 0) * 0)
+
+
 def bomb(folder):
     write_pairs(folder)
     write_png_header(folder / "mask" / "3.png", 16000)
@@ -160,6 +231,7 @@ def bomb(folder):
         (empty, "names no images"),
         (maskless, "12 faults.* and 2 more"),
         (corrupt, "3.jpg"),
+        (black, "mask: all 10 masks are black throughout"),
         (bomb, "3.png: cannot be read as an image: .*truncated"),
     ],
 )
@@ -168,6 +240,31 @@ def test_bad_data_is_refused_before_training(tmp_path, spoil, message):
     with pytest.raises(InputError, match=message) as error:
         engine.train(recipe(data=tmp_path / "data", output=tmp_path / "out"))
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_leaves_out_what_is_damaged_if_asked(tmp_path, capsys):
+    write_pairs(tmp_path / "data")
+    corrupt(tmp_path / "data")
+    knobs = {
+        "data": tmp_path / "data",
+        "output": tmp_path / "out",
+        "epochs": 1,
+        "val_fraction": 0.3,
+    }
+    assert engine.train(recipe(**knobs, skip_unreadable=True)) == 0
+    assert re.search(r"image: left out 1 of 10: .*3\.jpg: ", capsys.readouterr().out)
+
+
+def test_a_photo_that_a_list_repeats_is_held_back_whole():
+    """Else the network would be scored on what it has learnt."""
+    samples = [Sample(stem, Path(stem), Path(stem)) for stem in "aabbbcdddefgh"]
+    kept, held = engine.hold_back(samples, 0.5)
+    assert len(held) == 4 and {one.stem for one in held} | {one.stem for one in kept} == set(
+        "abcdefgh"
+    )
+    assert not {one.stem for one in held} & {one.stem for one in kept}
+    assert [one.stem for one in kept] == [s.stem for s in samples if s not in held]
 
 
 def test_bad_output_and_checkpoints_are_refused(pairs, tmp_path):

@@ -10,7 +10,7 @@ from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.prediction.video import GREEN, predict_video
 from SCFNet.prediction.video_reading import VideoReader
-from tests.clips import av, bright, patch, predict_clip, read_clip, seconds, write_clip
+from tests.clips import Bright, av, bright, patch, predict_clip, read_clip, seconds, write_clip
 
 
 def test_all_kinds_of_pictures_come_from_one_pass(tmp_path):
@@ -43,12 +43,13 @@ def test_a_map_is_held_between_every_nth_frame(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", 10)
     seen = []
 
-    def counting(image, align_corners):
-        seen.append(image.shape)
-        return np.full(image.shape[:2], len(seen) % 2, "float32")
+    class Counting(Bright):
+        def maps(self, images):
+            seen.append(images[0].shape)
+            return [np.full(images[0].shape[:2], len(seen) % 2, "float32")]
 
     (job,) = plan_jobs([str(clip)], tmp_path / "out", [".png"])
-    predict_video(counting, job, RenderOptions(), every=4)
+    predict_video(Counting(), job, RenderOptions(), every=4)
     assert len(seen) == 3
     frames = read_clip(job.targets[0])[0].mean((1, 2, 3))
     assert len(frames) == 10 and len(set((frames[:4] > 128).tolist())) == 1

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.clips import predict_clip, read_clip, write_clip
+from SCFNet.prediction.marks import is_result
+from tests.clips import av, predict_clip, read_alpha, read_clip, seconds, sound_of, write_clip
 
 VPX = {"auto-alt-ref": "0"}  # which has no transparency
 CODINGS = [
@@ -39,3 +40,45 @@ def test_alpha_that_is_full_everywhere_changes_nothing(tmp_path, name, codec, pi
     clip = write_clip(tmp_path / name, alpha=np.full_like(RIGHT, 255), **settings)
     mask = read_clip(predict_clip(clip, tmp_path / "out", "mask"))[0]
     assert mask[0, 12:28, 2:18].min() > 200 and mask[0, 34:].max() < 25
+
+
+@pytest.mark.parametrize(
+    ("name", "coding", "sound"),
+    [("clip.mp4", "aac", "aac"), ("clip.mkv", "pcm_s16le", "aac"), ("clip.webm", "libopus", "aac")],
+)
+@pytest.mark.parametrize("format", ["", "mov"])
+@pytest.mark.parametrize("shape", [(48, 64), (47, 63)])
+def test_a_cut_out_is_transparent(tmp_path, name, coding, sound, format, shape):
+    codec = {"clip.mp4": "h264", "clip.mkv": "ffv1", "clip.webm": "libvpx-vp9"}[name]
+    clip = write_clip(tmp_path / name, 30, codec=codec, shape=shape, sound=coding)
+    made = predict_clip(clip, tmp_path / "out", "cutout", format)
+    assert made.suffix == (".mov" if format else ".webm")
+    source, times = read_clip(clip)
+    frames, own_times = read_alpha(made)
+    assert frames.shape == (30, *shape, 4)
+    np.testing.assert_allclose(own_times, np.array(times) - times[0], atol=1e-3)
+    assert frames[0, 12:28, 2:18, 3].min() > 240 and frames[0, 34:, :, 3].max() < 15
+    np.testing.assert_allclose(frames[0, 20, 10, :3], source[0, 20, 10], atol=25)
+    assert sound_of(made)[0] == (sound if format else "opus")
+    assert abs(seconds(made) - seconds(clip)) < 0.07
+    assert is_result(made)
+
+
+def test_a_cut_out_of_what_is_transparent_stays_so(tmp_path):
+    clip = write_clip(tmp_path / "clip.mov", codec="qtrle", pixels="argb", alpha=RIGHT)
+    alpha = read_alpha(predict_clip(clip, tmp_path / "out", "cutout"))[0][..., 3]
+    assert alpha[:, :, :13].max() < 15 and alpha[0, 12:28, 18].min() > 240
+
+
+@pytest.mark.parametrize(
+    ("format", "kind", "codec"),
+    [("webm", "mask", "vp9"), ("mov", "overlay", "h264"), ("webm", "cutout", "vp9")],
+)
+def test_other_kinds_take_the_format_too(tmp_path, format, kind, codec):
+    clip = write_clip(tmp_path / "clip.mp4", sound="libmp3lame")
+    options = {"background": BLUE} if kind == "cutout" else {}
+    made = predict_clip(clip, tmp_path / "out", kind, format, **options)
+    assert made.suffix == f".{format}" and read_clip(made)[0].shape == (12, 48, 64, 3)
+    with av.open(str(made)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == (codec, "yuv420p")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.clips import av, predict_clip, read_clip, seconds, sound_of, write_clip
+from tests.clips import av, frame_at, predict_clip, read_clip, seconds, sound_of, write_clip
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.mkv", "clip.avi"])
@@ -29,3 +29,75 @@ def test_sound_that_mp4_does_not_know_becomes_aac(tmp_path, name):
         wave = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
     assert abs(len(wave) / 44100 - 0.5) < 0.06
     assert sound_of(made)[0] == "aac" and 0.2 < np.abs(wave[5000:15000]).max() < 0.3
+
+
+DEFAULT = 1  # FFmpeg's flag
+TRACKS = [("eng", None, False), ("deu", "Kommentar", True), ("fra", "Musik", False)]
+
+
+def write_tracks(path, sound):
+    """A video with a track of sound for each of `TRACKS`: language, title and default flag."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=24)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        tracks = []
+        for language, title, is_default in TRACKS:
+            track = container.add_stream(sound, rate=48000, layout="stereo")
+            track.metadata["language"] = language
+            if title:
+                track.metadata["title"] = title
+            track.disposition = DEFAULT * is_default
+            tracks.append(track)
+        for i in range(12):
+            frame = av.VideoFrame.from_ndarray(frame_at(i), "rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        for track in tracks:
+            codec = track.codec_context
+            silence = av.AudioFrame(codec.format.name, "stereo", codec.frame_size or 1024)
+            for plane in silence.planes:
+                plane.update(bytes(plane.buffer_size))
+            silence.sample_rate, silence.pts = 48000, 0
+            container.mux([*track.encode(silence), *track.encode()])
+    return path
+
+
+@pytest.mark.skipif(not hasattr(av.stream.Stream, "disposition"), reason="PyAV 12 has no flags")
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [("clip.mkv", "aac"), ("clip.mkv", "pcm_s16le"), ("clip.mp4", "aac"), ("clip.mkv", "libopus")],
+)
+@pytest.mark.parametrize("format", ["mp4", "webm", "mov"])
+def test_tracks_keep_their_language_title_and_default(tmp_path, name, sound, format):
+    clip = write_tracks(tmp_path / name, sound)
+    with av.open(str(predict_clip(clip, tmp_path / "out", format=format))) as container:
+        tracks = [
+            (
+                stream.metadata["language"],
+                stream.metadata.get("title", stream.metadata.get("name")),
+                bool(stream.disposition & DEFAULT),
+            )
+            for stream in container.streams.audio
+        ]
+    codes = {"deu": "ger"} if format == "mov" else {}  # QuickTime's own code
+    assert tracks == [(codes.get(track[0], track[0]), *track[1:]) for track in TRACKS]
+
+
+def test_subtitles_that_are_left_out_are_said(tmp_path, capfd):
+    clip = write_clip(tmp_path / "clip.mkv", sound="aac")
+    predict_clip(clip, tmp_path / "out")
+    assert "subtitles" not in capfd.readouterr().err
+    (tmp_path / "text.srt").write_text("1\n00:00:00,000 --> 00:00:00,400\nBonjour\n")
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "text.srt")) as text, av.open(
+        str(tmp_path / "text.mkv"), "w"
+    ) as container:
+        streams = source.streams.video[0], text.streams[0]
+        copies = [container.add_stream_from_template(stream) for stream in streams]
+        copies[1].metadata["language"] = "fra"
+        for stream, copy in zip(streams, copies):
+            for packet in stream.container.demux(stream):
+                if packet.size:
+                    packet.stream = copy
+                    container.mux(packet)
+    predict_clip(tmp_path / "text.mkv", tmp_path / "out")
+    assert f"{tmp_path}/text.mkv: its subtitles (fra) are left out" in capfd.readouterr().err

@@ -82,13 +82,6 @@ def test_a_teacher_gets_its_own_size_and_normalisation(name, files, photos, tmp_
     np.testing.assert_allclose(found.run(paddle.to_tensor(images)).numpy(), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_each_network_teaches(name, files, photos, tmp_path):
-    knobs = {"data": photos, "batch_size": 8, "epochs": 1, "sizes": 64, "output": tmp_path}
-    assert distill.distill(distill_recipe(**knobs, teacher=files(name), teacher_size=64)) == 0
-    assert load_net(tmp_path / state.LAST).model_type == "M3_0.5"
-
-
 def test_arrays_and_tensors_are_normalised_alike():
     photo = np.random.default_rng(0).integers(0, 90, (64, 64, 3), "uint8")  # a dark one
     batch = photo_batch([photo, photo // 2], 64)

@@ -116,17 +116,18 @@ def measure(args: argparse.Namespace) -> List[List["Row"]]:
 
 def main() -> int:
     args = parse_arguments()
-    from SCFNet.files import write_atomically
+    from SCFNet.files import without_suffix, write_atomically
     from SCFNet.scoring.plots import plot_figure1, plot_figure3
     from SCFNet.scoring.report import read_rows
     from SCFNet.scoring.tables import measurements
 
     if args.plot:
         rows = read_rows(args.plot)
-        bubbles = args.plot.with_name(f"{args.plot.stem}-bubbles.png")
-        plot_figure3(rows, args.plot.with_suffix(".png"))
+        stem = without_suffix(args.plot, [".json"])
+        figure, bubbles = Path(f"{stem}.png"), Path(f"{stem}-bubbles.png")
+        plot_figure3(rows, figure)
         plot_figure1(rows, bubbles)
-        print(args.plot.with_suffix(".png"), bubbles, sep="\n")
+        print(figure, bubbles, sep="\n")
         return 0
     tables = measure(args)
     if args.json:

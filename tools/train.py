@@ -7,11 +7,10 @@
     python tools/train.py --output output/FS --resume auto               # go on after a stop
     python tools/train.py --dry-run                                      # time and memory it takes
 
-On your own photos, from a network that is trained already, a fifth of them held back for scoring:
+On your own photos, from a network that is trained already; a fifth is held back for scoring:
 
-    python tools/train.py --data FOLDER --pretrained weights/KD-SCFNet-DUTS.pdparams \\
-        --val-fraction 0.2 --output output/mine --optimizer adamw --lr 0.0003 --min-lr 0.00001 \\
-        --warmup-epochs 1 --epochs 10 --batch-size 10 --sizes 320 352 --loss bce+sp --kernel-size 5
+    python tools/train.py --finetune accurate --data data/mine --output output/mine
+    python tools/train.py --finetune small --data data/mine --dry-run    # which flags it sets
 
 On several devices, over which --batch-size is divided:
 

@@ -58,21 +58,23 @@ def coded_colours(data: bytes, image_format: Optional[str]) -> Tuple[int, int]:
 
 
 def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
-    """Return RGB uint8 [H, W, 3] of H.273's `primaries` and `transfer` in sRGB. What is brighter
-    than white, or outside of sRGB's colours, is clipped.
+    """Return RGB [H, W, 3], uint8 or uint16, of H.273's `primaries` and `transfer` in sRGB, uint8.
+    What is brighter than white, or outside of sRGB's colours, is clipped.
 
     Raises ValueError for codes that are not known.
     """
-    if primaries in SRGB_PRIMARIES and transfer in SRGB_TRANSFERS:
+    if primaries in SRGB_PRIMARIES and transfer in SRGB_TRANSFERS and pixels.dtype == np.uint8:
         return pixels
     matrix = np.eye(3) if primaries in SRGB_PRIMARIES else TO_709.get(primaries)
-    light = _light(np.arange(256) / 255, transfer)
+    top = np.iinfo(pixels.dtype).max
+    light = _light(np.arange(top + 1) / top, transfer)
     if matrix is None or light is None:
         raise ValueError(f"its colours have the codes {primaries}/{transfer}, which are not known")
-    result = np.empty_like(pixels)
+    light = light.astype("float32")
+    result = np.empty(pixels.shape, "uint8")
     levels = np.rint(255 * _srgb(np.linspace(0, 1, 1 << 16))).astype("uint8")
     for row, target in zip(pixels, result):
-        rgb = light.astype("float32")[row]
+        rgb = light[row]
         if transfer == HLG:  # of the scene; the screen's depends on the luminance
             luma = np.maximum(rgb @ np.array(LUMA_2020, "float32"), 1e-6)
             rgb *= (luma ** (HLG_GAMMA - 1) * (HLG_PEAK / HDR_WHITE))[:, None]

@@ -12,6 +12,7 @@ from SCFNet.files import PathLike
 WHITES = (1.0, 255.0, 65535.0)
 
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, KIND = 258, 262, 277, 284, 339  # TIFF's tags
+STRIPS, TILES = (273, 279), (324, 325)  # where they begin, and how many bytes they are
 WHITE_IS_ZERO, IN_PLANES = 0, 2
 KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 
@@ -62,12 +63,17 @@ def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Ima
     """
     bits, kind = _largest(tags.get(BITS, 1)), KINDS.get(_largest(tags.get(KIND, 1)), "unsigned")
     samples = tags.get(SAMPLES, 1)
-    planes, inverted = samples > 1 and tags.get(PLANAR) == IN_PLANES, tags.get(PHOTOMETRIC) == 0
+    planes, inverted = (
+        samples > 1 and tags.get(PLANAR) == IN_PLANES,
+        tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
+    )
     if kind == "unsigned" and bits <= 8:
         return None
     plain = not planes and not inverted and samples in (1, 3, 4)
     if plain and kind != "float" and (samples == 1 or (kind, bits) == ("unsigned", 16)):
         return None
+    if any(_ends_after(data, tags, *places) for places in (STRIPS, TILES)):
+        raise InputError(f"{path}: cannot be read as an image: truncated")
     pixels = None
     if (kind, bits) == ("unsigned", 16) and samples in (1, 3):
         pixels = _by_opencv(data, cv2.IMREAD_COLOR)
@@ -79,6 +85,12 @@ def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Ima
             f"{', white is zero' * inverted}: save it with 8 bits a sample"
         )
     return _as_image(pixels)
+
+
+def _ends_after(data: bytes, tags: Any, offsets: int, counts: int) -> bool:
+    """Tell whether a part of the picture lies behind the end of the file."""
+    places = zip(*(np.atleast_1d(tags.get(tag, ())).tolist() for tag in (offsets, counts)))
+    return any(start + count > len(data) for start, count in places)
 
 
 def _largest(value: Union[int, Tuple[int, ...]]) -> int:

@@ -23,6 +23,7 @@ BARE = {1, *range(0xD0, 0xDA)}  # markers without a length
 BETWEEN_SCANS = {0xC4, 0xCC, 0xDB, 0xDD, 0xFE, SCAN}  # tables, comments, the next scan
 
 MOST_SCANS = 100  # common are 1 and 10; each costs a pass over the whole picture
+FEW = 16  # bytes that some encoders leave before the end marker
 TRIES = 3  # the decoder reads ahead, and so tells a few bytes too late
 PIXELS_PER_BYTE = 512  # at most: each block of 8 x 8 takes a bit
 
@@ -48,7 +49,8 @@ def decode(data: bytes, colours: str, size: Tuple[int, int]) -> Optional[np.ndar
     if not fault:
         return pixels
     scans = data[: _end_of_scans(data, CHANNELS[colours])]
-    ended_early = EXTRA.search(fault)  # before the file's own end marker: a part is lost
+    found = EXTRA.search(fault)  # before the file's own end marker: a part is lost, if many
+    ended_early = found and int(found[1]) > FEW
     fault, pixels = _decode(scans + END, colours)
     for _ in range(TRIES):
         found = EXTRA.search(fault)

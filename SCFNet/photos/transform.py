@@ -72,7 +72,9 @@ def normalise(batch: Any, normalisation: Normalisation) -> Any:
     if normalisation.by_max:
         largest = batch.reshape([len(batch), -1]).max(1).reshape([-1, 1, 1, 1])
         batch = batch * (255 / largest.clip(min=1))
-    return (batch - mean) / std
+    batch = batch - mean
+    batch /= std  # an array's memory is used again
+    return batch
 
 
 def _shrink(image: np.ndarray, size: int) -> np.ndarray:

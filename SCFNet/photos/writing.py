@@ -1,4 +1,4 @@
-"""Writing pictures as PNG, JPEG and WebP files."""
+"""Writing pictures as PNG and JPEG files."""
 
 import io
 from pathlib import Path
@@ -12,13 +12,11 @@ from SCFNet.files import PathLike, write_atomically
 
 # A sixth faster than OpenCV's defaults for soft maps, and a little smaller.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-LARGEST_SIDE = {".jpg": ("JPEG", 65500), ".webp": ("WebP", 16383)}
-OPTIONS = {".png": PNG_OPTIONS, ".webp": [cv2.IMWRITE_WEBP_QUALITY, 90]}
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
     """Write uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA in the format of the suffix of
-    `path`, '.png', '.jpg' or '.webp', atomically. Raises InputError if that fails.
+    `path`, '.png' or '.jpg', atomically. Raises InputError if that fails.
     """
     write_atomically(path, encode_image(path, image), flush=False)
 
@@ -27,9 +25,8 @@ def encode_image(path: PathLike, image: np.ndarray) -> bytes:
     """Encode what `write_image` writes to `path`; raises InputError as it does."""
     suffix = Path(path).suffix
     height, width = image.shape[:2]
-    format_name, most = LARGEST_SIDE.get(suffix, ("", max(height, width)))
-    if max(height, width) > most:
-        raise InputError(f"{path}: {width} x {height} pixels are too many for a {format_name} file")
+    if suffix == ".jpg" and max(height, width) > 65500:
+        raise InputError(f"{path}: {width} x {height} pixels are too many for a JPEG file")
     if suffix == ".png" and max(height, width) > 1_000_000:  # libpng's limit, but not PNG's
         stream = io.BytesIO()
         Image.fromarray(image).save(stream, "PNG")
@@ -37,7 +34,7 @@ def encode_image(path: PathLike, image: np.ndarray) -> bytes:
     if image.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
         image = cv2.cvtColor(image, code)
-    done, encoded = cv2.imencode(suffix, image, OPTIONS.get(suffix, []))
+    done, encoded = cv2.imencode(suffix, image, PNG_OPTIONS if suffix == ".png" else [])
     if not done:
         raise InputError(f"{path}: {width} x {height} pixels cannot be written as {suffix}")
     return encoded.tobytes()

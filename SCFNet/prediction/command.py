@@ -15,7 +15,8 @@ and glob patterns; - is an image on standard input. Per photo STEM.png is the ma
 the object on nothing (or on --background), STEM-overlay.jpg the photo with the object tinted and
 outlined. Of a.jpg and a.png in one folder both keep their suffix in the name: a.jpg.png, a.png.png;
 so does a file whose suffix is no image's: scan.001.png. A video
-gives MP4 files of its size, its times and its sound; its cut-out lies on green, or on --background.
+gives MP4 files of its size, its times and its sound; its cut-out is a transparent WebM file, unless
+it lies on --background.
 
 On a CPU ONNX Runtime runs the network, without Paddle, if tools/export.py has put an .onnx file
 beside the checkpoint; --engine says which of the two is to run.
@@ -34,7 +35,16 @@ from SCFNet.cli import Parser, fail, run
 from SCFNet.errors import ArgumentError, InputError
 
 KINDS = ("mask", "cutout", "overlay")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # suffixes that no output folder has
+PICTURE_FORMATS, VIDEO_FORMATS = ("png", "webp", "jpg"), ("mp4", "webm", "mov")
+PICTURES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".mp4",
+    ".mov",
+    ".webm",
+)  # suffixes that no output folder has
 
 
 def run_command() -> None:
@@ -78,11 +88,17 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     from SCFNet.prediction.inputs import describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, in_shard, name_results
     from SCFNet.prediction.pipeline import predict_jobs
-    from SCFNet.prediction.rendering import ENDINGS, RenderOptions, parse_background
+    from SCFNet.prediction.rendering import (
+        RenderOptions,
+        name_endings,
+        name_video_endings,
+        parse_background,
+    )
     from SCFNet.predictor import Predictor
 
     options = RenderOptions(
         kinds=args.save,
+        clean=args.clean,
         align_corners=args.align_corners,
         threshold=args.threshold,
         crop=args.crop,
@@ -91,7 +107,9 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     )
     found, left_out = find_inputs(args.inputs, output)
     keep = [Path(args.background)] if args.background else []
-    planned = name_results(found, output, [ENDINGS[kind] for kind in args.save], keep)
+    endings = name_endings(args.save, args.picture_format)
+    video_endings = name_video_endings(args.save, args.video_format, bool(args.background))
+    planned = name_results(found, output, endings, keep, video_endings)
     if args.shard:
         planned = [job for job, f in zip(planned, found) if in_shard(f, *args.shard)]
         say(f"{len(planned)} of {len(found)} are in this shard")
@@ -142,6 +160,15 @@ def parse_arguments() -> argparse.Namespace:
         help=f"pictures to write of each input: {', '.join(KINDS)}; default: mask",
     )
     add(
+        "--format",
+        nargs="+",
+        choices=[*PICTURE_FORMATS, *VIDEO_FORMATS],
+        default=[],
+        metavar="FORMAT",
+        help="format of pictures (png, webp, jpg), of videos (mp4, webm, mov), or one of each; "
+        "default: png and mp4, but jpg for overlays, and webm for cut-outs without --background",
+    )
+    add(
         "--weights",
         metavar="NAME|FILE",
         help="weights to use: small or accurate (the shipped ones), a checkpoint (.pdparams, .pth) "
@@ -174,6 +201,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="X",
         help="make masks hard: what is X or more, from 0 to 1, is the object",
     )
+    add("--clean", action="store_true", help="clean masks too, as cut-outs are: no haze, no specks")
     add("--crop", action="store_true", help="crop all pictures to the object's box")
     add("--background", metavar="COLOR|IMAGE", help="lay cut-outs over a colour or a picture")
     add("--edge-colors", action="store_true", help="free cut-outs' edges from the old background")
@@ -215,6 +243,13 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--threshold must be from 0 to 1")
     if (args.background or args.edge_colors) and "cutout" not in args.save:
         parser.error("--background and --edge-colors are for cut-outs: add --save cutout")
+    pictures = [one for one in args.format if one in PICTURE_FORMATS]
+    videos = [one for one in args.format if one in VIDEO_FORMATS]
+    if len(pictures) > 1 or len(videos) > 1:
+        parser.error("--format takes one format of pictures, and one of videos")
+    args.picture_format, args.video_format = "".join(pictures), "".join(videos)
+    if args.picture_format == "jpg" and "cutout" in args.save and not args.background:
+        parser.error("--format jpg has no transparency: give cut-outs a --background")
     if args.output == "-" and len(args.save) > 1:
         parser.error("--output - takes one picture: --save one kind")
     if Path(args.output).suffix.lower() in PICTURES and not Path(args.output).is_dir():

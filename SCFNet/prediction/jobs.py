@@ -26,30 +26,40 @@ class Job(NamedTuple):
 
 
 def plan_jobs(
-    inputs: Sequence[str], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
+    inputs: Sequence[str],
+    output: Path,
+    endings: Sequence[str],
+    keep: Sequence[Path] = (),
+    video_endings: Sequence[str] = (),
 ) -> List[Job]:
     """Plan the jobs for `inputs` by `find_inputs` and `name_results`."""
-    return name_results(find_inputs(inputs, output)[0], output, endings, keep)
+    return name_results(find_inputs(inputs, output)[0], output, endings, keep, video_endings)
 
 
 def name_results(
-    found: Sequence[Found], output: Path, endings: Sequence[str], keep: Sequence[Path] = ()
+    found: Sequence[Found],
+    output: Path,
+    endings: Sequence[str],
+    keep: Sequence[Path] = (),
+    video_endings: Sequence[str] = (),
 ) -> List[Job]:
     """Make the jobs for files that were found. A result is named after the input, without a suffix
-    that is an image's or a video's, and one of `endings`, of which a video's results have '.mp4'
-    for the suffix; the tree below a folder is kept.
+    that is an image's or a video's, and one of `endings`; that of a video after one of
+    `video_endings`, by default `endings` with '.mp4'. The tree below a folder is kept.
 
     The name holds the suffix too ('a.jpg.png') if another file in the input's folder would claim
     it, whether that one is predicted or not: so a name does not depend on what else is predicted.
     If a name still is another's (two folders can have an 'a.jpg'), or that of an input or of a file
     in `keep`, by whatever path, it grows by the folders above ('trip/a.jpg.png').
     """
+    video_endings = video_endings or [ending[: ending.rindex(".")] + ".mp4" for ending in endings]
+    chosen = [video_endings if is_video(f.source) else endings for f in found]
     listings: Dict[Path, DefaultDict[str, List[Path]]] = {}
     efforts = [1 if _has_twin(f.source, listings) else 0 for f in found]
     while True:
         jobs = [
-            Job(f.source, tuple(output / n for n in _names(f, effort, endings)), f.fault)
-            for f, effort in zip(found, efforts)
+            Job(f.source, tuple(output / name for name in _names(f, effort, own)), f.fault)
+            for f, effort, own in zip(found, efforts, chosen)
         ]
         clashing = _clashing(jobs, keep)
         if not clashing:
@@ -90,12 +100,12 @@ def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) 
 
 
 def _claims(path: Path) -> List[str]:
-    """List the shortest names of all results that `path` can have. Case is ignored, as some file
-    systems do.
+    """List the shortest names of all results that `path` can have, as pictures or as videos of any
+    format. Case is ignored, as some file systems do.
     """
-    return [
-        name.casefold() for name in _names(Found(path, Path(path.name)), 0, list(ENDINGS.values()))
-    ]
+    names = _names(Found(path, Path(path.name)), 0, list(ENDINGS.values()))
+    kind = ".video" if is_video(path) else ".picture"
+    return [name.casefold().rpartition(".")[0] + kind for name in names]
 
 
 def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
@@ -111,7 +121,7 @@ def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
         digest = hashlib.sha256(os.fsencode(path) + b" %d" % effort).hexdigest()
         name = f"{found.relative}-{digest[:8]}"
     for ending in endings:
-        yield name + (ending[: ending.rindex(".")] + ".mp4" if is_video(path) else ending)
+        yield name + ending
 
 
 def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:

@@ -2,17 +2,16 @@
 
 from typing import List, Sequence, Tuple
 
-from tqdm import tqdm
-
 from SCFNet.errors import InputError, is_memory_short, memory_faults
 from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import Photo, opaque, read_photo
-from SCFNet.photos.writing import encode_image
+from SCFNet.prediction.encoding import dpi_of, encode_result
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
-from SCFNet.prediction.marks import add_mark, mark_of
+from SCFNet.prediction.marks import mark_of
+from SCFNet.prediction.progress import progress
 from SCFNet.prediction.rendering import RenderOptions, draw
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
@@ -27,8 +26,8 @@ def predict_jobs(
 ) -> List[str]:
     """Write the pictures of all `jobs`; the errors, one line each, of those that failed.
 
-    Bars are shown on a terminal, for more than one photo and for videos. Ctrl-C ends it after what
-    is in progress, and leaves no half-written file. What killed runs left in the output is removed.
+    How much is done is shown on stderr. Ctrl-C ends it after what is in progress, and leaves no
+    half-written file. What killed runs left in the output is removed.
 
     Args:
         predictor: runs beside itself, in several threads.
@@ -43,17 +42,17 @@ def predict_jobs(
     photos = [job for job in jobs if not job.fault and not is_video(job.source)]
     batches = [photos[i : i + batch_size] for i in range(0, len(photos), batch_size)]
 
-    def predict(batch: Sequence[Job]) -> Tuple[int, List[str]]:
-        return len(batch), _predict_batch(predictor, batch, options)
+    def predict(batch: Sequence[Job]) -> List[str]:
+        return _predict_batch(predictor, batch, options)
 
-    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
-        for done, failed in in_parallel(predict, batches):
-            bar.update(done)
-            errors += failed
+    done = zip(batches, in_parallel(predict, batches))
+    for _, failed in progress(done, len(photos), "photo", size=lambda pair: len(pair[0])):
+        errors += failed
     for job in jobs:
         if not job.fault and is_video(job.source):
             try:
-                predict_video(predictor, job, options, every)
+                with memory_faults(job.source):
+                    predict_video(predictor, job, options, every)
             except InputError as error:
                 errors.append(str(error))
     return errors
@@ -87,20 +86,20 @@ def _finish(
     errors = []
     try:
         images = [opaque(photo) for _, photo in read]
-        maps = predictor(images, options.align_corners)
+        maps = predictor.maps(images)
     except Exception as error:
         if not is_memory_short(error):
             raise
         if len(read) == 1:
             return [f"{read[0][0].source}: not enough memory"]
         return [fault for one in read for fault in _finish(predictor, [one], options)]
-    for (job, photo), image in zip(read, images):
+    for (job, photo), image, saliency in zip(read, images, maps):
+        mark, dpi = mark_of(job.source), dpi_of(job.source)
         try:
             with memory_faults(job.source):
-                pictures = draw(photo, image, maps.pop(0), options)
+                pictures = draw(photo, image, saliency, options, predictor.sharpened)
                 for target, picture in zip(job.targets, pictures):
-                    encoded = encode_image(target, picture)
-                    write_atomically(target, add_mark(encoded, mark_of(job.source)), flush=False)
+                    write_atomically(target, encode_result(target, picture, mark, dpi), flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors

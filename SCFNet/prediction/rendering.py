@@ -1,12 +1,13 @@
 """Pictures of a result: the mask, the cut-out and the overlay."""
 
-from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from SCFNet.errors import ArgumentError
 from SCFNet.files import exists
+from SCFNet.maps import clean_alpha, resize_map, to_bytes
 from SCFNet.photos.reading import Photo, read_image
 
 # How a picture of each kind is named after the photo's stem.
@@ -24,6 +25,7 @@ class RenderOptions(NamedTuple):
 
     Args:
         kinds: keys of `ENDINGS`: a picture is made of each.
+        clean: make the mask by `maps.clean_alpha`, as the others are, else by the network alone.
         align_corners: resize maps as the release's test script does, else as its notebook.
         threshold: in [0, 1]; masks are hard: what reaches it is the object.
         crop: cut everything to the box of the object.
@@ -32,6 +34,7 @@ class RenderOptions(NamedTuple):
     """
 
     kinds: Sequence[str] = ("mask",)
+    clean: bool = False
     align_corners: bool = False
     threshold: Optional[float] = None
     crop: bool = False
@@ -39,23 +42,74 @@ class RenderOptions(NamedTuple):
     edge_colors: bool = False
 
 
+def name_endings(kinds: Sequence[str], picture_format: str = "") -> List[str]:
+    """Return how the pictures of these kinds are named behind the stem: `ENDINGS`, in the format
+    that is given ('png', 'webp', 'jpg').
+    """
+    endings = [ENDINGS[kind] for kind in kinds]
+    if not picture_format:
+        return endings
+    return [f"{ending[: ending.rindex('.')]}.{picture_format}" for ending in endings]
+
+
+def make_alphas(
+    saliency: np.ndarray, shape: Tuple[int, int], sharpened: float, options: RenderOptions
+) -> Dict[str, np.ndarray]:
+    """Make what each kind of picture takes for the object, uint8 [H, W], of a network's map; under
+    'crop' what the others are cropped by.
+
+    Args:
+        saliency: float32 [h, w] in [0, 1].
+        shape: (H, W) of the photo.
+        sharpened: what the network's logits were multiplied by: see `clean_alpha`.
+        options: which kinds, and how.
+    """
+    alphas = {}
+    if "mask" in options.kinds and not options.clean:
+        saliency_map = resize_map(saliency, shape, options.align_corners)
+        alphas["mask"] = to_bytes(saliency_map, options.threshold)
+    others = [kind for kind in options.kinds if kind not in alphas] + ["crop"] * options.crop
+    if others:
+        clean = clean_alpha(saliency, shape, sharpened, options.align_corners, options.threshold)
+        alphas.update(dict.fromkeys(others, clean))
+    return alphas
+
+
 def draw(
-    photo: Photo, shown: np.ndarray, saliency: np.ndarray, options: RenderOptions
+    photo: Photo,
+    shown: np.ndarray,
+    saliency: np.ndarray,
+    options: RenderOptions,
+    sharpened: float = 1,
 ) -> Iterator[np.ndarray]:
     """Draw the picture of each of `options.kinds`, as `render` returns it.
 
-    Cut-outs are of the photo's image, overlays of `shown`, which is that over white. `saliency` is
-    its map, float32 [H, W] in [0, 1].
+    Args:
+        photo: cut-outs are of its image; what is transparent in it stays so.
+        shown: overlays are of this, which is the photo over white.
+        saliency: its map, float32 [h, w] in [0, 1], at the network's size.
+        options: what is drawn, and how.
+        sharpened: see `clean_alpha`.
     """
-    image = photo.image
-    alpha = to_bytes(saliency, options.threshold)
-    if photo.alpha is not None:  # what is transparent stays so
-        alpha = np.minimum(alpha, photo.alpha)
-    if options.crop:
-        box = object_box(alpha)
-        image, shown, alpha = image[box], shown[box], alpha[box]
+    alphas = make_alphas(saliency, shown.shape[:2], sharpened, options)
+    if photo.alpha is not None:
+        alphas = {kind: np.minimum(alpha, photo.alpha) for kind, alpha in alphas.items()}
+    box = object_box(alphas["crop"]) if options.crop else (slice(None), slice(None))
     for kind in options.kinds:
-        yield render(kind, image if kind == "cutout" else shown, alpha, options)
+        base = photo.image if kind == "cutout" else shown
+        yield render(kind, base[box], alphas[kind][box], options)
+
+
+def name_video_endings(
+    kinds: Sequence[str], video_format: str = "", on_background: bool = False
+) -> List[str]:
+    """Return how videos of these kinds are named behind the stem: in the format that is given
+    ('mp4', 'webm', 'mov'), else as MP4, but cut-outs as WebM, which can be transparent, unless they
+    lie on a background.
+    """
+    stems = [ENDINGS[kind].rpartition(".")[0] for kind in kinds]
+    clear = [kind == "cutout" and not on_background for kind in kinds]
+    return [f"{s}.{video_format or ('webm' if c else 'mp4')}" for s, c in zip(stems, clear)]
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:
@@ -72,15 +126,6 @@ def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptio
     if options.background is None:
         return np.dstack([image, alpha])
     return blend(image, cover(options.background, alpha.shape), alpha)
-
-
-def to_bytes(saliency: np.ndarray, threshold: Optional[float] = None) -> np.ndarray:
-    """Turn a map float32 [H, W] in [0, 1] into uint8 0..255, rounded as `cv2.imwrite` does; with
-    `threshold` 255 for what reaches it, else 0.
-    """
-    if threshold is not None:
-        return np.where(saliency >= threshold, np.uint8(255), np.uint8(0))
-    return cv2.convertScaleAbs(saliency, alpha=255)
 
 
 def object_box(alpha: np.ndarray) -> Tuple[slice, slice]:

@@ -1,28 +1,29 @@
 """Videos: the mask, the cut-out or the overlay of every frame, as a video of the same times."""
 
+import sys
 from contextlib import ExitStack
-from typing import Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
-from tqdm import tqdm
 
 from SCFNet.errors import InputError
 from SCFNet.files import replacing
 from SCFNet.parallel import in_parallel, workers
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.marks import mark_of
-from SCFNet.prediction.rendering import RenderOptions, cover, render, to_bytes
+from SCFNet.prediction.progress import progress
+from SCFNet.prediction.rendering import RenderOptions, cover, make_alphas, render
 from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors
 from SCFNet.predictor import Predictor
 
-# MP4 has no transparency: cut-outs lie on this, which video editors can key out, unless a
-# background is given.
+# MP4 has no transparency: cut-outs lie on this, which video editors can key out.
 GREEN = np.array([0, 255, 0], "uint8").reshape(1, 1, 3)
 BYTES_AHEAD = 200_000_000  # of frames and pictures that wait between the steps
 
-Seen = Tuple[Frame, Optional[np.ndarray]]  # a frame and its map, uint8 [H, W], if it has one
-Mapped = Tuple[Frame, np.ndarray]
+Alphas = Dict[str, np.ndarray]  # of `make_alphas`
+Seen = Tuple[Frame, Optional[Alphas]]  # a frame and what was made of its map, if it has one
+Mapped = Tuple[Frame, Alphas]
 Drawn = Tuple[int, List[np.ndarray]]  # the time of a frame and its pictures
 
 
@@ -31,40 +32,43 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
 
     The network runs on each `every`-th frame, whose map is repeated until the next. A file appears
     when it is complete. Raises InputError if the source is no video, is damaged or breaks off (what
-    can be read is written), and if a target cannot be written.
+    can be read is written), and if a target cannot be written. Subtitles are left out, as is said
+    on stderr.
     """
     if options.crop:
         raise InputError(f"{job.source}: crop is for photos, a video keeps its size")
     with ExitStack() as stack:
         reader = VideoReader(job.source)
         stack.callback(reader.close)
-        back = GREEN if options.background is None else options.background
-        options = options._replace(background=cover(back, reader.shape))
+        if reader.subtitles:
+            languages = ", ".join(reader.subtitles)
+            print(f"{job.source}: its subtitles ({languages}) are left out", file=sys.stderr)
+        options = options._replace(background=_background(job, options, reader.shape))
 
         def predict_frame(numbered: Tuple[int, Frame]) -> Seen:
             number, frame = numbered
             if number % every:
                 return frame, None
-            saliency = predictor(frame.shown, options.align_corners)
-            return frame, to_bytes(saliency, options.threshold)
+            (saliency,) = predictor.maps([frame.shown])
+            return frame, make_alphas(saliency, reader.shape, predictor.sharpened, options)
 
         def render_frame(mapped: Mapped) -> Drawn:
-            frame, alpha = mapped
-            if frame.alpha is not None:  # what is transparent stays so
-                alpha = np.minimum(alpha, frame.alpha)
-            images = {"cutout": frame.image}
-            pictures = [
-                render(kind, images.get(kind, frame.shown), alpha, options)
-                for kind in options.kinds
-            ]
+            frame, alphas = mapped
+            pictures = []
+            for kind in options.kinds:
+                alpha = alphas[kind]
+                if frame.alpha is not None:  # what is transparent stays so
+                    alpha = np.minimum(alpha, frame.alpha)
+                image = frame.image if kind == "cutout" else frame.shown
+                pictures.append(render(kind, image, alpha, options))
             return frame.time, pictures
 
         ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))
         frames = in_parallel(predict_frame, enumerate(reader), ahead)
         drawn = in_parallel(render_frame, repeat_last_map(frames), ahead)
-        bar = tqdm(drawn, job.source.name, reader.count, unit="frame", disable=None)
-        lost_sound = _write(job, reader, bar)
+        shown = progress(drawn, reader.count, "frame", job.source.name)
+        lost_sound = _write(job, reader, shown, options)
         reader.check_complete()
     if lost_sound:
         raise InputError(
@@ -74,19 +78,31 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
 
 def repeat_last_map(frames: Iterable[Seen]) -> Iterator[Mapped]:
     """Give each frame without a map that of the frame before it."""
-    last = np.zeros((0, 0), "uint8")
-    for frame, alpha in frames:
-        last = last if alpha is None else alpha
+    last: Alphas = {}
+    for frame, alphas in frames:
+        last = last if alphas is None else alphas
         yield frame, last
 
 
-def _write(job: Job, reader: VideoReader, frames: Iterable[Drawn]) -> List[str]:
+def _background(job: Job, options: RenderOptions, shape: Tuple[int, int]) -> Optional[np.ndarray]:
+    """Return what lies under cut-outs, RGB uint8 [H, W, 3]; None if they are to be transparent."""
+    if options.background is not None:
+        return cover(options.background, shape)
+    on_green = ("cutout", ".mp4") in zip(options.kinds, (target.suffix for target in job.targets))
+    return cover(GREEN, shape) if on_green else None
+
+
+def _write(
+    job: Job, reader: VideoReader, frames: Iterable[Drawn], options: RenderOptions
+) -> List[str]:
     """Write each frame's pictures to a video per target; the codings of sound that are lost."""
     with ExitStack() as stack:
         writers = []
-        for target in job.targets:
+        for kind, target in zip(options.kinds, job.targets):
             stream = stack.enter_context(replacing(target))
-            writers.append(VideoWriter(stream, reader, mark_of(job.source)))
+            transparent = kind == "cutout" and options.background is None
+            mark = mark_of(job.source)
+            writers.append(VideoWriter(stream, target.suffix, reader, mark, transparent))
             stack.callback(writers[-1].close)
         with ffmpeg_errors_as_os_errors():
             for time, pictures in frames:

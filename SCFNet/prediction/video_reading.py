@@ -9,7 +9,9 @@ import numpy as np
 
 from SCFNet.errors import InputError
 from SCFNet.files import check_is_file
+from SCFNet.photos.colour import HLG, PQ, TO_709, coded_to_srgb
 from SCFNet.photos.reading import over_white
+from SCFNet.prediction.deinterlacing import deinterlaced
 
 if TYPE_CHECKING:
     import av
@@ -22,7 +24,8 @@ MAX_PIXELS = 8192 * 8192  # of a frame; H.264 ends at half of it
 WHOLE = 0.9  # the share of its promised duration that a whole file reaches
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave out the alpha
 
-RGB, UNMARKED, WIDE = 0, 2, (1, 9, 10)  # colour spaces by FFmpeg's numbers: BT.709 and BT.2020
+# H.273's codes, which are FFmpeg's
+RGB, BT709, UNMARKED, BT2020 = 0, 1, 2, (9, 10)
 
 
 class Frame(NamedTuple):
@@ -41,12 +44,14 @@ class Frame(NamedTuple):
 
 
 class Colors(NamedTuple):
-    """How the numbers of a video mean colours: FFmpeg's, and the name of the matrix for YUV."""
+    """How the numbers of a video mean colours: H.273's codes, and the name of the matrix for YUV;
+    None is what a frame itself says.
+    """
 
     space: int
     primaries: int
     transfer: int
-    matrix: str
+    matrix: Optional[str]
 
 
 class VideoReader:
@@ -54,7 +59,9 @@ class VideoReader:
 
     `shape` is (H, W); `time_base`, in seconds, the unit of the frames' times, which count from the
     file's first picture or sound, `start` by its own clock; `rate` is in frames a second;
-    `pixel_shape` a pixel's width over its height; `count` the number of frames if it is known.
+    `pixel_shape` a pixel's width over its height; `colors` those of the frames; `count` their
+    number if it is known. `subtitles` are the languages of those that it has.
+    High dynamic range and wide colours become BT.709, and what is interlaced is deinterlaced.
     Raises InputError for a file that is missing or no video, and if PyAV is not installed.
     """
 
@@ -72,7 +79,7 @@ class VideoReader:
             self._stream = self._container.streams.video[0]
             self._stream.thread_type = "AUTO"
             self._decoder = self._choose_decoder()
-            self._decoded = self._decode()
+            self._decoded = deinterlaced(self._decode())
             self._first = next(self._decoded, None)
             if self._first is None:
                 raise InputError(f"{path}: cannot be read as a video")
@@ -86,7 +93,8 @@ class VideoReader:
 
         marks = {name.lower(): value for name, value in self._stream.metadata.items()}
         name = ALPHA_DECODERS.get(self._stream.codec_context.name)
-        if name in av.codecs_available and marks.get("alpha_mode") == "1":
+        has_alpha = marks.get("alpha_mode") == "1" and self._stream.pix_fmt == "yuv420p"
+        if has_alpha and name in av.codecs_available:
             return av.CodecContext.create(name, "r")
         return self._stream.codec_context
 
@@ -96,6 +104,9 @@ class VideoReader:
         self.time_base = self._stream.time_base or 1 / self.rate
         self.start = (self._container.start_time or 0) * MICROSECOND
         self.count = self._stream.frames or None
+        self.subtitles = [
+            stream.metadata.get("language", "und") for stream in self._container.streams.subtitles
+        ]
         self._turn = display_matrix(frame)
         sideways = self._turn[0] == 0
         ratio = self._stream.sample_aspect_ratio or Fraction(1)
@@ -104,9 +115,13 @@ class VideoReader:
         self.shape = self._size if sideways else self._size[::-1]
         codec = self._stream.codec_context
         space = UNMARKED if frame.colorspace == RGB else int(frame.colorspace)
-        wide = space in WIDE or (space == UNMARKED and frame.height >= 720)  # as players take it
-        matrix = "ITU709" if wide else "ITU601"
-        self.colors = Colors(space, codec.color_primaries, codec.color_trc, matrix)
+        is_709 = space == BT709 or (space == UNMARKED and frame.height >= 720)  # as players take it
+        matrix = None if space in BT2020 else "ITU709" if is_709 else "ITU601"
+        self._source_colors = Colors(space, codec.color_primaries, codec.color_trc, matrix)
+        self._is_wide = codec.color_trc in (PQ, HLG) or codec.color_primaries in TO_709
+        self.colors = (
+            Colors(BT709, BT709, BT709, "ITU709") if self._is_wide else self._source_colors
+        )
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames, once; all have the size of the first."""
@@ -174,22 +189,34 @@ class VideoReader:
     def _pixels(self, frame: "av.VideoFrame") -> Tuple[np.ndarray, Optional[np.ndarray]]:
         """Return the upright pixels of a frame, and its alpha, as `Frame` has them."""
         has_alpha = any(component.is_alpha for component in frame.format.components)
+        pixels = turned(self._to_rgb(frame, has_alpha), self._turn)
+        image = np.ascontiguousarray(pixels[..., :3])
+        alpha = pixels[..., 3] if has_alpha else None
+        if self._is_wide:
+            _, primaries, transfer, _ = self._source_colors
+            primaries = BT2020[0] if primaries == UNMARKED else primaries
+            try:
+                image = coded_to_srgb(
+                    image, primaries, transfer if transfer in (PQ, HLG) else BT709
+                )
+            except ValueError as error:
+                raise InputError(f"{self.path}: {error}") from error
+            alpha = None if alpha is None else (alpha >> 8).astype("uint8")
+        return image, None if alpha is None or alpha.min() == 255 else alpha
+
+    def _to_rgb(self, frame: "av.VideoFrame", has_alpha: bool) -> np.ndarray:
+        """Return the RGB or RGBA of a frame [H, W, C], uint8, or uint16 of wide colours."""
+        pixels = ("rgb48le", "rgba64le") if self._is_wide else ("rgb24", "rgba")
+        matrix = self._source_colors.matrix
         try:
             rgb = frame.reformat(
-                *self._size,
-                "rgba" if has_alpha else "rgb24",
-                self.colors.matrix,
-                src_color_range=frame.color_range,
+                *self._size, pixels[has_alpha], matrix, src_color_range=frame.color_range
             )
         except Exception as error:  # a format of pixels that FFmpeg cannot convert, or no memory
             raise InputError(
                 f"{self.path}: frames of {frame.format.name} cannot be read"
             ) from error
-        pixels = turned(rgb.to_ndarray(), self._turn)
-        if not has_alpha:
-            return pixels, None
-        image, alpha = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3]
-        return image, None if alpha.min() == 255 else alpha
+        return rgb.to_ndarray()
 
 
 def open_container(path: Path, stack: ExitStack) -> "av.container.InputContainer":

@@ -1,4 +1,7 @@
-"""Writing video files by PyAV: H.264 in MP4, with the times, colours and sound of the source."""
+"""Writing video files by PyAV, with the times, colours and sound of the source.
+
+MP4 and MOV files have H.264, WebM files VP9, MOV files ProRes 4444 if they are transparent.
+"""
 
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -13,45 +16,53 @@ if TYPE_CHECKING:
     import av
 
 NO_TAG = "\0\0\0\0"
-COPIED_SOUND = (
-    "aac",
-    "mp3",
-    "mp3float",
-    "ac3",
-    "eac3",
-    "opus",
-    "flac",
-    "alac",
-)  # what MP4 players know
+# The codings of sound that players know in each kind of file; others are coded anew.
+COPIED_SOUND = {
+    ".mp4": ("aac", "mp3", "mp3float", "ac3", "eac3", "opus", "flac", "alac"),
+    ".mov": ("aac", "mp3", "mp3float", "ac3", "alac"),
+    ".webm": ("opus", "libopus"),
+}
 AAC_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)  # samples a second
+OPUS_RATE = 48000
+# What FFmpeg calls languages in MOV files, where ISO 639-2 has two codes, or it has its own.
+MOV_LANGUAGES = {
+    **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "swe": "sve"},
+    **{"fas": "per", "sqi": "alb", "cym": "wel"},
+}
 PRIMING = Fraction(-1, 10)  # seconds before the first sound that decoders may need
+PIXELS = {3: "rgb24", 4: "rgba"}
 LIMITED_RANGE = 1  # FFmpeg's number for luma from 16 to 235
 
 
 class VideoWriter:
-    """An MP4 file with the size, the times, the colours and the sound of `reader`'s file.
+    """A video file with the size, the times, the colours and the sound of `reader`'s file.
 
-    It is written to the open file `stream`, and has `comment` in its metadata.
+    It is written to the open file `stream`, in the format of `suffix` ('.mp4', '.mov', '.webm'),
+    and has `comment` in its metadata. Its frames have an alpha if it is `transparent`, which MP4
+    cannot be.
     """
 
-    def __init__(self, stream: BinaryIO, reader: VideoReader, comment: str) -> None:
+    def __init__(
+        self, stream: BinaryIO, suffix: str, reader: VideoReader, comment: str, transparent: bool
+    ) -> None:
         import av
 
         self._file, self._reader, self._stack = stream, reader, ExitStack()
-        self._container = av.open(stream, "w", format="mp4")
+        self._container = av.open(stream, "w", format=suffix[1:])
         self._container.metadata["comment"] = comment
-        self._stream = _add_video(self._container, reader)
-        self._sound = SoundCopy(reader, self._container, self._stack)
+        self._stream = _add_video(self._container, suffix, reader, transparent)
+        self._sound = SoundCopy(reader, self._container, suffix, self._stack)
         self._last: Optional[av.Packet] = None  # it waits: the very last has a duration of its own
         self._written = 0
 
     def write(self, time: int, picture: np.ndarray) -> None:
-        """Write a frame, uint8 RGB [H, W, 3] or grey [H, W], to be shown at `time`, in units of
-        the reader's `time_base`.
+        """Write a frame, uint8 grey [H, W], RGB [H, W, 3] or RGBA [H, W, 4], to be shown at `time`,
+        in units of the reader's `time_base`.
         """
         import av
 
-        frame = av.VideoFrame.from_ndarray(picture, "gray" if picture.ndim == 2 else "rgb24")
+        pixels = "gray" if picture.ndim == 2 else PIXELS[picture.shape[2]]
+        frame = av.VideoFrame.from_ndarray(picture, pixels)
         frame = frame.reformat(
             format=self._stream.pix_fmt,
             dst_colorspace=self._reader.colors.matrix,
@@ -98,12 +109,22 @@ class VideoWriter:
             self._last = packet
 
 
-def _add_video(container: "av.container.OutputContainer", reader: VideoReader) -> "av.VideoStream":
-    stream = container.add_stream("h264", rate=reader.rate)
-    stream.height, stream.width = reader.shape
-    # 4:2:0, which all players know, has no odd sizes
-    stream.pix_fmt = "yuv444p" if stream.height % 2 or stream.width % 2 else "yuv420p"
-    stream.options = {"crf": "20", "preset": "veryfast", "rc-lookahead": "5"}
+def _add_video(
+    container: "av.container.OutputContainer", suffix: str, reader: VideoReader, transparent: bool
+) -> "av.VideoStream":
+    height, width = reader.shape
+    if suffix == ".webm":
+        coding, pixels = "libvpx-vp9", "yuva420p" if transparent else "yuv420p"
+        # frames that are not shown (auto-alt-ref) would have no alpha
+        options = {"crf": "24", "cpu-used": "5", "row-mt": "1", "auto-alt-ref": "0"}
+    elif transparent:
+        coding, pixels, options = "prores_ks", "yuva444p10le", {"vendor": "apl0"}
+    else:
+        # 4:2:0, which all players know, has no odd sizes
+        coding, pixels = "h264", "yuv444p" if height % 2 or width % 2 else "yuv420p"
+        options = {"crf": "20", "preset": "veryfast", "rc-lookahead": "5"}
+    stream = container.add_stream(coding, rate=reader.rate, options=options)
+    stream.height, stream.width, stream.pix_fmt = height, width, pixels
     codec = stream.codec_context
     codec.max_b_frames = 0  # without them the times of MP4 are exact
     codec.time_base = max(reader.time_base, MICROSECOND)
@@ -111,6 +132,19 @@ def _add_video(container: "av.container.OutputContainer", reader: VideoReader) -
     codec.colorspace, codec.color_range = reader.colors.space, LIMITED_RANGE
     codec.color_primaries, codec.color_trc = reader.colors.primaries, reader.colors.transfer
     return stream
+
+
+def _describe(stream: "av.stream.Stream", source: "av.stream.Stream", suffix: str) -> None:
+    """Give a new stream the language, the title and the flags ('default') of its source."""
+    language = source.metadata.get("language")
+    title = source.metadata.get("title") or source.metadata.get("name")  # which MP4 has for it
+    if language:
+        known = MOV_LANGUAGES if suffix == ".mov" else {}
+        stream.metadata["language"] = known.get(language, language)
+    if title:
+        stream.metadata["title"] = title
+    if hasattr(source, "disposition"):  # PyAV 12, the last for Python 3.8, has no flags
+        stream.disposition = source.disposition
 
 
 @contextmanager
@@ -131,7 +165,11 @@ class SoundCopy:
     """
 
     def __init__(
-        self, reader: VideoReader, target: "av.container.OutputContainer", stack: ExitStack
+        self,
+        reader: VideoReader,
+        target: "av.container.OutputContainer",
+        suffix: str,
+        stack: ExitStack,
     ) -> None:
         self.unknown: List[str] = []
         self._reader, self._target = reader, target
@@ -139,7 +177,7 @@ class SoundCopy:
         source = open_container(reader.path, stack)
         for stream in source.streams.audio:
             if stream.codec_context and stream.rate and stream.codec_context.layout.channels:
-                self._tracks[stream.index] = _Track(stream, target)
+                self._tracks[stream.index] = _Track(stream, target, suffix)
             else:
                 self.unknown.append(stream.name if stream.codec_context else "unknown")
         heard = [source.streams[index] for index in self._tracks]
@@ -188,27 +226,35 @@ class SoundCopy:
 
 
 class _Track:
-    """A stream of sound and its copy in `target`: as it is if MP4 players know its coding, else
-    as AAC.
+    """A stream of sound and its copy in `target`: as it is if players know its coding in files of
+    that `suffix`, else as AAC, or Opus in WebM.
     """
 
-    def __init__(self, source: "av.AudioStream", target: "av.container.OutputContainer") -> None:
+    def __init__(
+        self, source: "av.AudioStream", target: "av.container.OutputContainer", suffix: str
+    ) -> None:
         import av
 
         self._newest: Optional[int] = None  # the time of the last packet, which the next must pass
         self._resampler: Optional[av.AudioResampler] = None
         self._samples: Optional[int] = None  # that were encoded, and those that are silent before
-        if source.codec_context.name in COPIED_SOUND:
+        if source.codec_context.name in COPIED_SOUND[suffix]:
             if hasattr(target, "add_stream_from_template"):
                 self._stream = target.add_stream_from_template(source)
             else:  # PyAV 12, the last for Python 3.8
                 self._stream = target.add_stream(template=source)
-            self._stream.codec_context.codec_tag = NO_TAG  # MP4 has tags of its own
+            self._stream.codec_context.codec_tag = NO_TAG  # the new file has tags of its own
+            _describe(self._stream, source, suffix)
             return
-        rate = min(AAC_RATES, key=lambda known: abs(known - source.rate))
         layout = "mono" if len(source.codec_context.layout.channels) == 1 else "stereo"
-        self._stream = target.add_stream("aac", rate=rate, layout=layout)
-        self._resampler = av.AudioResampler("fltp", layout, rate, frame_size=1024)
+        if suffix == ".webm":
+            coding, samples, rate, frame_size = "libopus", "flt", OPUS_RATE, OPUS_RATE // 50
+        else:
+            rate = min(AAC_RATES, key=lambda known: abs(known - source.rate))
+            coding, samples, frame_size = "aac", "fltp", 1024
+        self._stream = target.add_stream(coding, rate=rate, layout=layout)
+        _describe(self._stream, source, suffix)
+        self._resampler = av.AudioResampler(samples, layout, rate, frame_size)
 
     def convert(self, packet: "av.Packet", start: Fraction) -> Iterator["av.Packet"]:
         """Make what is to be written for a packet of the source, whose clock begins at `start`."""

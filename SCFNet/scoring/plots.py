@@ -5,7 +5,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -23,8 +23,10 @@ from SCFNet.scoring.tasks import Pair, Result, Task
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that colour-blind people tell apart (Okabe and Ito); then the same with other strokes.
+# Colours that colour-blind people tell apart (Okabe and Ito); then the same with other strokes
+# and markers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D")
 STROKES = ("-", "--", ":", "-.")
 
 # Fonts with Chinese characters, as Linux, Windows and macOS name theirs.
@@ -77,18 +79,16 @@ def plot_figure3(rows: List[Row], path: PathLike) -> None:
     A row has `F`, `method` or else `model`, which names it, and `params`, `flops`, `fps`, `maccs`
     as far as they are known. Raises InputError if no row has an F.
     """
-    rows = _scored(rows)
+    rows = [row for row in _scored(rows) if any(_is_positive(row.get(k)) for k, _, _ in FIGURE3)]
     with _figure(path, len(FIGURE3), width=3.3, height=3.4) as axes:
         for ax, (key, unit, label) in zip(axes, FIGURE3):
-            known = [row for row in rows if _is_positive(row.get(key))]
-            for row in known:
-                colour = COLOURS[rows.index(row) % len(COLOURS)]
-                ax.scatter(row[key] / unit, row["F"], s=50, color=colour, zorder=3)
-                _name_point(ax, row, row[key] / unit, 4)
-            if known:
-                _log_axis(ax)
+            for i, row in enumerate(rows):
+                if _is_positive(row.get(key)):
+                    ax.scatter(row[key] / unit, row["F"], s=50, **_style(i), alpha=0.8, zorder=3)
+                    _log_axis(ax)
             ax.set_xlabel(label)
         axes[0].set_ylabel("F")
+        _legend(axes[-1], [str(row.get("method") or row.get("model")) for row in rows])
 
 
 def plot_figure1(rows: List[Row], path: PathLike) -> None:
@@ -97,19 +97,32 @@ def plot_figure1(rows: List[Row], path: PathLike) -> None:
     The rows are as of `plot_figure3`; those without FPS or Params are left out. Raises InputError
     if no row has an F.
     """
-    known = [
+    rows = [
         row for row in _scored(rows) if all(_is_positive(row.get(k)) for k in ("fps", "params"))
     ]
-    with _figure(path, 1, width=6, height=4.4) as (ax,):
-        for i, row in enumerate(known):
-            radius = 2.2 * (row["params"] / 1e6) ** 0.5 + 3  # points: the area grows with Params
-            size = np.pi * radius**2
-            ax.scatter(row["fps"], row["F"], size, COLOURS[i % len(COLOURS)], alpha=0.6, zorder=3)
-            _name_point(ax, row, row["fps"], radius, f"\n{row['params'] / 1e6:.2f} M")
-        if known:
+    with _figure(path, 1, width=7, height=4.4) as (ax,):
+        for i, row in enumerate(rows):
+            area = 40 + 30 * row["params"] / 1e6
+            ax.scatter(row["fps"], row["F"], area, **_style(i), alpha=0.6, zorder=3)
             _log_axis(ax)
-            ax.margins(x=0.3, y=0.3)
+        ax.margins(x=0.3, y=0.3)
         ax.set(xlabel="FPS", ylabel="F")
+        names = [row.get("method") or row.get("model") for row in rows]
+        _legend(ax, [f"{name} ({row['params'] / 1e6:.2f} M)" for name, row in zip(names, rows)])
+
+
+def _style(i: int) -> Dict[str, str]:
+    """Return colour and marker of the i-th of many points."""
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i // len(COLOURS) % len(MARKERS)],
+    }
+
+
+def _legend(ax: "Axes", names: List[str]) -> None:
+    """Name the points of `_style` 0, 1, ... beside the figure."""
+    points = [ax.scatter([], [], s=50, **_style(i)) for i in range(len(names))]
+    ax.figure.legend(points, names, loc="outside right upper", frameon=False)
 
 
 def plot_grid(tasks: List[Task], data: Sequence[Path], path: PathLike, rows: int = 6) -> None:
@@ -151,12 +164,12 @@ def plot_grid(tasks: List[Task], data: Sequence[Path], path: PathLike, rows: int
 
 
 def _cell(picture: np.ndarray) -> np.ndarray:
-    """Fit a grey or RGB picture in [0, 1] into the middle of a white cell, float64 [H, W, 3]."""
+    """Fit a grey or RGB picture in [0, 1] into a light grey cell, float64 [H, W, 3]."""
     width, height = CELL
     fits = min((width - 4) / picture.shape[1], (height - 4) / picture.shape[0])
     size = [max(1, round(side * fits)) for side in picture.shape[1::-1]]
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    cell = np.ones((height, width, 3))
+    cell = np.full((height, width, 3), 0.8)
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     cell[top : top + size[1], left : left + size[0]] = np.atleast_3d(small).clip(0, 1)
     return cell
@@ -170,12 +183,6 @@ def _scored(rows: List[Row]) -> List[Row]:
             "no row of the results has an F: python tools/benchmark.py --scores takes it along"
         )
     return scored
-
-
-def _name_point(ax: "Axes", row: Row, x: float, above: float, more: str = "") -> None:
-    """Write a row's name `above` points over its point."""
-    name = f"{row.get('method') or row.get('model')}{more}"
-    ax.annotate(name, (x, row["F"]), (0, above + 3), textcoords="offset points", ha="center")
 
 
 def _log_axis(ax: "Axes") -> None:

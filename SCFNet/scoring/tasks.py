@@ -103,8 +103,16 @@ def pair_maps(
     Raises InputError, with count and first names, for masks without map and maps without mask.
     """
     maps = list_folder(folder)
-    found, pattern = match_stems(masks, maps)
-    pairs = [Pair(stem, maps[found[stem]], masks[stem]) for stem in masks if stem in found]
+    found, pattern = match_stems(
+        masks, [stem for stem in maps if stem in masks or not _is_rendering(stem, maps)]
+    )
+    whites = find_whites(maps.values())
+    paths = {stem: maps[own] for stem, own in found.items()}
+    pairs = [
+        Pair(stem, paths[stem], mask, whites[paths[stem]])
+        for stem, mask in masks.items()
+        if stem in paths
+    ]
     missing = [stem for stem in masks if stem not in found]
     used = set(found.values())
     extra = [stem for stem in maps if stem not in used and not _is_rendering(stem, maps)]
@@ -117,8 +125,6 @@ def pair_maps(
         raise InputError(
             f"{folder}: {' and '.join(faults)}; --allow-missing scores those that have both"
         )
-    whites = find_whites([pair.map for pair in pairs])
-    pairs = [pair._replace(white=white) for pair, white in zip(pairs, whites)]
     note = f"{folder}: {len(pairs)} maps are matched as {pattern}" if pattern else ""
     return Task(method, data, pairs, missing, extra, note)
 

@@ -4,6 +4,7 @@ Nothing in a request is taken for a path or a URL, and nothing is written to dis
 """
 
 import asyncio
+import io
 from functools import partial
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, Literal, Mapping, Optional, Sequence
@@ -13,11 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from SCFNet.errors import InputError
+from SCFNet.errors import InputError, memory_faults
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import opaque, read_photo
-from SCFNet.photos.writing import encode_image
-from SCFNet.prediction.marks import add_mark, make_mark
+from SCFNet.prediction.encoding import dpi_of, encode_result
+from SCFNet.prediction.marks import make_mark
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, draw
 from SCFNet.predictor import Predictor
 from SCFNet.serving.body import PATIENCE, BodyReader, TooLarge, upload_of
@@ -109,12 +110,15 @@ def predict_body(
     a form's file as for that file, else as for standard input.
     """
     name, data = upload_of(body, content_type)
-    with large_photo(name, data):
+    with memory_faults(name or "photo"), large_photo(name, data):
         photo = read_photo(name or "photo", data)
         shown = opaque(photo)
-        (picture,) = draw(photo, shown, predictor(shown), RenderOptions(kinds=[kind]))
-        encoded = encode_image(f"{name or 'photo'}{suffix}", picture)
-    return add_mark(encoded, make_mark(name or "stdin", len(data)))
+        (saliency,) = predictor.maps([shown])
+        options = RenderOptions(kinds=[kind])
+        (picture,) = draw(photo, shown, saliency, options, predictor.sharpened)
+        target = Path(f"{name or 'photo'}{suffix}")
+        mark = make_mark(name or "stdin", len(data))
+        return encode_result(target, picture, mark, dpi_of(io.BytesIO(data)))
 
 
 def suffix_for(accept: str, kind: str) -> str:

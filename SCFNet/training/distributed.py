@@ -1,10 +1,12 @@
 """Several processes under `paddle.distributed.launch`: who speaks, and what they agree on."""
 
 import math
+from functools import lru_cache
 from typing import Optional
 
 import paddle
 from paddle import Tensor
+from tqdm import tqdm
 
 from SCFNet.device import set_device
 from SCFNet.errors import InputError
@@ -27,6 +29,12 @@ def say(line: str) -> None:
     """Print a line, in the first process only."""
     if not quiet():
         print(line, flush=True)
+
+
+@lru_cache(maxsize=None)
+def say_once(fault: str) -> None:
+    """Print, above a bar and once in each process, that a file was left out."""
+    tqdm.write(f"left out: {fault}")
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

@@ -40,12 +40,13 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
     check_manifest(folder, {**teacher.made_by, "size": size, "photos": set_digest(samples)})
     for place in {map_path(folder, sample).parent for sample in samples}:
         remove_leftovers(place)
-    todo = [sample for sample in samples if not map_path(folder, sample).exists()]
+    photos = dict.fromkeys(samples)  # each once, though a list may repeat them
+    todo = [sample for sample in photos if not map_path(folder, sample).exists()]
     random.Random().shuffle(todo)
     chunks = [todo[i : i + CACHE_BATCH] for i in range(0, len(todo), CACHE_BATCH)]
     bar = tqdm(
-        total=len(samples),
-        initial=len(samples) - len(todo),
+        total=len(photos),
+        initial=len(photos) - len(todo),
         unit="photo",
         disable=quiet(),
         desc="teacher's maps",
@@ -117,11 +118,11 @@ def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
 
 def set_digest(samples: Sequence[Sample]) -> str:
     """Return what tells one set of photos from another: their number, names and bytes."""
-    ordered = sorted(samples, key=lambda sample: sample.stem)
+    ordered = sorted({*samples}, key=lambda sample: sample.stem)
     total = hashlib.sha256()
     for sample, digest in zip(ordered, in_parallel(photo_digest, ordered)):
         total.update(os.fsencode(sample.stem) + b"\n" + digest)
-    return f"{len(samples)} {total.hexdigest()}"
+    return f"{len(ordered)} {total.hexdigest()}"
 
 
 def photo_digest(sample: Sample) -> bytes:
@@ -144,11 +145,8 @@ def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
         )
     if pattern:
         say(f"{folder}: maps are matched as {pattern}")
-    paths = [maps[found[sample.stem]] for sample in samples]
-    whites = find_whites(paths)
-    if not any(whites):
+    whites = find_whites(maps.values())
+    if not any(whites.values()):
         raise InputError(f"{folder}: all of its maps are black")
-    return [
-        sample._replace(mask=path, white=white)
-        for sample, path, white in zip(samples, paths, whites)
-    ]
+    paths = [maps[found[sample.stem]] for sample in samples]
+    return [one._replace(mask=path, white=whites[path]) for one, path in zip(samples, paths)]

@@ -1,11 +1,12 @@
 """Reports of a training run: progress bar, printed lines, VisualDL, the lines of a dry run."""
 
+import math
 import sys
 import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Deque, List, Tuple
+from typing import Any, Deque, List, Mapping, Tuple
 
 import numpy as np
 import paddle
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from SCFNet.device import peak_memory_mb
 from SCFNet.training.distributed import quiet
+from SCFNet.training.recipe import changed_flags
 from SCFNet.training.schedules import epoch_areas
 from SCFNet.training.state import BEST, LAST, Run
 from SCFNet.training.validation import pictures
@@ -95,8 +97,7 @@ class Log:
     def epoch(self, run: Run) -> None:
         """Print the last record, and send its scores and pictures to VisualDL."""
         record = run.log[-1]
-        numbers = [f"{name} {value}" for name, value in record.items() if name not in UNSHOWN]
-        self.write(f"epoch {record['epoch']}/{self.recipe.epochs}: {', '.join(numbers)}")
+        self.scores(f"epoch {record['epoch']}/{self.recipe.epochs}", record)
         self._restart_clock()  # scoring is not training
         if not self.writer:
             return
@@ -107,6 +108,11 @@ class Log:
         for i, picture in enumerate(pictures(run.result, shown)):
             self.writer.add_image(f"maps/{i}", picture, run.step)
 
+    def scores(self, title: str, record: Mapping[str, Any]) -> None:
+        """Print a record, or scores, in one line."""
+        numbers = [f"{name} {value}" for name, value in record.items() if name not in UNSHOWN]
+        self.write(f"{title}: {', '.join(numbers)}")
+
     def _restart_clock(self) -> None:
         """Measure the speed from now on."""
         self.recent.clear()
@@ -115,14 +121,14 @@ class Log:
     def done(self, run: Run) -> None:
         """Print the best epoch and the output files."""
         output = Path(self.recipe.output)
-        told = f"done: {output / LAST}, {len(run.log)} epochs"
-        name = next((key for record in run.log for key in record if key.endswith("MAE")), "")
-        scored = [record for record in run.log if name in record]
-        if scored:
-            f = name.replace("MAE", "Max-F")
-            best = max(scored, key=lambda record: record[f] - record[name])
-            told += f", best {name} {best[name]} and {f} {best[f]} in epoch {best['epoch']}"
+        told = f"done: {output / LAST}, {run.epoch} epochs"
+        if run.best_epoch:
+            best = run.log[run.best_epoch - 1]
+            mae, f = (next(n for n in best if n.endswith(kind)) for kind in ("MAE", "Max-F"))
+            told += f", best {mae} {best[mae]} and {f} {best[f]} in epoch {run.best_epoch}"
             told += f": {output / BEST}"
+        elif run.best > -math.inf:
+            told += f"; warning: none was better than the start, which {output / BEST} holds"
         self.write(told)
 
 
@@ -138,6 +144,7 @@ def rehearsal(run: Run, seconds: float) -> List[str]:
     return [
         f"{recipe.model}: {sum(p.size for p in run.net.parameters()):,} parameters",
         f"{recipe.data}: {len(run.samples):,} photos to train on, {scored:,} to score",
+        f"flags that are not the paper's: {' '.join(changed_flags(recipe)) or 'none'}",
         f"a step of {recipe.batch_size} images of {sides[-1]} px on {paddle.get_device()}: "
         f"{seconds:.2f} s, {peak_memory_mb() / 1024:.1f} GB of memory at most",
         f"{recipe.epochs} epochs of {steps} steps, sizes {' '.join(map(str, sides))}: "

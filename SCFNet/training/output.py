@@ -1,6 +1,7 @@
 """The output folder of a run: its lock, the state to go on from, the weights, and log.jsonl."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -67,6 +68,14 @@ class OutputFolder:
             save_weights(run.result, self.path / LAST)
             records = "".join(json.dumps(record) + "\n" for record in run.log)
             write_atomically(self.path / LOG, records.encode())
+
+    def save_epoch(self, run: Run) -> None:
+        """Write the weights of the last epoch beside those of the `keep_last` - 1 before it."""
+        if self.writes and run.recipe.keep_last:
+            self._hold()
+            save_weights(run.result, self.path / f"epoch-{run.epoch}.pdparams")
+            with suppress(FileNotFoundError):
+                (self.path / f"epoch-{run.epoch - run.recipe.keep_last}.pdparams").unlink()
 
     def save_best(self, run: Run) -> None:
         """Write the weights as the best ones."""

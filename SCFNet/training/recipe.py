@@ -21,17 +21,39 @@ from typing import (
     get_type_hints,
 )
 
+from SCFNet.checkpoint import find_weights, load_checkpoint
 from SCFNet.cli import Parser, as_flag
 from SCFNet.device import parse_device
-from SCFNet.errors import ArgumentError
+from SCFNet.errors import ArgumentError, CheckpointError, InputError
 from SCFNet.photos.transform import check_size
-from SCFNet.zoo import NETWORKS, ZOO
+from SCFNet.zoo import NETWORKS, ZOO, detect_network
 
 SCHEDULES = ("paper", "release")  # of PBSM's kernel size
 SIZES = (224, 256, 288, 320, 352)
 SWIN_SIZE = 384  # at which the release trains ST
 METAVARS = {int: "N", float: "X"}  # what stands for a number in --help
+UNTOLD = ("data", "val", "output", "dry_run", "device")  # of the changed flags
 Kind = TypeVar("Kind", bound="Recipe")
+
+# What --finetune sets unless a flag does.
+FINETUNE: Dict[str, Any] = {
+    "val_fraction": 0.2,
+    "epochs": 15,
+    "batch_size": 6,
+    "sizes": [256, 288],
+    "optimizer": "adamw",
+    "lr": 0.004,
+    "min_lr": 0.00004,
+    "warmup_epochs": 1.0,
+    "backbone_lr_scale": 0.5,
+    "loss": "bce+sp",
+    "kernel_size": "5",
+    "output": "output/finetune",
+}
+FINETUNE_HELP = (
+    "teach your own objects to a trained network: accurate, small (the shipped ones) or a file; "
+    "sets those flags above that you do not give, and --dry-run prints them"
+)
 
 
 def knob(
@@ -55,6 +77,11 @@ def knob(
     options = {"nargs": nargs, "choices": choices, "metavar": metavar}
     given = {name: option for name, option in options.items() if option is not None}
     return field(default=default, metadata={"help": text, "aliases": aliases, **given})
+
+
+def default_sizes(model: str) -> Tuple[int, ...]:
+    """Return the sides at which the release trains `model`, in pixels."""
+    return (SWIN_SIZE,) if model == "ST" else SIZES
 
 
 @dataclass(frozen=True)
@@ -99,6 +126,9 @@ class Recipe:
     # the schedule
     epochs: int = knob(69, "passes over the data", "--epoch")
     batch_size: int = knob(128, "images a step, over all devices together", "--train_bs")
+    accumulate: int = knob(
+        1, "parts in which a device works through its images of a step, to save memory"
+    )
     lr: float = knob(0.064, "highest learning rate", "--Max_LR")
     min_lr: float = knob(0.00064, "first and last learning rate", "--Min_LR")
     warmup_epochs: float = knob(5.0, "epochs in which the learning rate rises", "--top_epoch")
@@ -143,8 +173,9 @@ class Recipe:
     late_from: float = knob(0.7, "part of the epochs after which --late-sizes begin")
     augment: str = knob(
         "release",
-        "augmentation; strong, for runs that overfit, has larger crops, colours, pasted objects",
-        choices=("release", "strong", "none"),
+        "augmentation; paper has flips, crops and sizes, but not the release's blur and light; "
+        "strong, for runs that overfit, has larger crops, colours, pasted objects",
+        choices=("release", "paper", "strong", "none"),
     )
     copy_paste: Optional[float] = knob(
         None,
@@ -176,15 +207,19 @@ class Recipe:
         "auto goes on with the run in --output, if there is one; a state file (last.state) with "
         "that run; default: begin a new one",
     )
+    patience: int = knob(0, "stop when N scorings in a row were not the best; 0 is never")
+    keep_last: int = knob(0, "keep the weights of the last N epochs, as epoch-1.pdparams")
     save_every: int = knob(0, "save every N steps too; 0 is only after each epoch")
     dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
     def __post_init__(self) -> None:
         if not self.sizes:
-            object.__setattr__(self, "sizes", (SWIN_SIZE,) if self.model == "ST" else SIZES)
+            object.__setattr__(self, "sizes", default_sizes(self.model))
         self._check(
             "more than 0", lambda v: v > 0, "val_every", "epochs", "batch_size", "lr", "min_lr"
         )
+        self._check("more than 0", lambda v: v > 0, "accumulate")
+        self._check("0 or more", lambda v: v >= 0, "patience", "keep_last")
         self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
         self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
         self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
@@ -206,6 +241,8 @@ class Recipe:
         if self.decoder != "scfm" and self.model in ZOO:
             raise ArgumentError("decoder", f"{self.model} has a decoder of its own")
         parse_device(self.device)
+        if self.patience and not (self.val or self.val_fraction):
+            raise ArgumentError("patience", "needs --val or --val-fraction, to score on")
 
     def _check(self, wanted: str, holds: Callable[[float], bool], *names: str) -> None:
         """Raise ArgumentError for a knob that is given, and for which `holds` is not true."""
@@ -310,9 +347,45 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
             if value_type in METAVARS:
                 options["metavar"] = METAVARS[value_type]
         parser.add_argument(*flags, dest=one.name, default=one.default, **options)
+    if kind is Recipe:
+        parser.add_argument("--finetune", metavar="FILE", help=FINETUNE_HELP)
     given: Dict[str, Any] = vars(parser.parse_args(argv))
+    weights = given.pop("finetune", None)
+    if weights is not None:
+        parser.set_defaults(**FINETUNE, **trained_network(weights))
+        given = vars(parser.parse_args(argv))
+        del given["finetune"]
     given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
     return kind(**given)
+
+
+def trained_network(weights: str) -> Dict[str, Any]:
+    """Return the knobs that start from `weights`: accurate, small, or a file of a whole network.
+
+    Raises CheckpointError if it cannot be read, or is of no network of this repository.
+    """
+    path = find_weights(weights)
+    try:
+        return {"pretrained": str(path), "model": detect_network(load_checkpoint(path))}
+    except CheckpointError:
+        raise
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def changed_flags(recipe: Recipe) -> List[str]:
+    """Write the knobs that are not the defaults of their class as flags."""
+    changed = []
+    for one in fields(recipe):
+        value = getattr(recipe, one.name)
+        default = default_sizes(recipe.model) if one.name == "sizes" else one.default
+        if value != default and one.name not in UNTOLD:
+            values = value if isinstance(value, tuple) else (value,)
+            changed += [
+                as_flag(one.name),
+                *(f"{v:g}" if isinstance(v, float) else str(v) for v in values),
+            ]
+    return changed
 
 
 def _default_in_words(default: Any) -> str:

@@ -4,11 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
+import numpy as np
 import paddle
 
 from SCFNet.checkpoint import assign_weights, load_plain
 from SCFNet.errors import CheckpointError
 from SCFNet.formats.unpickle import printable
+from SCFNet.training.distributed import say
 from SCFNet.training.state import STATE, Run, state_digest
 
 KEPT = {  # what `state_of` collects and `restore` needs
@@ -43,6 +45,13 @@ def restore(run: Run, path: Path) -> None:
     run.step, run.best = state["step"], state["best"]
     run.sums, run.log = state["sums"], state["log"]
     run.began -= 60 * state["minutes"]
+    if state["steps_per_epoch"] != run.steps_per_epoch:  # another batch size, or more devices
+        run.step = run.epoch * run.steps_per_epoch
+        run.sums = np.zeros_like(run.sums)
+        say(
+            f"an epoch has {run.steps_per_epoch} steps, not {state['steps_per_epoch']} as before: "
+            f"epoch {run.epoch + 1} begins at its start"
+        )
     if not paddle.distributed.get_rank():
         now = asdict(run.recipe)
         changed = [f"{k}: {printable(was.get(k))} -> {now[k]}" for k in now if now[k] != was.get(k)]
@@ -69,11 +78,6 @@ def differences(state: Dict[str, Any], run: Run) -> Iterator[str]:
     for name in ("model", "decoder", "optimizer"):
         if was.get(name) != getattr(recipe, name):
             yield f"is of {name} {printable(was.get(name))}, not {getattr(recipe, name)}"
-    if state["steps_per_epoch"] != run.steps_per_epoch:
-        yield (
-            f"an epoch had {state['steps_per_epoch']} steps, now it has {run.steps_per_epoch}: "
-            "go on with the same data and batch size"
-        )
     if state["data"] != run.digest:
         before, now = (
             printable(digest.partition(" ")[0]) for digest in (state["data"], run.digest)

@@ -13,7 +13,7 @@ COSINE_DELAY_STEPS = 2  # the release's cosine starts that late
 
 def lr_at(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Compute a step's learning rate: linear from `recipe.min_lr` up to `recipe.lr` in
-    `warmup_epochs`, then a cosine back, which ends at the last step (paper section 4.1).
+    `warmup_epochs`, then a cosine back, which ends at the last step (paper section 4.2).
 
     As in the release, the cosine begins COSINE_DELAY_STEPS steps after the warm-up. `step` counts
     from 0.

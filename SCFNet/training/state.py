@@ -28,6 +28,7 @@ Target = Callable[[Tensor, Optional[Tensor], Tensor], Tensor]
 ScoredSets = Mapping[str, Sequence[Sample]]  # by what is written before the names of their scores
 
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
+DIGITS = 5  # after the point, of what is recorded of an epoch
 GRADIENT_NORM = 5.0  # AdamW's clip
 
 
@@ -49,8 +50,10 @@ class Run:
     teacher_side: int = 0
     steps_per_epoch: int = 0
     digest: str = ""  # of the samples
+    starts_whole: bool = False  # from the weights of a whole network
     step: int = 0  # done so far
-    best: float = -math.inf
+    skipped: int = 0  # steps in a row, by the loss scaler
+    best: float = -math.inf  # quality of the scores so far
     sums: np.ndarray = field(default_factory=lambda: np.zeros(1))  # of this epoch: losses, images
     log: List[Dict[str, Any]] = field(default_factory=list)
     began: float = field(default_factory=time.time)  # or would have, without the pauses
@@ -59,6 +62,19 @@ class Run:
     def epoch(self) -> int:
         """The epochs that are over, which is the number of the one under way, from 0."""
         return len(self.log)
+
+    @property
+    def best_epoch(self) -> int:
+        """Number of the best epoch, from 1; 0 if the start is better, or nothing was scored."""
+        best = max(self.log, key=quality, default={})
+        return best["epoch"] if quality(best) > self.best - 2 * 10**-DIGITS else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are over, or `patience` scorings have passed since the best."""
+        recipe = self.recipe
+        since = [record for record in self.log[self.best_epoch :] if quality(record) > -math.inf]
+        return self.epoch >= recipe.epochs or 0 < recipe.patience <= len(since)
 
     @property
     def minutes(self) -> float:
@@ -93,7 +109,7 @@ def new_run(
         )
     paddle.seed(recipe.seed)
     net = build_network(recipe.model, recipe.decoder)
-    load_pretrained(net, recipe.pretrained)
+    starts_whole = load_pretrained(net, recipe.pretrained)
     average = None
     if recipe.ema:
         average = build_network(recipe.model, recipe.decoder)
@@ -109,10 +125,17 @@ def new_run(
     run = Run(recipe, net, average, build_optimizer(net, recipe), scaler)
     run.samples, run.scored = samples, scored or {}
     run.target, run.teacher_side = target, teacher_side
+    run.starts_whole = starts_whole
     if samples:
         run.steps_per_epoch = count_batches(len(samples), recipe.batch_size // world, world)
         run.digest = samples_digest(samples)
     return run
+
+
+def quality(scores: Mapping[str, Any]) -> float:
+    """Compute Max-F less MAE of the set that was scored first; minus infinity if none was."""
+    mae = next((name for name in scores if name.endswith("MAE")), None)
+    return -math.inf if mae is None else scores[mae.replace("MAE", "Max-F")] - scores[mae]
 
 
 def build_optimizer(net: SaliencyNet, recipe: Recipe) -> paddle.optimizer.Optimizer:

@@ -1,0 +1,256 @@
+"""Variants of an exported ONNX file: photos as they are, rembg's input, 8-bit integers."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from SCFNet.backends import INPUT, OUTPUT
+from SCFNet.maps import resize_map
+from SCFNet.photos.reading import read_image
+from SCFNet.photos.transform import (
+    IMAGENET,
+    Normalisation,
+    network_input,
+    normalise,
+    photo_batch,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+PHOTO, MAP = "photo", "map"  # names in a file that takes photos
+REMBG_SIZE = 320  # of the input that rembg's u2net_custom feeds
+CALIBRATION = 200  # photos of a folder at most
+
+
+class Variant(NamedTuple):
+    """What is made of an exported file.
+
+    `kind` is a key of KINDS: 'photo' (see `take_photos`), 'rembg' (see `take_rembgs_input`) or
+    'int8' (see `quantised`). `shape` is the (H, W) of the photos that 'photo' takes, () any;
+    `photos` are those that 'int8' is calibrated on.
+    """
+
+    kind: str
+    shape: Sequence[int] = ()
+    photos: Sequence[Path] = ()
+
+
+# The mean difference of a photo's map from the exported network's that a variant may have.
+KINDS = {"photo": 1e-4, "rembg": 0.03, "int8": 0.03}
+
+
+def make_variant(model: bytes, variant: Variant, normalisation: Normalisation) -> bytes:
+    """Return the variant of an exported network, which is normalised by `normalisation`."""
+    import onnx
+
+    if variant.kind == "int8":
+        return quantised(model, variant.photos, normalisation)
+    graph = onnx.load_from_string(model)
+    said = {one.key: one.value for one in graph.metadata_props}
+    if variant.kind == "photo":
+        take_photos(graph, normalisation, variant.shape)
+        said.update(variant="photos", input=f"{PHOTO}: RGB, uint8 [H, W, 3]")
+        said.update(output=f"{MAP}: float32 [H, W] in [0, 1]")
+    else:
+        take_rembgs_input(graph, normalisation)
+        said.update(variant="the input of rembg", input="rembg: float32 [1, 3, 320, 320]")
+    onnx.helper.set_model_props(graph, said)
+    return graph.SerializeToString()
+
+
+def run_variant(model: bytes, variant: Variant, image: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """Return the map, float32 [H, W], of RGB uint8 [H, W, 3] as the users of a variant get it.
+
+    `batch` is the image as the exported network takes it.
+    """
+    import onnxruntime
+
+    if variant.kind == "photo":
+        batch = image
+    elif variant.kind == "rembg":
+        scaled = photo_batch([image], REMBG_SIZE) * (255 / max(1, int(image.max())))
+        batch = normalise(scaled.astype("float32"), IMAGENET)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    return resize_map(found.reshape(found.shape[-2:]), image.shape[:2])
+
+
+def take_photos(
+    model: "onnx.ModelProto", normalisation: Normalisation, shape: Sequence[int] = ()
+) -> None:
+    """Let an exported network take `photo`, RGB uint8 [H, W, 3], and give `map`, float32 [H, W].
+
+    Resizing and normalising are in the graph, as `network_input` and `maps.resize_map` do
+    them. `shape` is (H, W) for a runtime that wants them fixed; () is any.
+    """
+    from onnx import TensorProto, helper
+
+    size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    mean, std, by_max = normalisation
+    constants: Dict[str, np.ndarray] = {
+        "photo_axis": np.array([0]),
+        "input_sizes": np.array([1, 3, size, size]),
+        "photo_mean": np.asarray(mean, "float32").reshape(1, 3, 1, 1),
+        "photo_std": np.asarray(std, "float32").reshape(1, 3, 1, 1),
+        "map_axes": np.array([0, 1]),
+    }
+    before = [
+        helper.make_node("Cast", [PHOTO], ["photo_float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["photo_float"], ["photo_planes"], perm=[2, 0, 1]),
+        helper.make_node("Unsqueeze", ["photo_planes", "photo_axis"], ["photo_batch"]),
+        _resize("photo_batch", "input_sizes", "photo_resized"),
+    ]
+    if by_max:
+        constants.update(photo_one=np.array(1, "float32"), photo_white=np.array(255, "float32"))
+        before += [
+            helper.make_node("ReduceMax", ["photo_resized"], ["photo_max"], keepdims=0),
+            helper.make_node("Max", ["photo_max", "photo_one"], ["photo_largest"]),
+            helper.make_node("Div", ["photo_white", "photo_largest"], ["photo_gain"]),
+            helper.make_node("Mul", ["photo_resized", "photo_gain"], ["photo_scaled"]),
+        ]
+    before += [
+        helper.make_node("Sub", [before[-1].output[0], "photo_mean"], ["photo_centred"]),
+        helper.make_node("Div", ["photo_centred", "photo_std"], [INPUT]),
+    ]
+    after = [
+        _resize(OUTPUT, "map_sizes", "map_batch"),
+        helper.make_node("Squeeze", ["map_batch", "map_axes"], [MAP]),
+    ]
+    if shape:
+        constants["map_sizes"] = np.array([1, 1, *shape])
+    else:
+        constants.update(
+            map_ones=np.array([1, 1]), map_first=np.array([0]), map_third=np.array([2])
+        )
+        after = [
+            helper.make_node("Shape", [PHOTO], ["photo_shape"]),
+            helper.make_node("Slice", ["photo_shape", "map_first", "map_third"], ["photo_sides"]),
+            helper.make_node("Concat", ["map_ones", "photo_sides"], ["map_sizes"], axis=0),
+            *after,
+        ]
+    height, width = shape or ("height", "width")
+    _lay_around(
+        model,
+        before,
+        after,
+        constants,
+        helper.make_tensor_value_info(PHOTO, TensorProto.UINT8, [height, width, 3]),
+        helper.make_tensor_value_info(MAP, TensorProto.FLOAT, [height, width]),
+    )
+
+
+def take_rembgs_input(model: "onnx.ModelProto", normalisation: Normalisation) -> None:
+    """Let an exported network take what rembg feeds a `u2net_custom`: float32 [1, 3, 320, 320], a
+    photo divided by its largest value, normalised as for ImageNet.
+    """
+    from onnx import TensorProto, helper
+
+    size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    own_mean, own_std, imagenet_mean, imagenet_std = (
+        np.asarray(channels, "float32").reshape(1, 3, 1, 1)
+        for channels in (*normalisation[:2], *IMAGENET[:2])
+    )
+    constants = {
+        "input_sizes": np.array([1, 3, size, size]),
+        "input_gain": imagenet_std / own_std,
+        "input_shift": (imagenet_mean - own_mean) / own_std,
+    }
+    before = [
+        _resize("rembg", "input_sizes", "rembg_resized"),
+        helper.make_node("Mul", ["rembg_resized", "input_gain"], ["rembg_scaled"]),
+        helper.make_node("Add", ["rembg_scaled", "input_shift"], [INPUT]),
+    ]
+    source = [1, 3, REMBG_SIZE, REMBG_SIZE]
+    _lay_around(
+        model,
+        before,
+        [],
+        constants,
+        helper.make_tensor_value_info("rembg", TensorProto.FLOAT, source),
+        model.graph.output[0],
+    )
+
+
+def _resize(source: str, sizes: str, target: str) -> "onnx.NodeProto":
+    """Resize bilinearly, with half-pixel centres and without antialiasing."""
+    from onnx import helper
+
+    return helper.make_node(
+        "Resize",
+        [source, "", "", sizes],
+        [target],
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )
+
+
+def _lay_around(
+    model: "onnx.ModelProto",
+    before: List["onnx.NodeProto"],
+    after: List["onnx.NodeProto"],
+    constants: Dict[str, np.ndarray],
+    source: "onnx.ValueInfoProto",
+    target: "onnx.ValueInfoProto",
+) -> None:
+    """Put nodes in front of and behind a graph, with a new input and a new output."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = model.graph
+    nodes, outer = [*before, *graph.node, *after], onnx.ValueInfoProto()
+    outer.CopyFrom(target)
+    for field, values in (("node", nodes), ("input", [source]), ("output", [outer])):
+        values = [type(value).FromString(value.SerializeToString()) for value in values]
+        del getattr(graph, field)[:]
+        getattr(graph, field).extend(values)
+    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
+    onnx.checker.check_model(model)
+
+
+def quantised(model: bytes, photos: Sequence[Path], normalisation: Normalisation) -> bytes:
+    """Return an exported network with 8-bit integers for weights and activations.
+
+    All operators are quantised (with convolutions alone it would lose more than a hundredth of
+    Max-F), per channel, between the smallest and the largest value seen on at most CALIBRATION of
+    the `photos`.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    graph = onnx.load_from_string(model)
+    size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    chosen = photos[:: max(1, -(-len(photos) // CALIBRATION))]
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches: Iterator[np.ndarray] = (
+                network_input([read_image(path)], size, normalisation) for path in chosen
+            )
+
+        def get_next(self) -> Optional[Dict[str, np.ndarray]]:
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        source.write_bytes(model)
+        logging.disable(logging.WARNING)  # it says each scale
+        try:
+            quantization.quantize_static(
+                str(source),
+                str(target),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,  # twice as fast as QInt8 on x86
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+        made = onnx.load(str(target))
+    onnx.helper.set_model_props(made, {one.key: one.value for one in graph.metadata_props})
+    return made.SerializeToString()

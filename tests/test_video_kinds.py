@@ -1,0 +1,208 @@
+"""HDR and interlaced videos: the colours become BT.709, and two fields one picture."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from SCFNet.prediction.deinterlacing import deinterlaced
+from SCFNet.prediction.video_reading import VideoReader
+from tests.clips import av, predict_clip, read_clip
+
+GOLD, NAVY, WHITE = (230, 200, 40), (20, 60, 120), (255, 255, 255)
+PQ, HLG = 16, 18
+
+
+def scene(shape=(48, 64)):
+    image = np.full((*shape, 3), NAVY, "uint8")
+    image[10:30, 8:28], image[10:30, 40:60] = GOLD, WHITE
+    return image
+
+
+def hdr_code(image, transfer, wide):
+    """PQ or HLG in [0, 1] of sRGB uint8 [H, W, 3], whose white is at 203 cd/m2; in BT.2020 if
+    `wide`.
+    """
+    value = image / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) * 203
+    if wide:
+        to_2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.088, 0.8956]]
+        light = light @ np.array(to_2020).T
+    if transfer == PQ:
+        power = (light / 10000) ** (1305 / 8192)
+        return ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+    luma = light @ np.array([0.2627, 0.678, 0.0593]) / 1000
+    of_scene = light / 1000 * luma[..., None] ** (1 / 1.2 - 1)
+    bright = 0.17883277 * np.log(np.maximum(12 * of_scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.where(of_scene <= 1 / 12, np.sqrt(3 * of_scene), bright)
+
+
+def write_hdr_clip(path, code, codec, pixels, transfer, primaries):
+    """Two frames of `code` [H, W, 3] in [0, 1], as YUV of BT.2020 in 10 bits."""
+    red, green, blue = code.transpose(2, 0, 1)
+    luma = 0.2627 * red + 0.678 * green + 0.0593 * blue
+    chroma = (blue - luma) / 1.8814, (red - luma) / 1.4746
+    planes = [luma * 876 + 64, *(512 + 896 * plane for plane in chroma)]
+    if pixels.startswith("yuv420"):
+        planes[1:] = [plane[::2, ::2] for plane in planes[1:]]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=24)
+        video.height, video.width, video.pix_fmt = *code.shape[:2], pixels
+        video.options = {"crf": "8"} if codec == "libx264" else {}
+        context = video.codec_context
+        context.colorspace, context.color_range = 9, 1
+        context.color_primaries, context.color_trc = primaries, transfer
+        for time in range(2):
+            frame = av.VideoFrame(code.shape[1], code.shape[0], pixels)
+            for plane, values in zip(frame.planes, planes):
+                padded = np.zeros((plane.height, plane.line_size // 2), "<u2")
+                padded[:, : plane.width] = np.rint(values)
+                plane.update(padded.tobytes())
+            frame.pts, frame.colorspace, frame.color_range = time, 9, 1
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    return path
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "primaries"),
+    [
+        ("clip.mp4", "libx264", "yuv420p10le", 9),
+        ("clip.mkv", "ffv1", "yuv444p10le", 9),
+        ("clip.mkv", "libx264", "yuv420p10le", 1),
+    ],
+)
+def test_hdr_becomes_bt_709(tmp_path, transfer, name, codec, pixels, primaries):
+    code = hdr_code(scene(), transfer, primaries == 9)
+    clip = write_hdr_clip(tmp_path / name, code, codec, pixels, transfer, primaries)
+    reader = VideoReader(clip)
+    image = next(iter(reader)).image
+    reader.close()
+    spots = (20, 20), (40, 50), (20, 50)
+    for spot, color in zip(spots, (GOLD, NAVY, WHITE)):
+        np.testing.assert_allclose(image[spot].astype(int), color, atol=20)
+    for kind, spot, color in (("overlay", (40, 50), NAVY), ("cutout", (20, 20), GOLD)):
+        made = predict_clip(clip, tmp_path / "out", kind, "mp4")
+        assert _tags(made) == (1, 1, 1)
+        np.testing.assert_allclose(read_clip(made)[0][0][spot].astype(int), color, atol=40)
+    made = predict_clip(clip, tmp_path / "out", "mask")
+    assert _tags(made) == (1, 1, 1) and read_clip(made)[0][0, 20, 20].min() > 230
+
+
+def test_what_is_brighter_than_white_is_white(tmp_path):
+    code = hdr_code(scene(), PQ, True)
+    code[:, 40:] = 0.9  # 3900 cd/m2
+    clip = write_hdr_clip(tmp_path / "clip.mkv", code, "ffv1", "yuv444p10le", PQ, 9)
+    reader = VideoReader(clip)
+    image = next(iter(reader)).image
+    reader.close()
+    assert image[:, 42:].min() == 255
+
+
+def test_wide_colours_that_are_not_hdr_become_bt_709(tmp_path):
+    value = scene() / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    to_2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.088, 0.8956]]
+    light = light @ np.array(to_2020).T
+    code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    clip = write_hdr_clip(tmp_path / "clip.mkv", code, "ffv1", "yuv444p10le", 14, 9)
+    reader = VideoReader(clip)
+    image = next(iter(reader)).image
+    reader.close()
+    np.testing.assert_allclose(image[20, 20].astype(int), GOLD, atol=4)
+
+
+def _tags(path):
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context
+        return int(codec.colorspace), int(codec.color_primaries), int(codec.color_trc)
+
+
+def bar_at(time, shape=(48, 96)):
+    """A bright bar of 16 pixels that moves 4 to the right in every field; RGB."""
+    frame = np.full((*shape, 3), NAVY, "uint8")
+    frame[:, 4 * time : 4 * time + 16] = GOLD
+    return frame
+
+
+def field_marker(first, pixels, time_base):
+    """A filter that marks frames [48, 96] as interlaced, 'tff' or 'bff', or as not ('prog')."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=96, height=48, format=pixels, time_base=time_base)
+    marked, sink = graph.add("setfield", first), graph.add("buffersink")
+    source.link_to(marked)
+    marked.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def write_fields(path, codec, first, pixels="yuv420p", frames=8):
+    """An interlaced video of `bar_at`; the even lines are the earlier ones if `first` is 'tff'."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=25, options={"flags": "+ilme+ildct"})
+        video.height, video.width, video.pix_fmt = 48, 96, pixels
+        video.codec_context.max_b_frames = 0
+        video.bit_rate = 4_000_000
+        base = Fraction(1, 25)
+        graph = field_marker(first, pixels, base)
+        for i in range(frames):
+            image = bar_at(2 * i)
+            image[(first == "tff") :: 2] = bar_at(2 * i + 1)[(first == "tff") :: 2]
+            planes = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv444p")
+            frame = planes.to_ndarray()
+            if pixels == "yuv420p":  # each field has its own chroma
+                chroma = frame[1:].reshape(2, 12, 2, 2, 96)[:, :, 0].reshape(2, 24, 96)[..., ::2]
+                frame = np.concatenate([frame[0].ravel(), chroma.ravel()]).reshape(72, 96)
+            frame = av.VideoFrame.from_ndarray(frame, pixels)
+            frame.pts, frame.time_base = i, base
+            graph.push(frame)
+            container.mux(video.encode(graph.pull()))
+        container.mux(video.encode())
+    return path
+
+
+def combed(image):
+    """The share of the pixels that both neighbours above and below differ from alike."""
+    grey = image.astype(int).mean(2)
+    return ((grey[1:-1] - grey[:-2]) * (grey[1:-1] - grey[2:]) > 200).mean()
+
+
+@pytest.mark.parametrize("first", ["tff", "bff"])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("clip.mpg", "mpeg2video"),
+        ("clip.mp4", "libx264"),
+        ("clip.mkv", "ffv1"),
+        ("clip.ts", "mpeg2video"),
+    ],
+)
+def test_two_fields_become_one_picture(tmp_path, name, codec, first):
+    clip = write_fields(tmp_path / name, codec, first)
+    assert combed(read_clip(clip)[0][3]) > 0.05
+    frames, times = read_clip(predict_clip(clip, tmp_path / "out", "mask"))
+    assert len(frames) == 8
+    np.testing.assert_allclose(times, np.arange(8) / 25, atol=1e-3)
+    for i, frame in enumerate(frames[1:-1], 1):
+        assert combed(frame) < 0.03
+        columns = np.flatnonzero(frame[20:28].mean((0, 2)) > 128)
+        assert abs(columns.mean() - (8 * i + 7.5)) < 2  # where the first field has it
+
+
+def test_progressive_frames_keep_lines_of_one_pixel():
+    stripes = np.zeros((48, 96), "uint8")
+    stripes[::2] = 200
+    marks = ["prog", "prog", "tff", "tff", "prog", "prog"]
+    frames = []
+    for time, mark in enumerate(marks):
+        frame = av.VideoFrame.from_ndarray(stripes, "gray")
+        frame.pts, frame.time_base = time, Fraction(1, 25)
+        graph = field_marker(mark, "gray", frame.time_base)
+        graph.push(frame)
+        frames.append(graph.pull())
+    made = list(deinterlaced(frames))
+    assert [frame.pts for frame in made] == list(range(6))
+    for mark, frame in zip(marks, made):
+        if mark == "prog":
+            np.testing.assert_array_equal(frame.to_ndarray(), stripes)
