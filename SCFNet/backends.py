@@ -75,6 +75,7 @@ def open_backend(
     """
     file = _choose_file(weights, device, engine)
     if file.suffix != ".onnx":
+        _check_paddle(weights, device, engine)
         return open_paddle(file, device, size)
     exported = open_onnx(file, threads, device)
     export = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
@@ -83,8 +84,33 @@ def open_backend(
     if size in (None, exported.size):
         return exported
     if file != weights and engine == "auto":
+        _check_paddle(weights, device, engine, size)
         return open_paddle(weights, device, size)
     raise InputError(f"{file}: is of size {exported.size}; renew it: {export} --size {size}")
+
+
+def _check_paddle(weights: Path, device: str, engine: str, size: Optional[int] = None) -> None:
+    """Raise InputError, with what asks for Paddle and both ways out, if it is not installed."""
+    if IS_INSTALLED:  # which `open_paddle` says
+        return
+    try:
+        importlib.import_module("paddle")
+    except ModuleNotFoundError as error:
+        if error.name != "paddle":
+            raise
+        if engine == "paddle":
+            reason, way_out = "--engine paddle", "leave --engine out"
+        elif device.startswith("gpu"):
+            reason, way_out = f"--device {device}", "take --device cpu"
+        elif size:
+            reason, way_out = f"--size {size}", "leave --size out"
+        else:
+            reason = f"{weights}, which has no .onnx file beside it,"
+            way_out = "make one where Paddle is, by tools/export.py"
+        raise InputError(
+            f"paddle is not installed, and {reason} needs it: "
+            f"pip install -r requirements.txt, or {way_out}"
+        ) from error
 
 
 def _choose_file(weights: Path, device: str, engine: str) -> Path:

@@ -120,7 +120,6 @@ def test_a_machine_with_an_nvidia_card_needs_no_paddle_either(tmp_path, monkeypa
         ("numpy", "train", []),
         ("cv2", "distill", ["--teacher", "teacher.pdparams"]),
         ("numpy", "export", ["--weights", "weights/SCFNet-DUTS.pdparams"]),
-        ("paddle", "predict", ["tests/data/coffee.jpg", "--engine", "paddle"]),
         ("paddle", "train", []),
         ("paddle", "distill", ["--teacher", "tests/data/release_M3_0.5.pdparams"]),
         pytest.param("filelock", "train", [], marks=pytest.mark.slow),
@@ -139,6 +138,21 @@ def test_a_missing_package_is_one_line(module, tool, arguments):
     line = f"error: {module} is not installed: pip install {PACKAGES.get(module, module)}"
     assert done.stderr.strip().splitlines()[-1:] == [line]
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "way_out"),
+    [
+        (["--engine", "paddle"], "--engine paddle", "leave --engine out"),
+        (["--size", "320"], "--size 320", "leave --size out"),
+        (["--weights", "tests/data/release_M3_0.5.pdparams"], "no .onnx file", "tools/export.py"),
+    ],
+)
+def test_what_needs_paddle_is_named_with_both_ways_out(flags, reason, way_out):
+    done = without(["paddle"], "predict", "tests/data/coffee.jpg", *flags)
+    line = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and line.startswith("error: paddle is not installed, and ")
+    assert reason in line and way_out in line and "pip install -r requirements.txt" in line
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,29 @@ def test_a_webp_mask_is_the_png_mask_and_a_webp_cutout_is_small(tmp_path):
     np.testing.assert_array_equal(webp[..., 3], png[..., 3])
     solid = png[..., 3] == 255
     assert np.abs(webp[solid].astype(int) - png[solid]).mean() < 3
+
+
+@pytest.mark.parametrize("name", ["cut.png", "deep/cut.PNG", "cut.webp", "cut.jpeg", "net-0.8.jpg"])
+def test_one_result_goes_to_the_file_that_is_named(tmp_path, name):
+    flags = "--save", "cutout", "--background", "white", "--output", tmp_path / name
+    for _ in range(2):
+        done = predict(DATA / "coffee.jpg", *flags)
+        assert done.returncode == 0 and done.stderr.endswith(f"written: {tmp_path / name}\n")
+    assert list(tmp_path.rglob("*.*")) == [tmp_path / name]
+    with Image.open(tmp_path / name) as picture:
+        suffix = Path(name).suffix.lower().replace("jpeg", "jpg")
+        assert picture.format == {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[suffix]
+        assert picture.size == (600, 400) and is_result(tmp_path / name)
+
+
+def test_the_file_that_is_named_is_not_the_input(tmp_path):
+    photo = shutil.copy(DATA / "chelsea.png", tmp_path / "a.png")
+    before = photo.read_bytes()
+    (tmp_path / "link.png").symlink_to(photo)
+    for name in ("a.png", "link.png"):
+        done = predict(photo, "--output", tmp_path / name)
+        assert done.returncode == 2 and "is an input, which stays as it is" in done.stderr
+    assert photo.read_bytes() == before
 
 
 def test_a_log_gets_a_line_at_each_tenth(tmp_path):
@@ -336,7 +360,11 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
         (["a.png", "--format", "jpg", "--save", "cutout"], "give cut-outs a --background"),
         (["a.png", "--format", "gif"], "--format"),
         (["a.png", "--format", "webp", "png"], "--format takes one format of pictures"),
-        (["a.png", "--output", "one.png"], "names a folder; for a picture: --output - > FILE"),
+        (["a.png", "b.png", "--output", "c.png"], "--output: c.png is one file, not those of 2"),
+        (["a.png", "--output", "c.png", "--save", "mask", "overlay"], "--save one kind"),
+        (["a.png", "--output", "c.mp4"], "--output: c.mp4: of another kind than a.png"),
+        (["a.png", "--output", "c.png", "--format", "webp"], "--output c.png says another"),
+        (["a.png", "--output", "c.jpg", "--save", "cutout"], "give cut-outs a --background"),
         (["a.png", "--output", "-", "--save", "mask", "overlay"], "--save one kind"),
         (["a.png", "b.png", "--output", "-"], "--output: - takes one picture, not those of 2"),
         (

@@ -1,5 +1,7 @@
 """Videos with an alpha channel: what is transparent stays out of every result."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,14 @@ def test_other_kinds_take_the_format_too(tmp_path, format, kind, codec):
     with av.open(str(made)) as container:
         context = container.streams.video[0].codec_context
         assert (context.name, context.pix_fmt) == (codec, "yuv420p")
+
+
+@pytest.mark.parametrize(("format", "shape"), [("webm", (48, 128)), ("mov", (48, 64))])
+def test_a_transparent_cut_out_is_as_wide_as_its_source(tmp_path, format, shape):
+    clip = write_clip(tmp_path / "clip.mp4", codec="h264", sample_aspect_ratio=Fraction(2, 1))
+    made = predict_clip(clip, tmp_path / "out", "cutout", format)
+    frames, _ = read_alpha(made)
+    assert frames.shape == (12, *shape, 4)
+    with av.open(str(made)) as container:
+        ratio = container.streams.video[0].sample_aspect_ratio or 1
+    assert shape[1] * ratio == 128

@@ -7,6 +7,7 @@
     scfnet clip.mp4 --save overlay --every 3
     scfnet photos/ --weights small --device gpu --batch-size 16
     scfnet photos/ --shard 3/8 --skip-existing                  # the third of eight machines
+    scfnet photo.jpg --save cutout --output cut.webp
     scfnet - --save cutout --output - < photo.jpg > cutout.png
 
 `pip install .` brings the command; in a copy of the repository it is `python tools/predict.py`.
@@ -30,21 +31,17 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, List
 
 from SCFNet.cli import Parser, fail, run
 from SCFNet.errors import ArgumentError, InputError
+from SCFNet.files import exists, is_folder
+
+if TYPE_CHECKING:
+    from SCFNet.prediction.jobs import Job
 
 KINDS = ("mask", "cutout", "overlay")
 PICTURE_FORMATS, VIDEO_FORMATS = ("png", "webp", "jpg"), ("mp4", "webm", "mov")
-PICTURES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".mp4",
-    ".mov",
-    ".webm",
-)  # suffixes that no output folder has
 
 
 def run_command() -> None:
@@ -113,6 +110,8 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     if args.shard:
         planned = [job for job, f in zip(planned, found) if in_shard(f, *args.shard)]
         say(f"{len(planned)} of {len(found)} are in this shard")
+    if args.names_file:
+        planned = [name_file(args, planned, keep)]
     jobs = [job for job in planned if not (args.skip_existing and has_results(job))]
     if left_out:
         say(f"left out: {describe(left_out)}")
@@ -142,6 +141,22 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     return 1 if errors else 0
 
 
+def name_file(args: argparse.Namespace, planned: List["Job"], keep: List[Path]) -> "Job":
+    """Return the one job with the file that --output names for its target."""
+    from SCFNet.prediction.inputs import is_video
+
+    target = Path(args.output)
+    if len(planned) != 1:
+        raise ArgumentError("output", f"{target} is one file, not those of {len(planned)} inputs")
+    (job,) = planned
+    if is_video(job.source) != bool(args.video_format):
+        raise ArgumentError("output", f"{target}: of another kind than {job.source.name}")
+    inputs = [path for path in (job.source, *keep) if exists(path)]
+    if exists(target) and any(map(target.samefile, inputs)):
+        raise ArgumentError("output", f"{target} is an input, which stays as it is")
+    return job._replace(targets=(target,))
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
@@ -149,8 +164,9 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--output",
         default="output",
-        metavar="DIR",
-        help="folder for the results, or - for standard output; default: output",
+        metavar="PATH",
+        help="folder for the results, a file (cut.png) for one result, or - for standard output; "
+        "default: output",
     )
     add(
         "--save",
@@ -243,6 +259,14 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--threshold must be from 0 to 1")
     if (args.background or args.edge_colors) and "cutout" not in args.save:
         parser.error("--background and --edge-colors are for cut-outs: add --save cutout")
+    suffix = Path(args.output).suffix.lower()[1:].replace("jpeg", "jpg")
+    args.names_file = suffix in (*PICTURE_FORMATS, *VIDEO_FORMATS) and not is_folder(args.output)
+    if args.names_file and len(args.save) > 1:
+        parser.error(f"--output {args.output} is one file: --save one kind, or name a folder")
+    if args.names_file and args.format not in ([], [suffix]):
+        parser.error(f"--format {args.format[0]}: --output {args.output} says another")
+    if args.names_file:
+        args.format = [suffix]
     pictures = [one for one in args.format if one in PICTURE_FORMATS]
     videos = [one for one in args.format if one in VIDEO_FORMATS]
     if len(pictures) > 1 or len(videos) > 1:
@@ -252,8 +276,6 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--format jpg has no transparency: give cut-outs a --background")
     if args.output == "-" and len(args.save) > 1:
         parser.error("--output - takes one picture: --save one kind")
-    if Path(args.output).suffix.lower() in PICTURES and not Path(args.output).is_dir():
-        parser.error(f"--output {args.output}: names a folder; for a picture: --output - > FILE")
     return args
 
 

@@ -43,10 +43,11 @@ def encode_result(target: Path, picture: np.ndarray, mark: str, dpi: Optional[Dp
     WebP keeps grey pictures, and the alpha of others, exactly. Raises InputError for a picture that
     the format cannot hold.
     """
-    if target.suffix == ".webp":
+    suffix = target.suffix.lower()
+    if suffix == ".webp":
         return _encode_webp(target, picture, mark, dpi)
-    encoded = encode_image(target, picture)
-    if target.suffix == ".png":
+    encoded = encode_image(target.with_suffix(suffix.replace(".jpeg", ".jpg")), picture)
+    if suffix == ".png":
         chunks = _png_chunk(b"tEXt", b"Comment\0" + mark.encode())
         if dpi:
             per_metre = [round(value / 0.0254) for value in dpi]

@@ -42,5 +42,5 @@ def read_mark(path: Path) -> Optional[str]:
 
 def is_result(path: Path) -> bool:
     """Tell whether a file is a result; only those with a result's suffix are looked into."""
-    suffixes = (".png", ".jpg", ".webp", ".mp4", ".mov", ".webm")
-    return path.suffix in suffixes and read_mark(path) is not None
+    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".mp4", ".mov", ".webm")
+    return path.suffix.lower() in suffixes and read_mark(path) is not None

@@ -37,7 +37,8 @@ LIMITED_RANGE = 1  # FFmpeg's number for luma from 16 to 235
 class VideoWriter:
     """A video file with the size, the times, the colours and the sound of `reader`'s file.
 
-    It is written to the open file `stream`, in the format of `suffix` ('.mp4', '.mov', '.webm'),
+    Pixels that are not square stay so, but in WebM, whose frames are made wider or narrower. The
+    file is written to the open file `stream`, in the format of `suffix` ('.mp4', '.mov', '.webm'),
     and has `comment` in its metadata. Its frames have an alpha if it is `transparent`, which MP4
     cannot be.
     """
@@ -64,7 +65,9 @@ class VideoWriter:
         pixels = "gray" if picture.ndim == 2 else PIXELS[picture.shape[2]]
         frame = av.VideoFrame.from_ndarray(picture, pixels)
         frame = frame.reformat(
-            format=self._stream.pix_fmt,
+            self._stream.width,
+            self._stream.height,
+            self._stream.pix_fmt,
             dst_colorspace=self._reader.colors.matrix,
             dst_color_range=LIMITED_RANGE,
         )
@@ -113,10 +116,13 @@ def _add_video(
     container: "av.container.OutputContainer", suffix: str, reader: VideoReader, transparent: bool
 ) -> "av.VideoStream":
     height, width = reader.shape
+    pixel_shape = reader.pixel_shape
     if suffix == ".webm":
+        # PyAV writes no other pixels than square ones
+        width, pixel_shape = max(1, round(width * pixel_shape)), Fraction(1)
         coding, pixels = "libvpx-vp9", "yuva420p" if transparent else "yuv420p"
         # frames that are not shown (auto-alt-ref) would have no alpha
-        options = {"crf": "24", "cpu-used": "5", "row-mt": "1", "auto-alt-ref": "0"}
+        options = {"crf": "24", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"}
     elif transparent:
         coding, pixels, options = "prores_ks", "yuva444p10le", {"vendor": "apl0"}
     else:
@@ -128,7 +134,7 @@ def _add_video(
     codec = stream.codec_context
     codec.max_b_frames = 0  # without them the times of MP4 are exact
     codec.time_base = max(reader.time_base, MICROSECOND)
-    codec.sample_aspect_ratio = reader.pixel_shape
+    codec.sample_aspect_ratio = pixel_shape
     codec.colorspace, codec.color_range = reader.colors.space, LIMITED_RANGE
     codec.color_primaries, codec.color_trc = reader.colors.primaries, reader.colors.transfer
     return stream
