@@ -9,8 +9,10 @@ import pytest
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, name_video_endings
 from SCFNet.prediction.video import predict_video
+from SCFNet.prediction.video_reading import VideoReader
 
 av = pytest.importorskip("av")
+DEFAULT = 1  # FFmpeg's flag of a track
 
 
 def frame_at(i, shape=(48, 64)):
@@ -30,10 +32,11 @@ def write_clip(
     pixels="yuv420p",
     alpha=None,
     options=None,
+    tracks=((None, None, False),),
     **settings,
 ):
     """A video of `frame_at`, with `alpha`, uint8 [H, W], shown at `times` in milliseconds, by
-    default 24 a second.
+    default 24 a second. `tracks` of `sound` have a language, a title, and the default flag or not.
     """
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=24)
@@ -44,7 +47,13 @@ def write_clip(
         for name, value in settings.items():
             setattr(video.codec_context, name, value)
         rate = 48000 if sound == "libopus" else 44100
-        audio = sound and container.add_stream(sound, rate=rate, layout="stereo")
+        heard = []
+        for language, title, is_default in tracks if sound else ():
+            audio = container.add_stream(sound, rate=rate, layout="stereo")
+            if language:
+                audio.metadata.update({"language": language, "title": title or ""})
+                audio.disposition = DEFAULT * is_default
+            heard.append(audio)
         for i, time in enumerate(times or range(count)):
             image = frame_at(i, shape)
             if alpha is None:
@@ -54,7 +63,7 @@ def write_clip(
             frame.pts, frame.time_base = time, video.codec_context.time_base
             container.mux(video.encode(frame))
         container.mux(video.encode())
-        if audio:
+        for audio in heard:
             wave = (8000 * np.sin(np.arange(22050) / 16)).astype("int16").repeat(2)[None]
             tone = av.AudioFrame.from_ndarray(wave, "s16", "stereo")
             tone.sample_rate, tone.pts = 44100, 0
@@ -71,6 +80,15 @@ def read_clip(path):
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     return np.array([f.to_ndarray(format="rgb24") for f in frames]), [f.time for f in frames]
+
+
+def first_frame(path):
+    """The first frame as predicting gets it, RGB uint8 [H, W, 3]."""
+    reader = VideoReader(path)
+    try:
+        return next(iter(reader)).image
+    finally:
+        reader.close()
 
 
 def read_alpha(path):

@@ -1,6 +1,5 @@
 """Exporting, and the two engines: they agree, and a stale or foreign file is refused."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -38,15 +37,7 @@ PHOTOS = [
     "astronaut.png",
     "chelsea.png",
     "coffee.png",
-    "rocket.jpg",
-    "retina.jpg",
-    "motorcycle_left.png",
-    "hubble_deep_field.jpg",
-    "ihc.png",
     "camera.png",
-    "coins.png",
-    "text.png",
-    "page.png",
 ]
 
 onnx = pytest.importorskip("onnxruntime")
@@ -74,23 +65,31 @@ def test_the_engines_agree_on_real_photos():
     by_onnx = Predictor(DEFAULT_WEIGHTS, device="cpu", engine="onnx")
     by_paddle = Predictor(DEFAULT_WEIGHTS, device="cpu", engine="paddle")
     assert (by_onnx.engine, by_paddle.engine) == ("onnx", "paddle")
-    sizes = set()
     for name in PHOTOS:
         image = read_image(Path(skimage.data.__file__).parent / name)
-        sizes.add(image.shape)
         difference = np.abs(by_onnx(image) - by_paddle(image)).max()
         assert difference < 1e-4, name
-    assert len(sizes) >= 10
 
 
-def test_onnx_never_imports_paddle(tmp_path):
+def test_without_paddle_weights_are_found_missing_or_read_by_onnx_runtime(tmp_path):
     code = (
-        "import sys; from SCFNet.predictor import Predictor; import numpy as np;"
-        f"p = Predictor(r'{DEFAULT_WEIGHTS}', device='cpu');"
-        "p(np.zeros((9, 9, 3), 'uint8')); print(p.engine, 'paddle' in sys.modules)"
+        "import sys, numpy as np\nfrom SCFNet.predictor import Predictor\n"
+        "from SCFNet.checkpoint import load_checkpoint\n"
+        "for weights in sys.argv[2:]:\n"
+        "    try: Predictor(weights, device='cpu')\n"
+        "    except ValueError as error: print(error)\n"
+        "load_checkpoint(sys.argv[1])\n"
+        "predictor = Predictor(sys.argv[1], device='cpu')\n"
+        "predictor(np.zeros((9, 9, 3), 'uint8'))\n"
+        "print(predictor.engine, 'paddle' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split() == ["onnx", "False"], done.stderr
+    missing = [str(tmp_path / "gone.pdparams"), str(tmp_path), "."]
+    command = [sys.executable, "-c", code, str(DEFAULT_WEIGHTS), *missing]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    *lines, last = done.stdout.splitlines()
+    assert last.split() == ["onnx", "False"] and len(lines) == 3, done.stderr
+    for path, line in zip(missing, lines):
+        assert line.startswith(f"{path}: ") and "weights/README.md" in line
 
 
 def test_a_list_of_images_is_one_batch():
@@ -159,17 +158,10 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_told(shipped, on_gpu, monkeypatch
         Predictor(shipped.with_suffix(".onnx"), device="gpu")
 
 
-def test_a_digest_of_the_files_bytes_spares_reading_the_arrays(shipped, monkeypatch):
-    """Files that tools/export.py made before have the digest of the arrays alone."""
-    opened = open_onnx(shipped.with_suffix(".onnx"))
-    bytes_digest = hashlib.sha256(shipped.read_bytes()).hexdigest()
-    newer = opened._replace(file_sha256=bytes_digest)
-    monkeypatch.setattr(SCFNet.backends, "open_onnx", lambda *_: newer)
-    monkeypatch.setattr(SCFNet.backends, "load_checkpoint", lambda path: 1 / 0)
-    assert Predictor(shipped, engine="onnx").engine == "onnx"
-    monkeypatch.undo()
-    save_weights(load_net(shipped), shipped)  # the same arrays in other bytes
-    assert hashlib.sha256(shipped.read_bytes()).hexdigest() != bytes_digest
+def test_the_same_arrays_in_other_bytes_are_not_stale(shipped):
+    before = shipped.read_bytes()
+    save_weights(load_net(shipped), shipped)
+    assert shipped.read_bytes() != before
     assert Predictor(shipped, engine="onnx").engine == "onnx"
 
 
@@ -254,9 +246,7 @@ def run_convolution(model):
     ("size", "kernel", "stride", "pads"),
     [
         ((16, 16), (3, 3), 2, [0, 0, 1, 1]),
-        ((16, 16), (5, 5), 2, [1, 1, 2, 2]),
         ((16, 16), (3, 3), 1, [1, 1, 1, 1]),
-        ((16, 16), (1, 1), 1, [0, 0, 0, 0]),
         ((16, 16), (1, 1), 2, [0, 0, 0, 0]),
         ((15, 16), (3, 5), 2, [1, 1, 1, 2]),
         ((17, 11), (5, 2), 3, [1, 0, 2, 0]),
@@ -295,7 +285,7 @@ def test_sharpening_multiplies_the_logits(tmp_path):
     np.testing.assert_array_equal(plain(photo)[0].numpy(), sharp[0])
 
 
-def test_sharpening_that_cannot_be(tmp_path):
+def test_exports_that_cannot_be(tmp_path):
     for factor in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="sharpen: must be a positive number"):
             export(WEIGHTS, "pdparams", tmp_path / "net", sharpen=factor)
@@ -305,6 +295,10 @@ def test_sharpening_that_cannot_be(tmp_path):
         export(WEIGHTS, "pdparams", sharpen=2)
     with pytest.raises(InputError, match="sharpen: is for SCFNet, not for U2Netp"):
         sharpen_logits(build_network("U2Netp"), 2)
+    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
+        export(WEIGHTS, size=100)
+    with pytest.raises(InputError, match=r"gone\.pdparams"):
+        export(tmp_path / "gone.pdparams")
     assert not list(tmp_path.iterdir())
 
 
@@ -316,7 +310,6 @@ def test_the_digest_is_of_the_arrays_alone(tmp_path):
     assert digest(again) != digest(state)
 
 
-@needs_converter
 @pytest.mark.parametrize(
     ("output", "written"),
     [
@@ -333,7 +326,9 @@ def test_only_a_formats_suffix_is_replaced(tmp_path, output, written):
     assert (tmp_path / written).is_file()
 
 
-@pytest.mark.parametrize("dynamic_batch", [pytest.param(False, marks=pytest.mark.slow), True])
+@needs_converter
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic_batch", [False, True])
 def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
     weights = shutil.copy(WEIGHTS, tmp_path / "net.pdparams")
     files = export(weights, size=96, dynamic_batch=dynamic_batch)
@@ -349,6 +344,7 @@ def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
 
 
 @needs_converter
+@pytest.mark.slow
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("SCFNet.export._onnx_runner", lambda model: lambda image: image[:, :1] + 9)
     with pytest.raises(InputError, match="not written, it differs"):
@@ -356,6 +352,7 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_paddles_format_runs_in_paddle(tmp_path):
     files = export(WEIGHTS, "paddle", tmp_path / "net", size=96)
     assert {f.name for f in files} >= {"net.pdiparams", "net.meta"}
@@ -363,10 +360,3 @@ def test_paddles_format_runs_in_paddle(tmp_path):
     program = paddle.jit.load(str(tmp_path / "net"))
     program.eval()
     assert list(program(paddle.zeros([1, 3, 96, 96])).shape) == [1, 1, 96, 96]
-
-
-def test_export_refuses_what_it_cannot_read(tmp_path):
-    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
-        export(WEIGHTS, size=100)
-    with pytest.raises(InputError, match=r"gone\.pdparams"):
-        export(tmp_path / "gone.pdparams")

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from SCFNet.checkpoint import CheckpointError, load_checkpoint, load_plain
 from tests.conftest import ARRAYS, Hostile, assert_same, write_pickle
@@ -42,28 +40,23 @@ MEGABYTE = name("builtins", "bytearray") + binary(bytes(1 << 20)) + b"\x85R"
 
 
 @pytest.mark.parametrize(
-    ("function", "args", "name"),
+    ("function", "args", "fault"),
     [
-        (os.system, ("touch PWNED",), r"(posix|nt)\.system"),
-        (exec, ("open('PWNED', 'w')",), r"builtins\.exec"),
-        (getattr, (os, "system"), r"builtins\.getattr"),
-        (subprocess.check_call, (["touch", "PWNED"],), r"subprocess\.check_call"),
+        (os.system, ("touch PWNED",), r"refused, .* would run (posix|nt)\.system"),
+        (exec, ("open('PWNED', 'w')",), r"refused, .* would run builtins\.exec"),
+        (getattr, (os, "system"), r"refused, .* would run builtins\.getattr"),
+        (subprocess.check_call, (["touch", "PWNED"],), r"would run subprocess\.check_call"),
+        (eval, ("open('PWNED', 'w')", {"data": 1}), "not a checkpoint"),  # Paddle pickles it
     ],
 )
-def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path, monkeypatch, function, args, name):
+def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path, monkeypatch, function, args, fault):
     monkeypatch.chdir(tmp_path)
     if function is getattr:
         args = ("os", "system")
     path = write_pickle(tmp_path / "evil.pdparams", {**ARRAYS, "c": Hostile(function, *args)})
-    with pytest.raises(CheckpointError, match=rf"evil\.pdparams: refused, .* would run {name}"):
+    with pytest.raises(CheckpointError, match=rf"evil\.pdparams: .*{fault}"):
         load_checkpoint(path)
     assert not (tmp_path / "PWNED").exists()
-
-
-def test_paddles_eval_does_not_evaluate(tmp_path):
-    path = write_pickle(tmp_path / "evil.pdparams", {"c": Hostile(eval, "1 + 1", {"data": 1})})
-    with pytest.raises(CheckpointError, match=r"evil\.pdparams"):
-        load_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +101,16 @@ def test_paddles_eval_does_not_evaluate(tmp_path):
         # what numpy would make of a type
         (opcodes(name("numpy", "dtype"), text(b"(99999,99999)f8"), b"\x85R"), "damaged"),
         (opcodes(name("numpy", "dtype"), text(b"O8"), b"\x85R"), "damaged"),
+        (pickle.dumps({"a": np.array([{}, None])}), "not a checkpoint, or damaged"),
+        # what is no checkpoint
+        (b"", "not a checkpoint, or damaged"),
+        (b"<!DOCTYPE html><html>404</html>", "not a checkpoint, or damaged"),
+        (pickle.dumps(ARRAYS)[:-20], "not a checkpoint, or damaged"),
+        (pickle.dumps([1, 2]), "holds a list, not a state dict"),
+        (pickle.dumps({"epoch": 3}), "no weights in it; it holds epoch"),
     ],
 )  # fmt: skip
-def test_hostile_files_are_refused_in_one_line(tmp_path, content, fault):
+def test_hostile_and_bad_files_are_refused_in_one_line(tmp_path, content, fault):
     path = tmp_path / "evil.pdparams"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=fault) as caught:
@@ -134,12 +134,6 @@ def test_pickles_are_not_read_past_their_end(tmp_path):
     assert_same(load_checkpoint(tmp_path / "w.pdparams"), ARRAYS)
 
 
-def test_arrays_of_objects_are_refused(tmp_path):
-    path = write_pickle(tmp_path / "w.pdparams", {"a": np.array([{}, None])})
-    with pytest.raises(CheckpointError, match="not a checkpoint, or damaged"):
-        load_checkpoint(path)
-
-
 def test_what_is_no_file_is_refused_without_waiting(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
@@ -148,40 +142,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path, monkeypatch):
     monkeypatch.setattr("SCFNet.checkpoint.MAX_SIZE", 10)
     with pytest.raises(CheckpointError, match="it is larger than"):
         load_plain(write_pickle(tmp_path / "w.pdparams", ARRAYS))
+    with pytest.raises(CheckpointError, match=r"gone: cannot be read: No such file"):
+        load_checkpoint(tmp_path / "gone")
     with pytest.raises(CheckpointError, match="cannot be read: File name too long"):
         load_checkpoint("w" * 5000)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_damaged_files_never_raise_anything_else(tmp_path_factory, data):
-    content = bytearray(pickle.dumps(ARRAYS, data.draw(st.sampled_from([2, 4]))))
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path_factory.getbasetemp() / "fuzzed.pdparams"
-    path.write_bytes(content)
-    try:
-        assert load_checkpoint(path)
-    except CheckpointError as error:
-        assert "fuzzed.pdparams" in str(error) and str(error).isprintable()
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "cannot be read: No such file"),
-        (b"", "not a checkpoint, or damaged"),
-        (b"<!DOCTYPE html><html>404</html>", "not a checkpoint, or damaged"),
-        (pickle.dumps(ARRAYS)[:-20], "not a checkpoint, or damaged"),
-        (pickle.dumps([1, 2]), "holds a list, not a state dict"),
-        (pickle.dumps({"epoch": 3}), "no weights in it; it holds epoch"),
-    ],
-)
-def test_bad_files_are_one_line(tmp_path, content, words):
-    path = tmp_path / "bad.pdparams"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=words) as caught:
-        load_checkpoint(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 import warnings
 import zlib
 
@@ -16,15 +15,13 @@ from SCFNet.checkpoint import load_checkpoint
 from SCFNet.errors import InputError, is_memory_short
 from SCFNet.photos import jpeg, opening
 from SCFNet.photos.opening import count_pictures
-from SCFNet.photos.reading import read_image, read_photo
+from SCFNet.photos.reading import read_image
+from tests.colours import TO_2020, hlg, light_of, pq, srgb
 from tests.conftest import encoded
+from tests.conftest import read_bytes as read
 
 FLAT = {"white": (255,) * 3, "black": (0,) * 3, "grey": (128,) * 3}
 LOSSY = [{"quality": quality, "method": 0} for quality in (50, 95)]
-
-
-def read(data):
-    return read_photo("a name", data).image
 
 
 # --- WebP and AVIF
@@ -40,17 +37,6 @@ def test_a_photo_on_a_flat_ground_is_read(cat, colour, options):
     np.testing.assert_array_equal(read(data), np.asarray(Image.open(io.BytesIO(data))))
 
 
-@pytest.mark.parametrize("part", [0.4, 0.8])
-@pytest.mark.parametrize("lossless", [False, True])
-def test_a_webp_whose_end_is_lost_is_refused(cat, part, lossless):
-    data = encoded(cat, "WEBP", quality=90, lossless=lossless)
-    at = int(part * len(data))
-    for bad in (data[:at], data[:at] + bytes(len(data) - at)):
-        with pytest.raises(InputError, match=r"cannot be read as an image|is not an image"):
-            read(bad)
-    assert read(data + bytes(1 << 16)).shape == (100, 150, 3)  # a disk's padding
-
-
 def with_brands(data, major, *compatible):
     """An AVIF file with other brands, as many as it has."""
     size = int.from_bytes(data[:4], "big")
@@ -58,7 +44,7 @@ def with_brands(data, major, *compatible):
     return struct.pack(">I", size) + box.ljust(size - 4, b"\0") + data[size:]
 
 
-def test_compatible_brands_tell_avif_from_heic(cat, monkeypatch):
+def test_compatible_brands_tell_avif_from_heic(cat):
     data = encoded(cat, "AVIF")
     for brands in (
         (b"mif1", b"avif"),
@@ -66,35 +52,12 @@ def test_compatible_brands_tell_avif_from_heic(cat, monkeypatch):
         (b"mif1", b"miaf", b"MA1B", b"avif"),
     ):
         np.testing.assert_array_equal(read(with_brands(data, *brands)), read(data))
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"is a HEIC photo, .*: pip install pillow-heif"):
-        read(with_brands(data, b"mif1", b"mif1", b"heic"))
 
 
 # --- colours by H.273's codes, without a profile
 
 
-TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
 TO_P3 = np.array([[0.8225, 0.1774, 0.0], [0.0332, 0.9669, 0.0], [0.0171, 0.0724, 0.9108]])
-
-
-def pq(light):
-    y = (light * 203 / 10000) ** (2610 / 16384)
-    return ((3424 / 4096 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
-
-
-def hlg(light):
-    screen = light * 203 / 1000
-    luma = np.maximum(screen @ (0.2627, 0.6780, 0.0593), 1e-9)[..., None]
-    scene = screen * luma ** (1 / 1.2 - 1)
-    upper = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), upper)
-
-
-def srgb(light):
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-
-
 CODED = {
     "PQ": (TO_2020, pq, 9, 16),
     "HLG": (TO_2020, hlg, 9, 18),
@@ -125,9 +88,7 @@ def with_codes(pixels, image_format, primaries, transfer):
 def test_coded_colours_become_srgb(cat, name, image_format):
     matrix, curve, primaries, transfer = CODED[name]
     wanted = np.asarray(cat).astype(float)
-    code = wanted / 255
-    light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
-    pixels = np.rint(255 * np.clip(curve(light @ matrix.T), 0, 1)).astype("uint8")
+    pixels = np.rint(255 * np.clip(curve(light_of(wanted) @ matrix.T), 0, 1)).astype("uint8")
     assert np.abs(pixels - wanted).mean() > 3.5
     found = read(with_codes(pixels, image_format, primaries, transfer))
     assert np.abs(found - wanted).mean() < 3
@@ -228,9 +189,10 @@ def test_pictures_are_counted_by_content(tmp_path, cat, image_format):
     path = tmp_path / "photo.jpg"
     cat.save(path, image_format, save_all=True, append_images=others)
     assert count_pictures(path) == 3
-    np.testing.assert_array_equal(read_image(path).shape, (100, 150, 3))
+    first = read_image(path)
     cat.save(path, "JPEG" if image_format == "MPO" else image_format)
     assert count_pictures(path) == 1
+    assert np.abs(first - read_image(path).astype(int)).mean() < 9
     path.write_bytes(b"no picture")
     assert count_pictures(path) == 1
 

@@ -152,7 +152,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path, said):
 def test_what_is_no_onnx_file_is_refused(tmp_path, content):
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
-    assert "is empty" in fault_of(path) or "not an ONNX file, or damaged" in fault_of(path)
+    assert re.search("is empty|not an ONNX file, or damaged", fault_of(path))
 
 
 def test_pipes_and_folders_are_refused_without_waiting(tmp_path):

@@ -126,6 +126,9 @@ def test_deep_images_are_scaled_not_clipped(tmp_path):
     for name in ("a.png", "a.tiff"):
         path = save(tmp_path / name, deep)
         np.testing.assert_array_equal(read_image(path)[0], np.array([expected] * 3).T)
+    bgr = np.full((2, 2, 3), [257 * 10, 257 * 20, 257 * 30], "uint16")
+    cv2.imwrite(str(tmp_path / "colours.png"), bgr)
+    np.testing.assert_array_equal(read_image(tmp_path / "colours.png")[0, 0], [30, 20, 10])
     dark = save(tmp_path / "dark.png", np.array([[0, 255]], "uint16"))
     assert read_image(dark).max() == 1
     for scale in (1, 255):
@@ -133,20 +136,7 @@ def test_deep_images_are_scaled_not_clipped(tmp_path):
         np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 102, 255])
 
 
-def test_a_colour_png_of_16_bits_is_scaled(tmp_path):
-
-    deep = np.full((2, 2, 3), [257 * 10, 257 * 20, 257 * 30], "uint16")
-    cv2.imwrite(str(tmp_path / "a.png"), deep)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0, 0], [30, 20, 10])
-
-
-def test_animated_gif_gives_the_first_frame(tmp_path):
-    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "green")]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.gif")[0, 0], [255, 0, 0])
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (4000, 1), (1, 1_100_000)])
 def test_thin_images_and_non_ascii_paths(tmp_path, shape):
     folder = tmp_path / "фото 写真 ü"
     folder.mkdir()
@@ -169,12 +159,6 @@ def test_write_png_round_trip(tmp_path, channels):
     write_png(tmp_path / "new" / "a.png", array)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), array)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
-
-
-def test_a_side_may_have_more_than_a_million_pixels(tmp_path):
-    array = np.random.default_rng(1).integers(0, 256, (1, 1_100_000), "uint8")
-    write_png(tmp_path / "a.png", array)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], array)
 
 
 def test_write_failures_name_the_file(tmp_path):
@@ -316,21 +300,12 @@ def test_jfif_and_jpe_are_jpeg_by_content_as_is_any_name(tmp_path, photo):
 
 def test_heic_is_read_with_its_package_and_named_without(tmp_path, photo, monkeypatch):
     path = tmp_path / "IMG.HEIC"
-    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"is a HEIC photo, .*: pip install pillow-heif"):
-        read_image(path)
+    for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic"):
+        path.write_bytes(b"\0\0\0\x18ftyp" + brands)
+        with pytest.raises(InputError, match=r"is a HEIC photo, .*: pip install pillow-heif"):
+            read_image(path)
     monkeypatch.undo()
     heif = pytest.importorskip("pillow_heif")
     heif.from_bytes("RGB", (45, 30), photo.tobytes()).save(path, quality=95)
     assert np.abs(read_image(path).astype(int) - photo).mean() < 6
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_photos_read_from_bytes_as_from_files(tmp_path, photo, suffix):
-    path = save(tmp_path / f"a.{suffix}", photo)
-    found = read_photo("a name", path.read_bytes())
-    np.testing.assert_array_equal(found.image, read_photo(path).image)
-    for damaged in (b"", path.read_bytes()[:30], b"no image"):
-        with pytest.raises(InputError, match="a name: "):
-            read_photo("a name", damaged)

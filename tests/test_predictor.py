@@ -43,7 +43,7 @@ def test_the_map_is_the_releases(predictor):
 
 
 def test_a_list_is_one_batch_and_equals_one_by_one(predictor, cat):
-    images = [cat, cat[:100, ::2], cat[::3, :50]]
+    images = [cat, cat[:100, ::2], cat[::3, :50], cat[:1, :1]]
     maps = predictor(images)
     for image, saliency in zip(images, maps):
         assert saliency.shape == image.shape[:2] and saliency.dtype == np.float32
@@ -85,16 +85,9 @@ def test_resizing_is_paddles(shape):
         np.testing.assert_allclose(resize_map(saliency, shape, align_corners), expected, atol=1e-4)
 
 
-def test_one_pixel_has_a_map(predictor):
-    for align_corners in (False, True):
-        assert predictor(np.zeros((1, 1, 3), "uint8"), align_corners).shape == (1, 1)
-
-
 def test_size_changes_the_input(cat):
     small = Predictor(WEIGHTS, device="cpu", size=224)
     assert small.size == 224 and small(cat).shape == (300, 451)
-    with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
-        Predictor(WEIGHTS, size=100)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +162,7 @@ def test_a_cut_out_is_what_predict_py_writes(tmp_path):
         {"size": "352"},
         {"size": 352.0},
         {"size": -32},
+        {"size": 100},
         {"threads": -1},
         {"threads": "2"},
         {"threads": None},
@@ -185,9 +179,7 @@ def test_wrong_arguments_are_value_errors_of_one_line(arguments):
     assert next(iter(arguments)) in str(caught.value) or "is of M3_0.5" in str(caught.value)
 
 
-@pytest.mark.parametrize("weights", ["small", WEIGHTS])
-def test_a_predictor_pickles(weights, cat, monkeypatch, tmp_path):
-    predictor = Predictor(weights, device="cpu", size=352)
+def test_a_predictor_pickles(predictor, cat, monkeypatch, tmp_path):
     pickled = pickle.dumps(predictor)
     monkeypatch.chdir(tmp_path)
     again = pickle.loads(pickled)
@@ -202,13 +194,6 @@ def test_a_pool_that_spawns_gets_the_predictor(cat):
     np.testing.assert_array_equal(found[0], predictor(cat))
 
 
-def test_weights_that_are_missing_or_of_another_network_are_told(tmp_path):
-    with pytest.raises(InputError, match=r"none\.pdparams"):
-        Predictor(tmp_path / "none.pdparams")
-    with pytest.raises(InputError, match=r"is of M3_0\.5, not of R50"):
-        Predictor(WEIGHTS, backbone="R50")
-
-
 def test_the_default_checkpoint_is_said(capfd, monkeypatch):
     monkeypatch.setattr(SCFNet.predictor, "DEFAULT_WEIGHTS", WEIGHTS)
     SCFNet.predictor._default_predictor.cache_clear()
@@ -216,10 +201,6 @@ def test_the_default_checkpoint_is_said(capfd, monkeypatch):
     SCFNet.predictor._default_predictor.cache_clear()
     assert str(WEIGHTS) in capfd.readouterr().err
     assert np.abs(mask - np.load(DATA / "predict_chelsea.npz")["mask"]).max() < 0.05
-
-
-def test_the_default_checkpoint_is_there():
-    assert SCFNet.predictor.DEFAULT_WEIGHTS.is_file()
 
 
 def test_shipped_checkpoints_have_names():

@@ -25,42 +25,6 @@ from SCFNet.photos.reading import read_image
 from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo
 
 
-@pytest.fixture(scope="module")
-def ten(tmp_path_factory):
-    return list_pairs(make_set(tmp_path_factory.mktemp("ten"), [f"p{i}" for i in range(10)]))
-
-
-@pytest.mark.parametrize("folders", [("image", "mask"), ("images", "masks"), ("image", "masks")])
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".bmp", ".JPG"])
-def test_common_folder_names_and_suffixes_are_found(tmp_path, folders, suffix):
-    make_set(tmp_path, ["b", "a.1"], folders, suffix)
-    assert list_pairs(tmp_path) == [
-        Sample(s, tmp_path / folders[0] / (s + suffix), tmp_path / folders[1] / f"{s}.png")
-        for s in ("a.1", "b")
-    ]
-
-
-@pytest.mark.parametrize(
-    "folders",
-    [
-        ("DUTS-TR-Image", "DUTS-TR-Mask"),
-        ("imgs", "gt"),
-        ("Imgs", "GT"),
-        ("im_aug", "gt_aug"),
-        ("Image", "Mask"),
-        ("IMAGES", "ground_truth"),
-        ("img", "GroundTruth"),
-    ],
-)
-def test_folders_as_sets_are_downloaded(tmp_path, folders):
-    make_set(tmp_path, ["a"], folders)
-    expected = (tmp_path / folders[0] / "a.jpg", tmp_path / folders[1] / "a.png")
-    assert [sample[1:3] for sample in list_pairs(tmp_path)] == [expected]
-    assert [sample.image for sample in list_pairs(tmp_path, labelled=False)] == [expected[0]]
-    assert list_masks(tmp_path) == {"a": expected[1]}
-    assert has_masks(tmp_path) and not has_masks(tmp_path / folders[0])
-
-
 def test_of_several_folders_the_plainest_counts_and_equals_are_refused(tmp_path):
     make_set(tmp_path, ["a"], ("imgs", "gt"))
     make_set(tmp_path, ["b"], ("im_aug", "gt_aug"))
@@ -91,11 +55,6 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path):
         (tmp_path / "y" / kind).symlink_to(tmp_path / "x" / kind)
         (tmp_path / "x" / kind / "again").symlink_to(tmp_path / "x")
     assert [s.stem for s in list_pairs(tmp_path / "y")] == ["a"]
-
-
-def test_the_list_decides_what_belongs_and_in_which_order(tmp_path):
-    make_set(tmp_path, ["a", "b", "c"], listed="c\na\n")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["c", "a"]
 
 
 def test_of_two_lists_the_split_decides(tmp_path):
@@ -154,6 +113,14 @@ def test_lists_as_other_sets_write_them_read(tmp_path, line, encoding):
     assert [s.stem for s in list_pairs(tmp_path)] == ["b", "n/c"]
 
 
+def test_names_in_a_list_may_have_spaces_commas_and_folders(tmp_path):
+    make_set(tmp_path, ["my dog", "a, b"], listed="my dog\na, b.jpg\n")
+    assert [s.stem for s in list_pairs(tmp_path)] == ["my dog", "a, b"]
+    (tmp_path / "train.txt").write_text("cats/my dog\n")
+    with pytest.raises(InputError, match="cats/my dog has no image"):
+        list_pairs(tmp_path)
+
+
 def test_a_second_column_names_the_mask(tmp_path):
     make_set(tmp_path, ["a", "b"], listed="a.jpg a_gt.png\nb.jpg b_gt.png\n")
     for stem in ("a", "b"):
@@ -177,17 +144,6 @@ def test_a_list_that_is_no_file_is_an_error_and_not_passed_over(tmp_path):
         list_pairs(tmp_path)
 
 
-def test_names_with_spaces_and_commas_are_names(tmp_path):
-    make_set(tmp_path, ["my dog", "a, b"], listed="my dog\na, b.jpg\n")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["my dog", "a, b"]
-
-
-def test_a_photo_in_a_folder_is_not_another_of_its_name(tmp_path):
-    make_set(tmp_path, ["a"], listed="cats/a\n")
-    with pytest.raises(InputError, match="cats/a has no image"):
-        list_pairs(tmp_path)
-
-
 def test_unlabelled_photos_at_any_depth_with_and_without_image_folder(tmp_path):
     make_set(tmp_path / "x", ["a", "n1/b", "n1/n2/c"])
     expected = [("a", None), ("n1/b", None), ("n1/n2/c", None)]
@@ -207,26 +163,21 @@ def test_missing_files_are_listed_up_to_ten_and_counted(tmp_path):
     assert "\n" not in message
 
 
-def test_unpaired_files_are_named(tmp_path):
-    make_set(tmp_path, ["a", "b", "c"])
-    (tmp_path / "mask/a.png").unlink()
-    (tmp_path / "image/b.jpg").unlink()
-    with pytest.raises(InputError, match=r"2 faults.*b\.png has no image.*a\.jpg has no mask"):
+UNPAIRED = {  # layouts of what lies there, and what is wrong with it
+    ("images/{}.jpg", "labels/{}.png", "labels/more.png"): r"1 faults: .*more\.png has no image",
+    ("img/{}.jpg", "gt/{}.png", "img/more.jpg"): r"1 faults: .*more\.jpg has no mask",
+    ("image/{}.jpg", "mask/{}.png", "image/002.bmp"): r"002\.jpg has the stem of another",
+    ("image/{}.jpg", "mask/{}_body.png", "image/{}.jpg", "mask/{}_edge.png"): "has no mask",
+    ("image/{}.jpg", "mask/{}0.png"): r"001\.jpg has no mask",  # a number is not cut
+}
+
+
+@pytest.mark.parametrize("layout", UNPAIRED, ids=" ".join)
+def test_what_has_no_partner_is_named_and_none_is_guessed(tmp_path, layout):
+    for i in range(0, len(layout), 2):
+        lay_out(tmp_path, layout[i : i + 2])
+    with pytest.raises(InputError, match=UNPAIRED[layout]):
         list_pairs(tmp_path)
-
-
-def test_two_photos_of_one_stem_are_an_error(tmp_path):
-    make_set(tmp_path, ["a"])
-    Image.fromarray(photo()).save(tmp_path / "image/a.bmp")
-    with pytest.raises(InputError, match=r"a\.jpg has the stem of another"):
-        list_pairs(tmp_path)
-
-
-def test_other_files_do_not_matter(tmp_path):
-    make_set(tmp_path, ["a"])
-    for name in ("image/._a.jpg", "image/Thumbs.db", "mask/readme.txt"):
-        (tmp_path / name).write_bytes(b"x")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
 
 
 def test_what_is_no_data_set_is_told(tmp_path):
@@ -268,6 +219,16 @@ LAYOUTS = {
     ("images/train/{}.jpg", "annotations/train/{}.png"): "images/ and annotations/",
     ("IMAGES/a/{}.JPG", "Annotation/a/{}.PNG"): "IMAGES/ and Annotation/",
     ("img/{}.jpg", "Label/{}.png"): "img/ and Label/",
+    ("image/{}.jpeg", "mask/{}.png"): "",
+    ("images/d.1/{}.bmp", "masks/d.1/{}.png"): "",
+    ("image/{}.png", "masks/{}.png"): "",
+    ("DUTS-TR-Image/{}.jpg", "DUTS-TR-Mask/{}.png"): "DUTS-TR-Image/ and DUTS-TR-Mask/",
+    ("imgs/{}.jpg", "gt/{}.png"): "imgs/ and gt/",
+    ("Imgs/{}.JPG", "GT/{}.png"): "Imgs/ and GT/",
+    ("im_aug/{}.jpg", "gt_aug/{}.png"): "im_aug/ and gt_aug/",
+    ("Image/{}.jpg", "Mask/{}.png"): "Image/ and Mask/",
+    ("IMAGES/{}.jpg", "ground_truth/{}.png"): "IMAGES/ and ground_truth/",
+    ("img/{}.jpg", "GroundTruth/{}.png"): "img/ and GroundTruth/",
     ("images/train/{}.jpg", "masks/{}.png"): "",
     ("image/{}.jpg", "mask/{}_mask.png"): "image/ and mask/, masks are *_mask",
     ("image/{}.png", "mask/gt-{}.png"): "image/ and mask/, masks are gt-*",
@@ -327,26 +288,6 @@ def test_of_voc_the_photos_with_a_mask_count(tmp_path, layout):
     assert len(list_pairs(tmp_path, labelled=False)) == 5
 
 
-def test_a_photo_without_mask_in_folders_of_their_own_is_a_fault(tmp_path):
-    lay_out(tmp_path, ("images/{}.jpg", "labels/{}.png"))
-    (tmp_path / "labels" / "002.png").unlink()
-    with pytest.raises(InputError, match=r"1 faults: .*002\.jpg has no mask"):
-        list_pairs(tmp_path)
-
-
-def test_suffixes_that_fit_equally_well_are_not_chosen_from(tmp_path):
-    lay_out(tmp_path, ("image/{}.jpg", "mask/{}_body.png"))
-    lay_out(tmp_path, ("image/{}.jpg", "mask/{}_edge.png"))
-    with pytest.raises(InputError, match="has no mask"):
-        list_pairs(tmp_path)
-
-
-def test_numbers_are_not_cut_to_find_a_partner(tmp_path):
-    lay_out(tmp_path, ("image/{}.jpg", "mask/{}0.png"), ["1", "2", "3"])
-    with pytest.raises(InputError, match=r"1\.jpg has no mask"):
-        list_pairs(tmp_path)
-
-
 def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
     make_set(tmp_path, ["a", "b"])
     for kind, suffix in (("image", ".jpg"), ("mask", ".png")):
@@ -355,6 +296,8 @@ def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")
     make_set(tmp_path, ["x"], (".image", ".mask"))
+    for name in ("image/._a.jpg", "image/Thumbs.db", "mask/readme.txt"):
+        (tmp_path / name).write_bytes(b"x")
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert list(list_masks(tmp_path)) == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]
@@ -451,10 +394,6 @@ def test_what_is_damaged_inside_is_left_out_if_asked(tmp_path, name, labelled):
         assert kept == samples and not said
 
 
-def test_a_good_set_passes_the_check(ten):
-    check_files(ten)
-
-
 def cut(path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
@@ -487,8 +426,8 @@ def test_damaged_files_and_masks_of_another_size_are_named(tmp_path, name, damag
             list(batches(Epoch(samples, [16], 2), workers=workers))
 
 
-def test_the_fast_way_to_read_a_photo_equals_the_careful_one(ten):
-    for sample in ten:
+def test_the_fast_way_to_read_a_photo_equals_the_careful_one(tmp_path):
+    for sample in list_pairs(make_set(tmp_path, ["a", "b", "c"])):
         difference = read_pair(sample)[0].astype(int) - read_image(sample.image)
         assert np.abs(difference).max() <= 2
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SCFNet.checkpoint import CheckpointError, load_checkpoint
+from tests.conftest import write_pickle
 
 STORAGES = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long",
             "uint8": "Byte", "bool": "Bool"}  # fmt: skip
@@ -232,13 +233,17 @@ def test_archives_of_something_else_are_named(tmp_path):
         load_checkpoint(tmp_path / "net.pth.npz")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_damaged_files_never_raise_anything_else(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp()
-    kind = data.draw(st.sampled_from(["archive", "legacy"]))
+    kind = data.draw(st.sampled_from(["pickle", "archive", "legacy"]))
     arrays = {"a.weight": W, "b": W[0].astype("float16"), "c": np.array(3)}
-    content = bytearray(write(folder / "whole.pth", arrays, kind).read_bytes())
+    if kind == "pickle":
+        write_pickle(folder / "whole.pth", arrays, data.draw(st.sampled_from([2, 4])))
+    else:
+        write(folder / "whole.pth", arrays, kind)
+    content = bytearray((folder / "whole.pth").read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = folder / "fuzzed.pth"

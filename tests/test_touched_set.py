@@ -4,6 +4,7 @@ import shutil
 import unicodedata
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from SCFNet import distill, engine
@@ -37,6 +38,7 @@ def touch(root):
     return root / "set"
 
 
+@pytest.mark.slow
 def test_a_touched_set_goes_through_all_three(tmp_path, capsys):
     data = touch(tmp_path)
     taken = f"{data}: 4 pairs of JPEGImages/ and SegmentationClass/"

@@ -9,8 +9,17 @@ from SCFNet.prediction.jobs import has_results, plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.prediction.video import GREEN, predict_video
-from SCFNet.prediction.video_reading import VideoReader
-from tests.clips import Bright, av, bright, patch, predict_clip, read_clip, seconds, write_clip
+from tests.clips import (
+    Bright,
+    av,
+    bright,
+    first_frame,
+    patch,
+    predict_clip,
+    read_clip,
+    seconds,
+    write_clip,
+)
 
 
 def test_all_kinds_of_pictures_come_from_one_pass(tmp_path):
@@ -100,10 +109,7 @@ def test_a_phones_video_is_upright(tmp_path, matrix, turn):
     expected = turn(read_clip(clip)[0][0])
     a, b, c, d = (value * 0x10000 for value in matrix)
     patch(clip, b"tkhd", 40, ">5i", a, b, 0, c, d)
-    reader = VideoReader(clip)
-    image = next(iter(reader)).image
-    reader.close()
-    assert image.shape[:2] == reader.shape
+    image = first_frame(clip)
     np.testing.assert_allclose(image, expected, atol=3)
     assert read_clip(predict_clip(clip, tmp_path / "out"))[0][0].shape == expected.shape
 
@@ -146,12 +152,8 @@ def test_colours_are_those_of_the_source(tmp_path, space, range_):
         frame = av.VideoFrame.from_ndarray(array, "yuv444p")
         frame.pts, frame.colorspace, frame.color_range = 0, space, range_
         container.mux([*video.encode(frame), *video.encode()])
-    reader = VideoReader(tmp_path / "clip.mkv")
-    image = next(iter(reader)).image
-    reader.close()
+    image = first_frame(tmp_path / "clip.mkv")
     np.testing.assert_allclose(image[20, 20], (red, green, blue), atol=4)
     made = predict_clip(tmp_path / "clip.mkv", tmp_path / "out")
-    reader = VideoReader(made)
-    again = next(iter(reader)).image
-    reader.close()
+    again = first_frame(made)
     np.testing.assert_allclose(again[40, 60], (red, green, blue), atol=6)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from SCFNet.prediction.deinterlacing import deinterlaced
-from SCFNet.prediction.video_reading import VideoReader
-from tests.clips import av, predict_clip, read_clip
+from tests.clips import av, first_frame, predict_clip, read_clip
+from tests.colours import TO_2020, hlg, light_of, pq, srgb
 
 GOLD, NAVY, WHITE = (230, 200, 40), (20, 60, 120), (255, 255, 255)
 PQ, HLG = 16, 18
@@ -19,22 +19,10 @@ def scene(shape=(48, 64)):
     return image
 
 
-def hdr_code(image, transfer, wide):
-    """PQ or HLG in [0, 1] of sRGB uint8 [H, W, 3], whose white is at 203 cd/m2; in BT.2020 if
-    `wide`.
-    """
-    value = image / 255
-    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) * 203
-    if wide:
-        to_2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.088, 0.8956]]
-        light = light @ np.array(to_2020).T
-    if transfer == PQ:
-        power = (light / 10000) ** (1305 / 8192)
-        return ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
-    luma = light @ np.array([0.2627, 0.678, 0.0593]) / 1000
-    of_scene = light / 1000 * luma[..., None] ** (1 / 1.2 - 1)
-    bright = 0.17883277 * np.log(np.maximum(12 * of_scene - 0.28466892, 1e-9)) + 0.55991073
-    return np.where(of_scene <= 1 / 12, np.sqrt(3 * of_scene), bright)
+def hdr_code(transfer, wide=True):
+    """`scene` in PQ or HLG, in BT.2020 if `wide`."""
+    light = light_of(scene())
+    return (pq if transfer == PQ else hlg)(light @ TO_2020.T if wide else light)
 
 
 def write_hdr_clip(path, code, codec, pixels, transfer, primaries):
@@ -74,11 +62,9 @@ def write_hdr_clip(path, code, codec, pixels, transfer, primaries):
     ],
 )
 def test_hdr_becomes_bt_709(tmp_path, transfer, name, codec, pixels, primaries):
-    code = hdr_code(scene(), transfer, primaries == 9)
+    code = hdr_code(transfer, primaries == 9)
     clip = write_hdr_clip(tmp_path / name, code, codec, pixels, transfer, primaries)
-    reader = VideoReader(clip)
-    image = next(iter(reader)).image
-    reader.close()
+    image = first_frame(clip)
     spots = (20, 20), (40, 50), (20, 50)
     for spot, color in zip(spots, (GOLD, NAVY, WHITE)):
         np.testing.assert_allclose(image[spot].astype(int), color, atol=20)
@@ -91,25 +77,17 @@ def test_hdr_becomes_bt_709(tmp_path, transfer, name, codec, pixels, primaries):
 
 
 def test_what_is_brighter_than_white_is_white(tmp_path):
-    code = hdr_code(scene(), PQ, True)
+    code = hdr_code(PQ)
     code[:, 40:] = 0.9  # 3900 cd/m2
     clip = write_hdr_clip(tmp_path / "clip.mkv", code, "ffv1", "yuv444p10le", PQ, 9)
-    reader = VideoReader(clip)
-    image = next(iter(reader)).image
-    reader.close()
+    image = first_frame(clip)
     assert image[:, 42:].min() == 255
 
 
 def test_wide_colours_that_are_not_hdr_become_bt_709(tmp_path):
-    value = scene() / 255
-    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    to_2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.088, 0.8956]]
-    light = light @ np.array(to_2020).T
-    code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    code = srgb(light_of(scene()) @ TO_2020.T)
     clip = write_hdr_clip(tmp_path / "clip.mkv", code, "ffv1", "yuv444p10le", 14, 9)
-    reader = VideoReader(clip)
-    image = next(iter(reader)).image
-    reader.close()
+    image = first_frame(clip)
     np.testing.assert_allclose(image[20, 20].astype(int), GOLD, atol=12)
 
 

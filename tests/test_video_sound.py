@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.clips import av, frame_at, predict_clip, read_clip, seconds, sound_of, write_clip
+from tests.clips import DEFAULT, av, predict_clip, read_clip, seconds, sound_of, write_clip
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.mkv", "clip.avi"])
@@ -31,35 +31,7 @@ def test_sound_that_mp4_does_not_know_becomes_aac(tmp_path, name):
     assert sound_of(made)[0] == "aac" and 0.2 < np.abs(wave[5000:15000]).max() < 0.3
 
 
-DEFAULT = 1  # FFmpeg's flag
 TRACKS = [("eng", None, False), ("deu", "Kommentar", True), ("fra", "Musik", False)]
-
-
-def write_tracks(path, sound):
-    """A video with a track of sound for each of `TRACKS`: language, title and default flag."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("mpeg4", rate=24)
-        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
-        tracks = []
-        for language, title, is_default in TRACKS:
-            track = container.add_stream(sound, rate=48000, layout="stereo")
-            track.metadata["language"] = language
-            if title:
-                track.metadata["title"] = title
-            track.disposition = DEFAULT * is_default
-            tracks.append(track)
-        for i in range(12):
-            frame = av.VideoFrame.from_ndarray(frame_at(i), "rgb24")
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
-        for track in tracks:
-            codec = track.codec_context
-            silence = av.AudioFrame(codec.format.name, "stereo", codec.frame_size or 1024)
-            for plane in silence.planes:
-                plane.update(bytes(plane.buffer_size))
-            silence.sample_rate, silence.pts = 48000, 0
-            container.mux([*track.encode(silence), *track.encode()])
-    return path
 
 
 @pytest.mark.skipif(not hasattr(av.stream.Stream, "disposition"), reason="PyAV 12 has no flags")
@@ -69,7 +41,7 @@ def write_tracks(path, sound):
 )
 @pytest.mark.parametrize("format", ["mp4", "webm", "mov"])
 def test_tracks_keep_their_language_title_and_default(tmp_path, name, sound, format):
-    clip = write_tracks(tmp_path / name, sound)
+    clip = write_clip(tmp_path / name, sound=sound, tracks=TRACKS)
     with av.open(str(predict_clip(clip, tmp_path / "out", format=format))) as container:
         tracks = [
             (
