@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from SCFNet.errors import InputError
-from SCFNet.photos.reading import read_image
+from SCFNet.photos.reading import read_photo
 from SCFNet.photos.transform import MEAN, STD
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 
@@ -275,7 +275,6 @@ def encoded(image, image_format="JPEG", **options):
     return stream.getvalue()
 
 
-def read_bytes_as_image(data, folder):
-    """What `read_image` makes of a file of these bytes."""
-    (folder / "a.jpg").write_bytes(data)
-    return read_image(folder / "a.jpg")
+def read_bytes(data):
+    """The colours of a photo of these bytes, RGB uint8 [H, W, 3]."""
+    return read_photo("a name", data).image

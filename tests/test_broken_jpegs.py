@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from SCFNet.errors import InputError
-from tests.conftest import encoded, read_bytes_as_image
+from tests.conftest import encoded, read_bytes
 
 pytest.importorskip("simplejpeg")  # without it Pillow reads, which sees less damage
 END = b"\xff\xd9"  # of a JPEG file
@@ -27,7 +27,7 @@ JPEGS = {
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
-def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(tmp_path, cat, kind, mode, part):
+def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(cat, kind, mode, part):
     data = encoded(cat.convert(mode), quality=90, **JPEGS[kind])
     begin = data.index(b"\xff\xda") + 14
     at = begin + int(part * (len(data) - begin))
@@ -44,34 +44,34 @@ def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(tmp_path, cat, kind, mod
     }
     for name, bad in damaged.items():
         with pytest.raises(InputError, match="cannot be read as an image") as caught:
-            read_bytes_as_image(bad, tmp_path)
+            read_bytes(bad)
             pytest.fail(name)
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["baseline", "best tables", "full colour", "restarts"])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
-def test_a_jpeg_with_a_hole_is_refused(tmp_path, cat, kind, part):
+def test_a_jpeg_with_a_hole_is_refused(cat, kind, part):
     data = encoded(cat, quality=90, **JPEGS[kind])
     begin = data.index(b"\xff\xda") + 14
     at = begin + int(part * (len(data) - begin))
     for rest in (b"\xff" * 512 + data[at + 512 :], data[at + 1000 :]):
         with pytest.raises(InputError, match=r"damaged|truncated"):
-            read_bytes_as_image(data[:at] + rest, tmp_path)
+            read_bytes(data[:at] + rest)
 
 
-def test_a_jpeg_that_lacks_restarts_is_refused(tmp_path, cat):
+def test_a_jpeg_that_lacks_restarts_is_refused(cat):
     data = encoded(cat, restart_marker_rows=1)
     places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
     without_any = re.sub(rb"\xff[\xd0-\xd7]", b"", data)
     for bad in (without_any, data[: places[1]] + data[places[2] :]):
         with pytest.raises(InputError, match=r"damaged|truncated"):
-            read_bytes_as_image(bad, tmp_path)
+            read_bytes(bad)
 
 
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("content", ["photo", "half white", "half grey", "grey"])
-def test_a_whole_jpeg_is_never_refused(tmp_path, cat, kind, content):
+def test_a_whole_jpeg_is_never_refused(cat, kind, content):
     image = cat.copy()
     if content != "photo":
         colour = (255,) * 3 if content == "half white" else (128,) * 3
@@ -95,11 +95,11 @@ def test_a_whole_jpeg_is_never_refused(tmp_path, cat, kind, content):
         "bytes before the end": data[:-2] + b"\x5a" * 12 + END,
         "fill bytes in the header": data[:2] + b"\xff" * 5 + data[2:],
     }.items():
-        np.testing.assert_array_equal(read_bytes_as_image(whole, tmp_path), expected, err_msg=name)
+        np.testing.assert_array_equal(read_bytes(whole), expected, err_msg=name)
 
 
-def test_a_jpeg_of_very_many_scans_is_refused(tmp_path, cat):
+def test_a_jpeg_of_very_many_scans_is_refused(cat):
     data = encoded(cat, progressive=True)
     at = data.rindex(b"\xff\xda")
     with pytest.raises(InputError, match="more than 100 scans"):
-        read_bytes_as_image(data[:at] + (data[at:-2]) * 120 + END, tmp_path)
+        read_bytes(data[:at] + (data[at:-2]) * 120 + END)

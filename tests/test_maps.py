@@ -123,32 +123,27 @@ def test_the_alpha_of_a_cut_out_is_the_map(tmp_path, name, deep):
     np.testing.assert_array_equal(found, expected.astype("uint16") * 257 if deep else expected)
 
 
-SHAPES = {  # of the map, for a photo of 240 x 160
-    (240, 160): True,
-    (480, 320): True,
-    (120, 80): True,
-    (352, 352): True,  # a network's own
-    (256, 160): True,
-    (160, 240): False,
-    (80, 120): False,
-    (320, 481): False,
+SHAPES = {  # of the photo and the map
+    (240, 160, 240, 160): True,
+    (240, 160, 480, 320): True,
+    (240, 160, 120, 80): True,
+    (240, 160, 352, 352): True,  # a network's own
+    (240, 160, 256, 160): True,
+    (300, 301, 320, 318): True,  # both are nearly square
+    (240, 160, 160, 240): False,
+    (240, 160, 80, 120): False,
+    (240, 160, 320, 481): False,
 }
 
 
-@pytest.mark.parametrize("size", SHAPES)
-def test_a_map_on_its_side_is_refused(tmp_path, size):
-    Image.fromarray(photo(0, 160, 240)).save(tmp_path / "a.jpg")
-    Image.new("L", size, 9).save(tmp_path / "m.png")
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_a_map_on_its_side_is_refused(tmp_path, sizes):
+    Image.fromarray(photo(0, sizes[1], sizes[0])).save(tmp_path / "a.jpg")
+    Image.new("L", sizes[2:], 9).save(tmp_path / "m.png")
     sample = Sample("a", tmp_path / "a.jpg", tmp_path / "m.png", 255.0)
-    if SHAPES[size]:
-        assert read_pair(sample)[1].shape == size[::-1]
+    if SHAPES[sizes]:
+        assert read_pair(sample)[1].shape == sizes[:1:-1]
     else:
-        fault = rf"m\.png: is {size[0]}x{size[1]} for a picture of 240x160"
+        fault = rf"m\.png: is {sizes[2]}x{sizes[3]} for a picture of 240x160"
         with pytest.raises(InputError, match=fault):
             read_pair(sample)
-
-
-def test_a_photo_that_is_nearly_square_may_have_a_map_that_is_nearly_square(tmp_path):
-    Image.fromarray(photo(0, 301, 300)).save(tmp_path / "a.jpg")
-    Image.new("L", (320, 318)).save(tmp_path / "m.png")
-    assert read_pair(Sample("a", tmp_path / "a.jpg", tmp_path / "m.png", 255.0))[1] is not None

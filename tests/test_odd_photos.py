@@ -15,16 +15,13 @@ from SCFNet.checkpoint import load_checkpoint
 from SCFNet.errors import InputError, is_memory_short
 from SCFNet.photos import jpeg, opening
 from SCFNet.photos.opening import count_pictures
-from SCFNet.photos.reading import read_image, read_photo
+from SCFNet.photos.reading import read_image
 from tests.colours import TO_2020, hlg, light_of, pq, srgb
 from tests.conftest import encoded
+from tests.conftest import read_bytes as read
 
 FLAT = {"white": (255,) * 3, "black": (0,) * 3, "grey": (128,) * 3}
 LOSSY = [{"quality": quality, "method": 0} for quality in (50, 95)]
-
-
-def read(data):
-    return read_photo("a name", data).image
 
 
 # --- WebP and AVIF
