@@ -1,11 +1,11 @@
 """Run every shell block of a README on small made data, and say a line for each.
 
     python .ci/readme.py README.md           # in a copy of this repository, which is then removed
-    python .ci/readme.py README.md --first   # print the first block, and run nothing
+    python .ci/readme.py README.md --whole   # print the block that installs all, and run nothing
     python .ci/readme.py README.md --section "The paper's tables and figures" --keep output/paper
 
 Commands run unchanged but for what makes them short: see `SHORT`. A block that cannot run here says
-why in the line before it, `<!-- not run: WHY -->`. The first block is left out: it installs
+why in the line before it, `<!-- not run: WHY -->`. One block is left out: it installs
 everything and runs the tests, which .ci/run does by itself.
 """
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?```bash\n(?P<text>.*?)```", re.DOTALL)
+WHOLE = "pip install -r requirements.txt && "  # how that block begins
 LABELLED = ("DUTS-TR", "DUTS-TE", "ECSSD", "HKU-IS", "DUT-OMRON", "PASCAL-S", "SOD", "mine")
 PAIRS = {"DUTS-TR": 20, "mine": 10}  # of the others 4
 # What is appended to the commands of a tool; a flag that comes twice has its last value.
@@ -102,7 +103,7 @@ def write_video(path: Path) -> None:
 def run_blocks(blocks: List[Block], folder: Path) -> int:
     """Run the blocks in `folder`, print a line for each; how many failed."""
     passed = failed = left_out = 0
-    for number, block in enumerate(blocks, 2):
+    for number, block in enumerate(blocks, 1):
         title = f"block {number}: {block.commands[0]}"
         if block.why:
             left_out += 1
@@ -137,18 +138,19 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("readme", type=Path)
-    parser.add_argument("--first", action="store_true", help="print the first block")
+    parser.add_argument("--whole", action="store_true", help="print the block that installs all")
     parser.add_argument("--section", help="run the blocks below this heading alone")
     parser.add_argument("--keep", type=Path, help="copy what the commands write to this folder")
     args = parser.parse_args()
-    first, *others = blocks_of(args.readme)
-    if args.first:
-        print("\n".join(first.commands))
+    blocks = blocks_of(args.readme)
+    whole = next(block for block in blocks if block.commands[0].startswith(WHOLE))
+    if args.whole:
+        print("\n".join(whole.commands))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder) / "SCFNet"
         make_small_world(world)
-        blocks = [block for block in others if args.section in (None, block.section)]
+        blocks = [b for b in blocks if b != whole and args.section in (None, b.section)]
         failed = run_blocks(blocks, world)
         if args.keep:
             shutil.copytree(world / "output", args.keep, dirs_exist_ok=True)

@@ -207,10 +207,11 @@ def test_a_photo_too_large_for_the_memory_does_not_cost_the_rest(
         read = fails_for(pipeline.read_photo, lambda path: path.name == "x.jpg")
         monkeypatch.setattr(pipeline, "read_photo", read)
     elif step == "write":
-        encode = fails_for(pipeline.encode_image, lambda path: path.name == "x.png")
-        monkeypatch.setattr(pipeline, "encode_image", encode)
+        encode = fails_for(pipeline.encode_result, lambda path: path.name == "x.png")
+        monkeypatch.setattr(pipeline, "encode_result", encode)
     else:
-        predictor = fails_for(predictor, lambda images: 24 in [i.shape[1] for i in images])
+        maps = fails_for(predictor.maps, lambda images: 24 in [i.shape[1] for i in images])
+        monkeypatch.setattr(predictor, "maps", maps)
     jobs = plan_jobs([str(photos)], tmp_path / "out", [".png"])
     errors = predict_jobs(predictor, jobs, RenderOptions(), batch_size)
     assert errors == [f"{photos}/day/x.jpg: not enough memory"]

@@ -1,4 +1,4 @@
-"""The READMEs: commands parse, files, flags and links that they name exist."""
+"""The READMEs: commands parse, files, flags and links exist, both languages say the same."""
 
 import re
 import runpy
@@ -11,12 +11,29 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh-CN.md", "weights/README.md"]
+FIVE = "pip install numpy opencv-python-headless Pillow onnxruntime tqdm"
 PUBLISHED = {"weights/KD-SCFNet.pdparams"}  # the authors': named, not bundled
 blocks_of = runpy.run_path(str(ROOT / ".ci" / "readme.py"))["blocks_of"]
 
 
 def text_of(readme):
     return (ROOT / readme).read_text(encoding="utf-8")
+
+
+# What the two pages have in common: all but the language.
+BLOCKS = re.compile(r"^(?:<!-- not run: .+ -->\n)?```(\w+)\n[\s\S]*?^```$", re.MULTILINE)
+COMMENT = re.compile(r"(?:^|\s+)#.*$", re.MULTILINE)
+PARTS = {
+    "commands": lambda text: [
+        COMMENT.sub("", b[0]) for b in BLOCKS.finditer(text) if b[1] == "bash"
+    ],
+    "code": lambda text: [COMMENT.sub("", b[0]) for b in BLOCKS.finditer(text) if b[1] != "bash"],
+    "headings": lambda text: re.findall(r"^#+(?= )", BLOCKS.sub("", text), re.MULTILINE),
+    "tables": lambda text: [
+        len(re.split(r"(?<!`)\|", row)) for row in re.findall(r"^\|.*", text, re.M)
+    ],
+    "links": lambda text: sorted(set(re.findall(r"\]\((?!README)([^)]+)\)", text))),
+}
 
 
 def commands_of(readme):
@@ -41,10 +58,18 @@ def help_of():
     return found
 
 
-def test_the_first_block_is_two_commands():
-    install_and_predict, test = blocks_of(ROOT / "README.md")[0].commands
-    assert install_and_predict.startswith("pip install -r requirements.txt && python tools/predict")
-    assert test == "python -m pytest"
+def test_five_packages_come_first_and_then_the_whole():
+    five, whole = (block.commands for block in blocks_of(ROOT / "README.md")[:2])
+    assert five[0] == FIVE
+    assert five[1].startswith("python tools/predict.py tests/data/coffee.jpg")
+    assert whole == [f"pip install -r requirements.txt && {five[1]}", "python -m pytest"]
+
+
+@pytest.mark.parametrize("what", ["commands", "code", "headings", "tables", "links"])
+def test_the_two_pages_say_the_same(what):
+    english, chinese = (PARTS[what](text_of(readme)) for readme in READMES[:2])
+    assert english
+    assert chinese == english
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -91,6 +116,5 @@ def test_links_lead_to_files_and_headings(readme):
 
 
 def test_what_prediction_needs_is_named_alike():
-    line = "pip install numpy opencv-python-headless Pillow onnxruntime tqdm"
     for file in ("README.md", "README.zh-CN.md", "requirements.txt"):
-        assert line in text_of(file), file
+        assert FIVE in text_of(file), file
