@@ -80,7 +80,8 @@ def remove_leftovers(folder: PathLike, age: float = LEFTOVER_AGE) -> None:
 
 # Folders in which network drives, systems and archives keep thumbnails and what was deleted.
 SYSTEM_FOLDERS = (
-    *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx"),
+    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
+    *("__macosx", "network trash folder", "temporary items"),
     *("$recycle.bin", "system volume information", "lost+found", "lost.dir"),
 )
 

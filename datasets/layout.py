@@ -13,7 +13,7 @@ from SCFNet.files import PathLike, check_is_folder, is_hidden
 from SCFNet.photos.formats import IMAGE_SUFFIXES
 
 ALBUM = ("image", "images", "img", "imgs", "im")  # beside which others do not count
-IMAGES = (*ALBUM, "jpegimages", "photo", "photos")
+IMAGES = (*ALBUM, "jpegimages", "photo", "photos", "rgb")
 MASKS = (
     *("mask", "masks", "gt", "gts", "truth", "groundtruth", "pixelwisegt"),
     *("segmentationclass", "segmentationclasspng", "segmentationobject"),
@@ -30,7 +30,7 @@ PHOTOS_LAYOUT = "a set without masks is a folder of photos, at any depth"
 MASK_NAME = re.compile(  # of a file beside its photo
     rf"(?P<photo>.*[^/])(?P<mark>[-_ .])(?P<word>{'|'.join(MASKS)})", re.IGNORECASE
 )
-PHOTO_WORDS = (*IMAGES, "rgb", "sat")  # what may stand for the mask's word in a photo's name
+PHOTO_WORDS = (*IMAGES, "sat")  # what may stand for the mask's word in a photo's name
 
 
 class Layout(NamedTuple):
@@ -52,13 +52,15 @@ class Layout(NamedTuple):
 def find_layout(root: Path, split: str = "train") -> Layout:
     """Find the photos and the masks of the data set in `root`, or in its folder of that `split`.
 
-    They are in two folders of it, as `find_folder` finds them, of the same names, or of names that
+    They are in two folders of it, as `find_folder` finds them (if only masks have such a folder,
+    photos are in the one other that has JPEGs), of the same names, or of names that
     one suffix or prefix tells apart (`match_stems`); or together in one folder: `x.jpg` beside
     `x.png` or `x_mask.png`. Raises InputError as `find_folder` does, and if there are no masks.
     """
     image_folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
-    if not image_folder and not mask_folder and (root / split).is_dir():
-        return find_layout(root / split, split)
+    part = find_name(root, split)
+    if not image_folder and not mask_folder and part and part.is_dir():
+        return find_layout(part, split)
     if not mask_folder:
         found = _one_folder(image_folder or root)
         if not found.masks:
@@ -67,6 +69,7 @@ def find_layout(root: Path, split: str = "train") -> Layout:
         place = f"{image_folder.name}/" if image_folder else "one folder"
         return found._replace(root=root, taken=f"{place}, masks are {found.taken}")
     masks, faults = files_by_stem(mask_folder)
+    image_folder = image_folder or _only_other(root, mask_folder)
     if image_folder:
         images, more_faults = files_by_stem(image_folder)
         faults += more_faults
@@ -176,10 +179,16 @@ def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
     )
 
 
+def find_name(folder: Path, name: str) -> Optional[Path]:
+    """Find the file or folder of a name in `folder`, in any case; None if there is none."""
+    same = sorted(path for path in folder.iterdir() if path.name.lower() == name)
+    return folder / name if folder / name in same else next(iter(same), None)
+
+
 def find_list(root: Path, split: str) -> Optional[Path]:
     """Find the list of `split` ('train' or 'test') in `root`, else the other one, else None."""
-    paths = [root / name for name in (f"{split}.txt", *LISTS)]
-    return next((path for path in paths if path.exists() or path.is_symlink()), None)
+    paths = (find_name(root, name) for name in (f"{split}.txt", *LISTS))
+    return next(filter(None, paths), None)
 
 
 def read_list(path: PathLike, layout: Layout) -> List[Tuple[str, Optional[str]]]:
@@ -240,6 +249,17 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names))
 
 
+def _only_other(root: Path, mask_folder: Path) -> Optional[Path]:
+    """Find the folder beside the masks' that has photos, which are no maps, edges or depths by
+    their suffixes; None if several have, or `root` itself.
+    """
+    files = (
+        path for path in _image_files(root, mask_folder) if path.suffix.lower() not in LOSSLESS
+    )
+    places = {path.relative_to(root).parents[-2:-1] for path in files}
+    return root / places.pop()[0] if len(places) == 1 and () not in places else None
+
+
 def _photos_of(mask: "re.Match[str]") -> Iterator[str]:
     """Yield the names that the photo of a mask beside it may have: 'x' or 'x_rgb' of 'x_mask'."""
     yield mask["photo"]
@@ -258,10 +278,11 @@ def _stem(text: str, known: Dict[str, Path]) -> Optional[str]:
     """Find the stem among `known` that a list means by `text`; None if it is not there."""
     bare = _bare(text)
     parts = bare.split("/")
+    elsewhere = not parts[0] or parts[0].endswith(":")  # an absolute path, of another machine
     in_folders = (
         "/".join(parts[i + 1 :])
         for i, name in enumerate(parts)
-        if is_called(Path(name), (*IMAGES, *MASKS))
+        if elsewhere or is_called(Path(name), (*IMAGES, *MASKS))
     )
     return next((stem for stem in (text, bare, *in_folders) if stem in known), None)
 

@@ -49,9 +49,9 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     - More grey levels, of 8 bits, 16 bits or floats: soft, on the scale of 255, 65535 or 1; if the
       brightest is below 0.6 of that, it is the object's. A single level is on that scale, too: 0
       is black, 1 and 255 are white.
-    - Only levels below 32: labels, of which 0 is the background and all others are objects. So is
-      a palette of colours, by index, and a picture of at most 256 colours, by black. 255 beside
-      labels is void.
+    - Only levels below 32, or few below 0.6 of white of which some fill areas: labels, of which 0
+      is the background and all others are objects. So is a palette of colours, by index, and a
+      picture of at most 256 colours, by black. 255 beside labels below 32 is void.
     - Shades of one colour on black: as grey, also as JPEG stores them.
     - Alpha: the mask, if it varies and what is opaque has one colour, or is a picture in colour.
       If alpha does not vary, the colours are the mask.
@@ -134,13 +134,13 @@ def _from_grey(grey: np.ndarray, lossy: bool) -> Decoded:
     if grey.dtype != np.uint8:
         check_numbers(grey)
         levels, codes = np.unique(np.maximum(grey, 0), return_inverse=True)
-        values, has_void = _values(levels, lossy)
+        values, has_void = _values(levels, grey, lossy)
         return Decoded(values[codes].reshape(grey.shape), has_void)
     if _is_usual(grey):
         return Decoded(grey)
     levels = np.flatnonzero(cv2.calcHist([grey], [0], None, [256], [0, 256]))
     table = np.zeros(256, "uint8")
-    table[levels], has_void = _values(levels, lossy)
+    table[levels], has_void = _values(levels, grey, lossy)
     return Decoded(cv2.LUT(grey, table), has_void)
 
 
@@ -155,9 +155,9 @@ def _is_usual(grey: np.ndarray) -> bool:
     return all_white or cv2.countNonZero(cv2.inRange(grey, LABELS, 254)) > 0
 
 
-def _values(levels: np.ndarray, lossy: bool) -> Tuple[np.ndarray, bool]:
+def _values(levels: np.ndarray, grey: np.ndarray, lossy: bool) -> Tuple[np.ndarray, bool]:
     """Return what each of a mask's grey levels stands for, uint8 [n], and whether one is void.
-    `levels` are those that occur, ascending.
+    `levels` are those that occur in `grey` [H, W], ascending.
     """
     brightest = levels[-1]
     if lossy and 1 < brightest < DARKEST:
@@ -167,12 +167,24 @@ def _values(levels: np.ndarray, lossy: bool) -> Tuple[np.ndarray, bool]:
         return to_8_bits(levels, white), False
     is_label = (levels > 0) & (levels != VOID)
     whole = levels.dtype.kind != "f" and not lossy
-    are_labels = whole and is_label.any() and levels[is_label][-1] < LABELS
+    is_dim = brightest < DIMMEST * white
+    are_labels = (
+        whole
+        and is_label.any()
+        and (levels[is_label][-1] < LABELS or (is_dim and _fill_areas(levels[1:-1], grey)))
+    )
     if len(levels) == 2 and not (are_labels and levels[0] and brightest == VOID):
         return np.array([0, 255], "uint8"), False
     if are_labels:
         return 255 * is_label.astype("uint8"), bool(brightest == VOID)
-    return to_8_bits(levels, white if brightest >= DIMMEST * white else brightest), False
+    return to_8_bits(levels, brightest if is_dim else white), False
+
+
+def _fill_areas(levels: np.ndarray, grey: np.ndarray) -> bool:
+    """Tell whether levels are few, and some fill squares of 3 x 3: those of soft edges do not."""
+    square = np.ones((3, 3), "uint8")
+    areas = (cv2.erode((grey == level).astype("uint8"), square) for level in levels)
+    return len(levels) < LABELS and any(area.any() for area in areas)
 
 
 def _from_palette(image: Image.Image) -> Optional[Decoded]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from SCFNet.errors import InputError
+from SCFNet.photos import jpeg
 from tests.conftest import encoded, read_bytes
 
 pytest.importorskip("simplejpeg")  # without it Pillow reads, which sees less damage
@@ -71,14 +72,18 @@ def test_a_jpeg_that_lacks_restarts_is_refused(cat):
 
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("content", ["photo", "half white", "half grey", "grey"])
-def test_a_whole_jpeg_is_never_refused(cat, kind, content):
+@pytest.mark.parametrize(
+    ("mode", "decoder"), [("RGB", jpeg.simplejpeg), ("RGB", None), ("L", None)]
+)
+def test_a_whole_jpeg_is_never_refused(monkeypatch, cat, kind, content, mode, decoder):
+    monkeypatch.setattr(jpeg, "simplejpeg", decoder)
     image = cat.copy()
     if content != "photo":
         colour = (255,) * 3 if content == "half white" else (128,) * 3
         image.paste(colour, (0, 0 if content == "grey" else 20, 150, 100))
-    image = image.resize((450, 290), Image.Resampling.NEAREST)
+    image = image.resize((450, 290), Image.Resampling.NEAREST).convert(mode)
     data = encoded(image, **JPEGS[kind])
-    expected = np.asarray(Image.open(io.BytesIO(data)))
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     for name, whole in {
         "plain": data,
         "no end": data[:-2],
@@ -93,6 +98,7 @@ def test_a_whole_jpeg_is_never_refused(cat, kind, content):
         "zeros before the end": data[:-2] + b"\x5a" + bytes(500) + END,
         "a byte before the end": data[:-2] + b"\x5a" + END,
         "bytes before the end": data[:-2] + b"\x5a" * 12 + END,
+        "a part of a profile": data[:2] + b"\xff\xe2\0\x14ICC_PROFILE\0\2\5part" + data[2:],
         "fill bytes in the header": data[:2] + b"\xff" * 5 + data[2:],
     }.items():
         np.testing.assert_array_equal(read_bytes(whole), expected, err_msg=name)

@@ -144,6 +144,14 @@ def test_a_mask_of_one_value_is_on_its_scale(tmp_path, value, meaning):
     assert np.unique(read_mask(path)).tolist() == [meaning]
 
 
+@pytest.mark.parametrize("labels", [(1, 62), (38, 75, 113), (1001, 1002, 26001)])
+def test_labels_of_large_numbers_fill_areas(tmp_path, labels):
+    numbers = np.kron([0, *labels, 0], np.ones((5, 5))).astype("uint16")
+    numbers = numbers if labels[-1] > 255 else numbers.astype("uint8")
+    found = read_mask(save(tmp_path / "m.png", Image.fromarray(numbers)))
+    np.testing.assert_array_equal(found, (numbers > 0) * 255)
+
+
 @pytest.mark.parametrize("coding", ["grey", "16 bits", "palette", "colours"])
 def test_labels_are_objects_but_for_the_first(tmp_path, coding):
     labels = np.array([[0, 1, 2, 3], [0, 0, 3, 1]], "uint8")

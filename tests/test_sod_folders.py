@@ -57,6 +57,17 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path):
     assert [s.stem for s in list_pairs(tmp_path / "y")] == ["a"]
 
 
+def test_a_list_counts_in_any_case_and_folders_of_maps_are_no_photos(tmp_path):
+    make_set(tmp_path, ["a", "b"], listed="b\n")
+    (tmp_path / "train.txt").rename(tmp_path / "Train.TXT")
+    assert [s.stem for s in list_pairs(tmp_path)] == ["b"]
+    (tmp_path / "image").rename(tmp_path / "net")
+    for path in (tmp_path / "net").iterdir():
+        path.rename(path.with_suffix(".png"))
+    with pytest.raises(InputError, match="b has no image"):
+        list_pairs(tmp_path)
+
+
 def test_of_two_lists_the_split_decides(tmp_path):
     make_set(tmp_path, ["a", "b"], listed="a\n")
     (tmp_path / "test.txt").write_text("b\n")
@@ -102,6 +113,8 @@ def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
         "{}.jpg,{}.png",
         "\\image\\{}.jpg mask\\{}.png",
         "./data/SET/image/{}.jpg",
+        "/home/me/data/{}.jpg",
+        "D:\\data\\{}.jpg",
         "{} 1",
         '"{}.jpg"',
     ],
@@ -248,6 +261,8 @@ LAYOUTS = {
     ("{}.jpg", "{}_MASK.jpg"): "one folder, masks are *_MASK",
     ("{}.png", "{}_GT.png"): "one folder, masks are *_GT",
     ("deep/{}.jpg", "deep/{}-label.png"): "one folder, masks are *-label",
+    ("train/{}.jpg", "train_masks/{}_mask.png"): "train/ and train_masks/, masks are *_mask",
+    ("RGB/{}.png", "GT/{}.png"): "RGB/ and GT/",
 }
 
 
@@ -267,7 +282,7 @@ def test_layouts_of_other_tools_and_sets(tmp_path, layout):
 
 
 def test_folders_train_and_test_are_the_splits(tmp_path):
-    for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
+    for split, stems in (("Train", ["a", "b"]), ("test", ["c"])):
         make_set(tmp_path / split, stems)
     assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
     assert [s.stem for s in list_pairs(tmp_path, "test")] == ["c"]
@@ -291,7 +306,7 @@ def test_of_voc_the_photos_with_a_mask_count(tmp_path, layout):
 def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
     make_set(tmp_path, ["a", "b"])
     for kind, suffix in (("image", ".jpg"), ("mask", ".png")):
-        for folder in (".ipynb_checkpoints", "@eaDir/a.jpg", ".thumbs", "__MACOSX"):
+        for folder in (".ipynb_checkpoints", "@eaDir/a.jpg", "@tmp", "__MACOSX"):
             place = tmp_path / kind / folder
             place.mkdir(parents=True)
             Image.fromarray(photo()).save(place / f"a-checkpoint{suffix}")

@@ -31,7 +31,8 @@ EXTRA = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
 CHANNELS = {"GRAY": 1, "RGB": 3, "CMYK": 4}
 ODD = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-9])|Invalid SOS parameters|unknown JFIF revision"
-    r"|Unknown Adobe|Unsupported JPEG (process|data precision)|arithmetic|Could not determine"
+    r"|bad ICC marker|Unknown Adobe|Unsupported JPEG (process|data precision)|arithmetic"
+    r"|Could not determine"
 )
 
 
@@ -48,7 +49,7 @@ def decode(data: bytes, colours: str, size: Tuple[int, int]) -> Optional[np.ndar
     fault, pixels = _decode(data, colours)
     if not fault:
         return pixels
-    scans = data[: _end_of_scans(data, CHANNELS[colours])]
+    scans = data[: end_of_scans(data, CHANNELS[colours])]
     found = EXTRA.search(fault)  # before the file's own end marker: a part is lost, if many
     ended_early = found and int(found[1]) > FEW
     fault, pixels = _decode(scans + END, colours)
@@ -77,7 +78,7 @@ def _check_size(data: bytes, width: int, height: int) -> None:
     if height * width > PIXELS_PER_BYTE * len(data):
         raise Damaged(f"truncated: {width} x {height} pixels are not in it")
     if data.count(bytes([0xFF, SCAN])) > MOST_SCANS:
-        _end_of_scans(data, 0)
+        end_of_scans(data, 0)
 
 
 def _decode(data: bytes, colours: str) -> Tuple[str, Optional[np.ndarray]]:
@@ -91,7 +92,7 @@ def _decode(data: bytes, colours: str) -> Tuple[str, Optional[np.ndarray]]:
         return fault, None
 
 
-def _end_of_scans(data: bytes, channels: int) -> int:
+def end_of_scans(data: bytes, channels: int) -> int:
     """Return where the data of the last scan end. Raises Damaged if scans are missing, or too many:
     together they must give the last bit of all 64 coefficients of each channel.
     """

@@ -13,7 +13,7 @@ from PIL import Image
 from SCFNet.errors import InputError, is_memory_short
 from SCFNet.files import PathLike, check_is_file
 from SCFNet.photos import jpeg
-from SCFNet.photos.damage import check_end, check_png
+from SCFNet.photos.damage import Damaged, check_end, check_png
 from SCFNet.photos.depth import read_deep_tiff
 from SCFNet.photos.formats import START_BYTES, formats_of, is_raw, tiff_pictures
 from SCFNet.photos.orientation import forget_xmp
@@ -23,6 +23,7 @@ MOST_BYTES = 1 << 30
 LARGE_PIXELS = 32_000_000  # more are worked on one at a time
 
 JPEGS = ("JPEG", "MPO")
+ANY_BYTES = bytes(range(1, 255)) * 16  # no marker of JPEG
 WIDTH, HEIGHT = 256, 257  # TIFF's tags
 COLOURS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # simplejpeg's names for Pillow's modes
 
@@ -50,7 +51,7 @@ def open_image(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.I
     data = read_bytes(path) if data is None else data
     with open_unchecked(path, data) as image:
         jpeg_pixels(data, image)
-        yield image
+        yield loaded(data, image)
 
 
 def jpeg_pixels(data: bytes, image: Image.Image) -> Optional[np.ndarray]:
@@ -58,6 +59,26 @@ def jpeg_pixels(data: bytes, image: Image.Image) -> Optional[np.ndarray]:
     if image.format not in JPEGS:
         return None
     return jpeg.decode(data, COLOURS.get(image.mode, "RGB"), image.size)
+
+
+def loaded(data: bytes, image: Image.Image) -> Image.Image:
+    """Let Pillow read the pixels of an open image, also of a JPEG file without its end marker.
+
+    Bytes behind the last scan change nothing, unless its end is missing: then Damaged is raised.
+    """
+    try:
+        image.load()
+        return image
+    except OSError:
+        if image.format not in JPEGS:
+            raise
+    scans = data[: jpeg.end_of_scans(data, len(image.getbands()))]
+    alone, followed = (
+        Image.open(io.BytesIO(scans + behind + jpeg.END), "r", JPEGS) for behind in (b"", ANY_BYTES)
+    )
+    if alone.tobytes() != followed.tobytes():
+        raise Damaged("truncated: the end of the picture is missing")
+    return alone
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from PIL import Image
 from SCFNet.files import PathLike
 from SCFNet.photos.colour import coded_colours, coded_to_srgb, pixels_to_srgb, to_srgb
 from SCFNet.photos.depth import full_scale, is_deep, to_8_bits
-from SCFNet.photos.opening import jpeg_pixels, open_unchecked, read_bytes
+from SCFNet.photos.opening import jpeg_pixels, loaded, open_unchecked, read_bytes
 from SCFNet.photos.orientation import orientation_of, upright
 
 STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
@@ -44,7 +44,7 @@ def read_photo(path: PathLike, data: Optional[bytes] = None) -> Photo:
         pixels = jpeg_pixels(data, opened)
         profile = opened.info.get("icc_profile") or b""
         if pixels is None or opened.mode == "CMYK":
-            pixels = _to_rgb(opened, profile)
+            pixels = _to_rgb(loaded(data, opened), profile)
             if not profile:
                 codes = coded_colours(data, opened.format)
                 pixels[..., :3] = coded_to_srgb(pixels[..., :3], *codes)
@@ -75,7 +75,6 @@ def over_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 def _to_rgb(image: Image.Image, profile: bytes) -> np.ndarray:
     """Convert to RGB or RGBA uint8 [H, W, 3 or 4], without a second copy of a huge image."""
-    image.load()
     width, height = image.size
     deep = is_deep(image)
     white = full_scale(image) if deep else 255.0
