@@ -2,14 +2,14 @@
 
 import asyncio
 from pathlib import PureWindowsPath
-from typing import Any, Awaitable, Callable, Dict, List, NamedTuple
+from typing import Any, Awaitable, Callable, List, MutableMapping, NamedTuple
 
 from SCFNet.errors import InputError
 from SCFNet.serving.queue import Busy, ClientLeft
 
 PATIENCE = 30.0  # seconds for which a client may send nothing of a body that it has begun
 
-Receive = Callable[[], Awaitable[Dict[str, Any]]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class TooLarge(Exception):
