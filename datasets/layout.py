@@ -30,6 +30,10 @@ PHOTOS_LAYOUT = "a set without masks is a folder of photos, at any depth"
 MASK_NAME = re.compile(  # of a file beside its photo
     rf"(?P<photo>.*[^/])(?P<mark>[-_ .])(?P<word>{'|'.join(MASKS)})", re.IGNORECASE
 )
+MASK_FIRST = re.compile(
+    rf"(?P<folder>(?:.*/)?)(?P<word>{'|'.join(MASKS)})(?P<mark>[-_ .])(?P<name>[^/]+)",
+    re.IGNORECASE,
+)
 PHOTO_WORDS = (*IMAGES, "sat")  # what may stand for the mask's word in a photo's name
 
 
@@ -55,7 +59,8 @@ def find_layout(root: Path, split: str = "train") -> Layout:
     They are in two folders of it, as `find_folder` finds them (if only masks have such a folder,
     photos are in the one other that has JPEGs), of the same names, or of names that
     one suffix or prefix tells apart (`match_stems`); or together in one folder: `x.jpg` beside
-    `x.png` or `x_mask.png`. Raises InputError as `find_folder` does, and if there are no masks.
+    `x.png`, `x_mask.png` or `mask_x.png`. Raises InputError as `find_folder` does, and if there are
+    no masks.
     """
     image_folder, mask_folder = find_folder(root, IMAGES), find_folder(root, MASKS)
     part = find_name(root, split)
@@ -151,7 +156,7 @@ def files_by_stem(
 
 
 def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
-    """Tell photos and masks in one folder apart: `x.jpg` has the mask `x.png`, or `x_mask.png`."""
+    """Tell masks in one folder from photos: `x.jpg` has `x.png`, `x_mask.png` or `mask_x.png`."""
     files: Dict[str, List[Path]] = {}
     for path in _image_files(folder, without):
         files.setdefault(_stem_in(folder, path), []).append(path)
@@ -164,6 +169,12 @@ def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
         if named and photo and not others:
             masks[photo] = path
             patterns.append(f"*{named['mark']}{named['word']}")
+            continue
+        named = MASK_FIRST.fullmatch(stem)
+        photo = named and named["folder"] + named["name"]
+        if named and photo in files and path.suffix.lower() in LOSSLESS and not others:
+            masks[photo] = path
+            patterns.append(f"{named['word']}{named['mark']}*")
             continue
         twins = [twin for twin in (path, *others) if twin.suffix.lower() in LOSSLESS]
         if len(others) == len(twins) == 1:

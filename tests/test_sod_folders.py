@@ -259,6 +259,7 @@ LAYOUTS = {
     ("{}.jpg", "{}_mask.png"): "one folder, masks are *_mask",
     ("{}_sat.jpg", "{}_mask.png"): "one folder, masks are *_mask",
     ("{}.jpg", "{}_MASK.jpg"): "one folder, masks are *_MASK",
+    ("a/{}.jpg", "a/mask_{}.png"): "one folder, masks are mask_*",
     ("{}.png", "{}_GT.png"): "one folder, masks are *_GT",
     ("deep/{}.jpg", "deep/{}-label.png"): "one folder, masks are *-label",
     ("train/{}.jpg", "train_masks/{}_mask.png"): "train/ and train_masks/, masks are *_mask",
