@@ -250,7 +250,7 @@ def _check(sample: Sample, decode: bool) -> Checked:
     try:
         if decode and has_hole(sample.image.read_bytes()):
             return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
-        size = None if decode else _size_if_whole(sample.image)
+        size = None if decode else _mode_and_size(sample.image)[1]
         if sample.mask is None or sample.white is not None:
             if size is None or (sample.mask and not _is_plain_map(sample.mask, size)):
                 read_pair(sample)
@@ -267,23 +267,25 @@ def _check(sample: Sample, decode: bool) -> Checked:
         return Checked(str(error))
 
 
-def _size_if_whole(path: Path) -> Optional[Tuple[int, int]]:
-    """Return height and width of an upright image file with the usual end; None of any other."""
+def _mode_and_size(path: Path) -> Tuple[str, Optional[Tuple[int, int]]]:
+    """Return Pillow's mode, and height and width, of an upright image file with the usual end; of
+    any other "" and None.
+    """
     with suppress(Exception):  # the fault is for the reader to tell
         check_is_file(path)
         with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
             stream.seek(-len(PNG_END), os.SEEK_END)
             usual = stream.read().endswith((JPEG_END, PNG_END))
             upright = orientation_of(image) == 1
-            return (image.height, image.width) if usual and upright else None
-    return None
+            if usual and upright:
+                return image.mode, (image.height, image.width)
+    return "", None
 
 
 def _is_plain_map(path: Path, size: Tuple[int, int]) -> bool:
     """Tell whether a map looks whole, is grey, and stands as its photo of `size` [H, W]."""
-    own_size = _size_if_whole(path)
+    mode, own_size = _mode_and_size(path)
     if own_size is None:
         return False
     check_not_turned(path, own_size, size)
-    with Image.open(path) as image:
-        return image.mode in ("1", "L", "F") or image.mode.startswith("I")
+    return mode in ("1", "L", "F") or mode.startswith("I")
