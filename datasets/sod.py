@@ -26,6 +26,7 @@ from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.damage import has_hole
 from SCFNet.photos.formats import FORMATS
+from SCFNet.photos.opening import pillow_for_us
 from SCFNet.photos.orientation import orientation_of
 from SCFNet.photos.reading import read_image
 
@@ -273,7 +274,7 @@ def _mode_and_size(path: Path) -> Tuple[str, Optional[Tuple[int, int]]]:
     """
     with suppress(Exception):  # the fault is for the reader to tell
         check_is_file(path)
-        with path.open("rb") as stream, Image.open(stream, "r", FORMATS) as image:
+        with path.open("rb") as stream, pillow_for_us(), Image.open(stream, "r", FORMATS) as image:
             stream.seek(-len(PNG_END), os.SEEK_END)
             usual = stream.read().endswith((JPEG_END, PNG_END))
             upright = orientation_of(image) == 1

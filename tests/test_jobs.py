@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -352,3 +353,13 @@ def test_each_input_is_in_one_shard_wherever_the_folder_is(shards):
         assert here == there
         sizes.append(len(here))
     assert sum(sizes) == 300 and min(sizes) > 300 / shards / 2
+
+
+@pytest.mark.parametrize("limit", [100, 10])  # at which Pillow warns of 150 pixels, and refuses
+def test_the_header_of_a_large_photo_is_read_without_a_warning(tmp_path, monkeypatch, limit):
+    Image.new("RGB", (10, 15)).save(tmp_path / "large.jpg", dpi=(300, 300))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dpi_of(tmp_path / "large.jpg") == (300, 300)
+    assert limit == Image.MAX_IMAGE_PIXELS

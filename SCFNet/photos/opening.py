@@ -84,7 +84,7 @@ def loaded(data: bytes, image: Image.Image) -> Image.Image:
 @contextlib.contextmanager
 def open_unchecked(path: PathLike, data: bytes) -> Iterator[Image.Image]:
     """Open what an image file holds as `open_image` does, but look for no damage in a JPEG."""
-    with _faults_of(path), _pillow_for_us(), _open(path, data) as image:
+    with _faults_of(path), pillow_for_us(), _open(path, data) as image:
         check_pixels(path, *image.size)
         with in_turn(image.width * image.height):
             if image.format == "PNG":
@@ -137,7 +137,7 @@ def _header_of(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.I
     with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
         names = formats_of(stream.read(START_BYTES))[0]
         stream.seek(0)
-        with _pillow_for_us(), Image.open(stream, "r", names) as image:
+        with pillow_for_us(), Image.open(stream, "r", names) as image:
             yield image
 
 
@@ -178,7 +178,7 @@ def _faults_of(path: PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pillow_for_us() -> Iterator[None]:
+def pillow_for_us() -> Iterator[None]:
     """Silence Pillow's warnings, and lift its limit of pixels, while any thread is in such a block;
     then a host has its own again.
     """

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from SCFNet.errors import InputError
+from SCFNet.photos.opening import pillow_for_us
 from SCFNet.photos.writing import encode_image
 
 PNG_HEADER = 33  # bytes of the signature and of the first chunk, IHDR
@@ -26,7 +27,7 @@ Dpi = Tuple[int, int]
 def dpi_of(file: Union[Path, BinaryIO]) -> Optional[Dpi]:
     """Read how many dots per inch, across and down, a photo says to have; None if it does not."""
     try:
-        with Image.open(file) as image:
+        with pillow_for_us(), Image.open(file) as image:
             exif = image.getexif()  # where WebP has it
             inch = CENTIMETRES if exif.get(RESOLUTION_UNIT) == PER_CENTIMETRE else 1
             found = image.info.get("dpi") or [exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch]
