@@ -140,6 +140,7 @@ def main() -> int:
     parser.add_argument("readme", type=Path)
     parser.add_argument("--whole", action="store_true", help="print the block that installs all")
     parser.add_argument("--section", help="run the blocks below this heading alone")
+    parser.add_argument("--without", help="leave out the blocks below this heading")
     parser.add_argument("--keep", type=Path, help="copy what the commands write to this folder")
     args = parser.parse_args()
     blocks = blocks_of(args.readme)
@@ -151,6 +152,7 @@ def main() -> int:
         world = Path(folder) / "SCFNet"
         make_small_world(world)
         blocks = [b for b in blocks if b != whole and args.section in (None, b.section)]
+        blocks = [b for b in blocks if b.section != args.without]
         failed = run_blocks(blocks, world)
         if args.keep:
             shutil.copytree(world / "output", args.keep, dirs_exist_ok=True)
