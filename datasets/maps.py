@@ -7,13 +7,12 @@ from typing import Collection, Dict, Tuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from datasets.masks import read_plain_png
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
 from SCFNet.photos.depth import check_numbers, is_deep
-from SCFNet.photos.opening import open_image, pillow_for_us, read_bytes
+from SCFNet.photos.opening import header_of, open_image, read_bytes
 from SCFNet.photos.orientation import orientation_of, upright
 
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
@@ -73,9 +72,7 @@ def check_not_turned(path: PathLike, shape: Tuple[int, ...], wanted: Tuple[int, 
 
 def _depth(path: PathLike) -> str:
     """Return how many bits a number of a map has, by the header of its file; '8' if it has none."""
-    with suppress(Exception), pillow_for_us(), Image.open(
-        path
-    ) as image:  # the fault is for the reader to tell
+    with suppress(Exception), header_of(path) as image:  # the fault is for the reader to tell
         if image.mode in ("I", "F"):
             return "32"
         return "16" if ";16" in image.mode or _is_deep_png(path) else "8"

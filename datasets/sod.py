@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from datasets.layout import (
@@ -22,11 +21,10 @@ from datasets.layout import (
 from datasets.maps import check_not_turned, read_map
 from datasets.masks import PNG_END, VoidError, read_mask
 from SCFNet.errors import InputError
-from SCFNet.files import PathLike, check_is_file, check_is_folder, first_few
+from SCFNet.files import PathLike, check_is_folder, first_few
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.damage import has_hole
-from SCFNet.photos.formats import FORMATS
-from SCFNet.photos.opening import pillow_for_us
+from SCFNet.photos.opening import header_of
 from SCFNet.photos.orientation import orientation_of
 from SCFNet.photos.reading import read_image
 
@@ -273,8 +271,7 @@ def _mode_and_size(path: Path) -> Tuple[str, Optional[Tuple[int, int]]]:
     any other "" and None.
     """
     with suppress(Exception):  # the fault is for the reader to tell
-        check_is_file(path)
-        with path.open("rb") as stream, pillow_for_us(), Image.open(stream, "r", FORMATS) as image:
+        with header_of(path) as image, path.open("rb") as stream:
             stream.seek(-len(PNG_END), os.SEEK_END)
             usual = stream.read().endswith((JPEG_END, PNG_END))
             upright = orientation_of(image) == 1

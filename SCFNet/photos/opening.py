@@ -84,7 +84,7 @@ def loaded(data: bytes, image: Image.Image) -> Image.Image:
 @contextlib.contextmanager
 def open_unchecked(path: PathLike, data: bytes) -> Iterator[Image.Image]:
     """Open what an image file holds as `open_image` does, but look for no damage in a JPEG."""
-    with _faults_of(path), pillow_for_us(), _open(path, data) as image:
+    with _faults_of(path), _pillow_for_us(), _open(path, data) as image:
         check_pixels(path, *image.size)
         with in_turn(image.width * image.height):
             if image.format == "PNG":
@@ -114,7 +114,7 @@ def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
     that it is large; yields whether it is. `data` is what the file holds, if it is at hand.
     """
     pixels = 0
-    with contextlib.suppress(Exception), _header_of(path, data) as image:
+    with contextlib.suppress(Exception), header_of(path, data) as image:
         pixels = image.width * image.height
     with in_turn(pixels):
         yield pixels > LARGE_PIXELS
@@ -124,20 +124,23 @@ def count_pictures(path: PathLike) -> int:
     """Return how many pictures an image file holds (GIF, APNG, MPO and others): 1 if it is broken,
     or no image.
     """
-    with contextlib.suppress(Exception), _header_of(path) as image:
+    with contextlib.suppress(Exception), header_of(path) as image:
         return getattr(image, "n_frames", 1)
     return 1
 
 
 @contextlib.contextmanager
-def _header_of(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.Image]:
-    """Open an image without reading it whole; what is raised is not for people."""
+def header_of(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.Image]:
+    """Open an image file for what its header says; `data` is what it holds, if it is at hand.
+
+    What is raised is not for people.
+    """
     if data is None:
         check_is_file(path)
     with Path(path).open("rb") if data is None else io.BytesIO(data) as stream:
         names = formats_of(stream.read(START_BYTES))[0]
         stream.seek(0)
-        with pillow_for_us(), Image.open(stream, "r", names) as image:
+        with _pillow_for_us(), Image.open(stream, "r", names) as image:
             yield image
 
 
@@ -178,7 +181,7 @@ def _faults_of(path: PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def pillow_for_us() -> Iterator[None]:
+def _pillow_for_us() -> Iterator[None]:
     """Silence Pillow's warnings, and lift its limit of pixels, while any thread is in such a block;
     then a host has its own again.
     """

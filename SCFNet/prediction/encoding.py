@@ -4,13 +4,14 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Optional, Tuple, Union
+from typing import Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from SCFNet.errors import InputError
-from SCFNet.photos.opening import pillow_for_us
+from SCFNet.files import PathLike
+from SCFNet.photos.opening import header_of
 from SCFNet.photos.writing import encode_image
 
 PNG_HEADER = 33  # bytes of the signature and of the first chunk, IHDR
@@ -24,10 +25,13 @@ PER_INCH, PER_CENTIMETRE, CENTIMETRES = 2, 3, 2.54
 Dpi = Tuple[int, int]
 
 
-def dpi_of(file: Union[Path, BinaryIO]) -> Optional[Dpi]:
-    """Read how many dots per inch, across and down, a photo says to have; None if it does not."""
+def dpi_of(path: PathLike, data: Optional[bytes] = None) -> Optional[Dpi]:
+    """Read how many dots per inch, across and down, a photo says to have; None if it does not.
+
+    `data` is what the file holds, if it is at hand.
+    """
     try:
-        with pillow_for_us(), Image.open(file) as image:
+        with header_of(path, data) as image:
             exif = image.getexif()  # where WebP has it
             inch = CENTIMETRES if exif.get(RESOLUTION_UNIT) == PER_CENTIMETRE else 1
             found = image.info.get("dpi") or [exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch]

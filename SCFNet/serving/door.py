@@ -4,7 +4,6 @@ Nothing in a request is taken for a path or a URL, and nothing is written to dis
 """
 
 import asyncio
-import io
 from functools import partial
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, Literal, Mapping, Optional, Sequence
@@ -118,7 +117,7 @@ def predict_body(
         (picture,) = draw(photo, shown, saliency, options, predictor.sharpened)
         target = Path(f"{name or 'photo'}{suffix}")
         mark = make_mark(name or "stdin", len(data))
-        return encode_result(target, picture, mark, dpi_of(io.BytesIO(data)))
+        return encode_result(target, picture, mark, dpi_of(name, data))
 
 
 def suffix_for(accept: str, kind: str) -> str:
