@@ -10,13 +10,7 @@ import numpy as np
 from SCFNet.backends import INPUT, OUTPUT
 from SCFNet.maps import resize_map
 from SCFNet.photos.reading import read_image
-from SCFNet.photos.transform import (
-    IMAGENET,
-    Normalisation,
-    network_input,
-    normalise,
-    photo_batch,
-)
+from SCFNet.photos.transform import IMAGENET, Normalisation, network_input, normalise, photo_batch
 
 if TYPE_CHECKING:
     import onnx
