@@ -144,8 +144,9 @@ def score_tasks(
                     score.sums += part.sums
                     faults += part.faults
                     bar.update(len(part.values) + len(part.faults))
-                    for stem, own in part.values if per_image else ():
-                        per_image(task.method, task.data, stem, own)
+                    if per_image:
+                        for stem, own in part.values:
+                            per_image(task.method, task.data, stem, own)
                 names = [name for name, _ in faults]
                 if faults and (not allow_missing or not score.count):
                     raise InputError(
