@@ -243,13 +243,6 @@ def test_skip_existing_says_what_it_skipped(photos, tmp_path):
         ]
 
 
-def test_a_folder_without_photos_is_told_with_what_is_in_it(tmp_path):
-    (tmp_path / "clip.mp4").write_bytes(b"x")
-    done = predict(tmp_path, "--output", tmp_path / "out")
-    assert done.returncode == 1
-    assert f"error: {tmp_path}: no photos found, only videos (1); name" in done.stderr
-
-
 def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
     command = tool_command("predict", "-", "--save", "cutout", "--output", "-", "--device", "cpu")
     photo = (DATA / "chelsea.png").read_bytes()
