@@ -217,6 +217,15 @@ def test_tensors_beyond_their_storage_are_refused(tmp_path, wrong):
         load_checkpoint(path)
 
 
+def test_archives_that_unpack_to_much_are_refused(tmp_path):
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", pickled({"w": tensor("0", (10**7,), (1,))}))
+        archive.writestr("net/data/0", bytes(4 * 10**7))
+    with pytest.raises(CheckpointError, match=r"unpacks to 40000\d+"):
+        load_checkpoint(path)
+
+
 def test_archives_of_something_else_are_named(tmp_path):
     np.savez(tmp_path / "net.pth.npz", w=W)
     with pytest.raises(CheckpointError, match=r"an archive of 0 data\.pkl"):

@@ -7,11 +7,12 @@ storages), then each storage: its length, its bytes, little-endian on any machin
 """
 
 import io
+import os
 from typing import Any, BinaryIO, Callable, Dict, Tuple
 
 import numpy as np
 
-from SCFNet.formats.unpickle import ARRAY_NAMES, Refused, unpickle
+from SCFNet.formats.unpickle import ARRAY_NAMES, COPIES, SLACK, Refused, dict_of, tuple_of, unpickle
 
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 ZIP_START = b"PK\x03\x04"
@@ -41,17 +42,23 @@ def is_torch_file(stream: BinaryIO) -> bool:
 def read_torch(stream: BinaryIO) -> Any:
     """Return what `torch.save` wrote, with arrays for tensors; half precision becomes float32.
 
-    Raises `unpickle.Refused` for code, and any other exception for a damaged file.
+    Raises `unpickle.Refused` for code, and for what needs much more memory than the file's size,
+    and any other exception for a damaged file.
     """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     is_zip = stream.read(len(ZIP_START)) == ZIP_START
     stream.seek(0)
-    return _read_archive(stream) if is_zip else _read_legacy(stream)
+    return _read_archive(stream, size) if is_zip else _read_legacy(stream, size)
 
 
-def _read_archive(stream: BinaryIO) -> Any:
+def _read_archive(stream: BinaryIO, size: int) -> Any:
     import zipfile  # few files need it
 
     with zipfile.ZipFile(stream) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > COPIES * size + SLACK:
+            raise Refused(f"an archive of {size} bytes that unpacks to {unpacked}")
         members = archive.namelist()
         pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
@@ -66,15 +73,17 @@ def _read_archive(stream: BinaryIO) -> Any:
             return values
 
         data = io.BytesIO(archive.read(pickles[0]))
-        return unpickle(data, TORCH_NAMES, _storage_finder(read))
+        return unpickle(data, TORCH_NAMES, _storage_finder(read), beside=unpacked)
 
 
-def _read_legacy(stream: BinaryIO) -> Any:
+def _read_legacy(stream: BinaryIO, size: int) -> Any:
     for _ in ("magic number", "version", "machine"):
         unpickle(stream, {})
     made: Dict[str, Tuple[str, np.ndarray]] = {}
 
     def make(code: str, name: str, length: int) -> np.ndarray:
+        if length > size:
+            raise ValueError("a storage larger than the file")
         made[name] = code, np.empty(length, _values(code, b"", "<").dtype)  # filled below
         return made[name][1]
 
@@ -139,8 +148,8 @@ def _rebuild_tensor(
 
 TORCH_NAMES = {
     **ARRAY_NAMES,
-    ("collections", "Counter"): dict,  # of a schedule's milestones
-    ("torch", "Size"): tuple,
+    ("collections", "Counter"): dict_of,  # of a schedule's milestones
+    ("torch", "Size"): tuple_of,
     ("torch", "device"): lambda *_: None,
     **{("torch", dtype): None for dtype in DTYPES},
     **{
