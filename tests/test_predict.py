@@ -149,15 +149,12 @@ def test_the_file_that_is_named_is_not_the_input(tmp_path):
 
 
 def test_a_log_gets_a_line_at_each_tenth(tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
     for i in range(20):
-        Image.new("RGB", (16, 16), (i, 0, 0)).save(folder / f"{i}.png")
-    done = predict(folder, "--output", tmp_path / "out", "--device", "cpu")
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    done = predict(tmp_path, "--output", tmp_path / "out")
     said = [line for line in done.stderr.splitlines() if "done" in line]
-    assert said == [f"{n} of 20 done" for n in range(2, 20, 2)] + [
-        f"20 of 20 done, in {tmp_path}/out"
-    ]
+    assert said[:-1] == [f"{n} of 20 done" for n in range(2, 20, 2)]
+    assert said[-1] == f"20 of 20 done, in {tmp_path}/out"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +228,7 @@ def test_one_photo_says_what_was_written(photos, tmp_path):
 
 
 def test_skip_existing_says_what_it_skipped(photos, tmp_path):
-    command = photos, "--output", photos, "--skip-existing", "--device", "cpu"
+    command = photos, "--output", photos, "--skip-existing"
     done = [predict(*command) for _ in range(3)]
     assert [d.returncode for d in done] == [0, 0, 0]
     assert done[0].stderr.splitlines()[-1] == f"6 of 6 done, in {photos}"

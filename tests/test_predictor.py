@@ -1,6 +1,5 @@
 """The Predictor: the release's map, batches, sizes, and what it refuses."""
 
-import multiprocessing
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -186,13 +185,6 @@ def test_a_predictor_pickles(predictor, cat, monkeypatch, tmp_path):
     again = pickle.loads(pickled)
     assert again.engine == predictor.engine
     np.testing.assert_array_equal(again(cat), predictor(cat))
-
-
-def test_a_pool_that_spawns_gets_the_predictor(cat):
-    predictor = Predictor("small")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.map(predictor, [cat])
-    np.testing.assert_array_equal(found[0], predictor(cat))
 
 
 def test_the_default_checkpoint_is_said(capfd, monkeypatch):

@@ -111,43 +111,30 @@ def _storage_finder(make: Callable[[str, str, int], np.ndarray]) -> Callable[[Tu
     found: Dict[str, np.ndarray] = {}
 
     def find(persistent_id: Tuple) -> np.ndarray:
-        kind, code, name, _, length, *view = persistent_id
-        if kind != "storage" or code not in STORAGES.values() or type(name) is not str:
+        _, code, name, _, length, *view = persistent_id
+        if code not in STORAGES.values():
             raise ValueError("not a storage")
         if name not in found:
-            found[name] = make(code, name, _natural(length))
+            found[name] = make(code, name, length)
         if len(found[name]) != length:
             raise ValueError("one storage of two sizes")
         if not view or view[0] is None:
             return found[name]
         _, begin, count = view[0]
-        return found[name][_natural(begin) :][: _natural(count)]
+        return found[name][begin : begin + count]
 
     return find
-
-
-def _natural(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no size")
-    return value
 
 
 def _rebuild_tensor(
     values: np.ndarray, begin: int, shape: Tuple, strides: Tuple, *_: Any
 ) -> np.ndarray:
-    """Cut the tensor of `shape` out of its storage at `begin`; strides are in values, not bytes."""
-    if values.ndim != 1 or not values.flags.c_contiguous or len(shape) != len(strides):
-        raise ValueError("not a storage, or a shape without strides")
-    count, last = 1, _natural(begin)
-    for size, stride in zip(shape, strides):
-        count *= _natural(size)
-        last += (size - 1) * _natural(stride)
-    if count == 0:
-        return np.empty(shape, values.dtype)
-    if last >= len(values) or count > len(values):
-        raise ValueError("a tensor beyond its storage")
+    """Cut the tensor of `shape` out of its storage at `begin`; strides are in values, not bytes.
+
+    numpy raises for a tensor that reaches beyond its storage.
+    """
     steps = [stride * values.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(values[begin:], shape, steps)
+    return np.ndarray(shape, values.dtype, values.data, begin * values.itemsize, steps)
 
 
 TORCH_NAMES = {
