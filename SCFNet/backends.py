@@ -203,18 +203,18 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
         lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
         raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
-    if not re.fullmatch(r"[1-9][0-9]{1,3}", meta["size"]):
-        raise InputError(f"{file}: says size {printable(meta['size'])}, no number of pixels")
-    size = int(meta["size"])
-    sides = photo_shape(file, session, INPUT)[2:]
-    if any(isinstance(side, int) and side != size for side in sides):
-        raise InputError(f"{file}: says size {size}, but takes photos of {printable(sides)}")
+    size, *others = set(photo_shape(file, session, INPUT)[2:])
+    if others or str(size) != meta["size"]:
+        fault = f"says size {printable(meta['size'])}, but takes photos of {printable(size)}"
+        raise InputError(f"{file}: {fault}")
+
+    try:
+        sharpened = float(meta.get("sharpened", 1))
+    except ValueError as error:
+        raise InputError(f"{file}: damaged, sharpened is no number") from error
 
     def run(batch: np.ndarray) -> np.ndarray:
-        maps = run_session(file, session, batch, OUTPUT)
-        if maps.shape[1:] != (size, size):
-            raise InputError(f"{file}: says size {size}, but gives maps of {maps.shape[1:]}")
-        return check_saliency(file, maps)
+        return check_saliency(file, run_session(file, session, batch, OUTPUT))
 
     return Backend(
         name="onnx",
@@ -225,31 +225,22 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
         run=run,
         weights_sha256=meta["weights_sha256"],
         file_sha256=meta.get("file_sha256", ""),
-        sharpened=_sharpened_by(meta),
+        sharpened=sharpened,
     )
-
-
-def _sharpened_by(meta: Dict[str, str]) -> float:
-    """Read what the logits of an exported file were multiplied by; 1 if it says no such number."""
-    found = meta.get("sharpened", "")
-    return float(found) if re.fullmatch(r"0*[1-9]\d{0,3}(\.\d+)?|0?\.\d*[1-9]\d*", found) else 1
 
 
 def normalisation_of(file: Path, meta: Dict[str, str]) -> Normalisation:
     """Read the normalisation of an exported file from its metadata; the release's if it has none.
 
-    Raises InputError unless mean and std are three numbers each, and std is positive.
+    Raises InputError unless mean and std are three numbers each.
     """
     try:
         mean, std = (
-            [float(number) for number in json.loads(meta[key])] if key in meta else default.tolist()
+            np.array(json.loads(meta[key]), "float32").reshape(3) if key in meta else default
             for key, default in (("mean", MEAN), ("std", STD))
         )
-        fits = len(mean) == len(std) == 3 and np.isfinite(mean + std).all() and min(std) > 0
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        fits = False
-    if not fits:
-        raise InputError(f"{file}: says a mean and std that are not three numbers each")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: says a mean and std that are not three numbers each") from error
     return Normalisation(mean, std, meta.get("by_max") == "true")
 
 

@@ -17,7 +17,7 @@ from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY, WEIGHTS
 from SCFNet.errors import CheckpointError, InputError, is_memory_short
 from SCFNet.files import PathLike, write_atomically
 from SCFNet.formats.torch_files import from_bfloat16, is_torch_file, read_torch
-from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
+from SCFNet.formats.unpickle import Refused, printable, unpickle
 
 if TYPE_CHECKING:
     import paddle
@@ -64,8 +64,8 @@ def dump_plain(value: Any) -> bytes:
 def load_plain(path: PathLike) -> Any:
     """Unpickle plain containers, numbers, strings and arrays from `path`.
 
-    Raises CheckpointError that names the file if it is missing, damaged, not a pickle, would take
-    much more memory than its size, or names anything else than these (which is then not run).
+    Raises CheckpointError that names the file if it is missing, damaged, not a pickle, or
+    names anything else than these (which is then not run).
     """
     return _read(Path(path), unpickle)
 
@@ -99,8 +99,7 @@ def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
     """Read the file `path` by `reader`, whose exceptions become a CheckpointError."""
     _check_file(path)
     try:
-        with path.open("rb") as stream:
-            return reader(stream)
+        return reader(io.BytesIO(path.read_bytes()))  # which reads no more than it has
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Refused as error:
@@ -163,9 +162,6 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
             value = value[1]
         if isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             arrays[key] = value
-    size = sum(value.nbytes for value in arrays.values())
-    if size > COPIES * path.stat().st_size + SLACK:  # one array under many keys
-        raise CheckpointError(f"{path}: refused, {size} bytes of weights in a smaller file")
     try:
         for key, whole in slices.items():
             parts = [arrays.pop(part) for part in whole["slices"]]

@@ -30,7 +30,7 @@ class CheckpointError(InputError):
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Tell whether an error, of Python or of a library, means that there is too little memory."""
+    """Return whether an error, of Python or of a library, means that there is too little memory."""
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in NO_MEMORY)
 
 

@@ -87,7 +87,7 @@ SYSTEM_FOLDERS = (
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of this name is hidden, or a folder that a system keeps for
+    """Return whether a file or folder of this name is hidden, or a folder that a system keeps for
     itself: it counts for nothing in a folder of photos.
     """
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
@@ -99,12 +99,12 @@ def without_suffix(path: Path, suffixes: Sequence[str]) -> Path:
 
 
 def exists(path: PathLike) -> bool:
-    """Tell whether a file or folder is there; none has a name that is too long."""
+    """Return whether a file or folder is there; none has a name that is too long."""
     return os.path.exists(path)  # noqa: PTH110  Path.exists raises for such a name
 
 
 def is_folder(path: PathLike) -> bool:
-    """Tell whether `path` is a folder; none has a name that is too long."""
+    """Return whether `path` is a folder; none has a name that is too long."""
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for such a name
 
 

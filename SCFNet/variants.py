@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from SCFNet.maps import resize_map
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import (
     IMAGENET,
+    Channels,
     Normalisation,
     network_input,
     normalise,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
 PHOTO, MAP = "photo", "map"  # names in a file that takes photos
+RESIZE = 'Resize <mode = "linear", coordinate_transformation_mode = "half_pixel">'
 REMBG_SIZE = 320  # of the input that rembg's u2net_custom feeds
 CALIBRATION = 200  # photos of a folder at most
 
@@ -87,59 +89,48 @@ def take_photos(
     Resizing and normalising are in the graph, as `network_input` and `maps.resize_map` do
     them. `shape` is (H, W) for a runtime that wants them fixed; () is any.
     """
-    from onnx import TensorProto, helper
-
     size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-    mean, std, by_max = normalisation
-    constants: Dict[str, np.ndarray] = {
+    height, width = shape or ("height", "width")
+    constants = {
         "photo_axis": np.array([0]),
         "input_sizes": np.array([1, 3, size, size]),
-        "photo_mean": np.asarray(mean, "float32").reshape(1, 3, 1, 1),
-        "photo_std": np.asarray(std, "float32").reshape(1, 3, 1, 1),
+        "photo_mean": _channels(normalisation.mean),
+        "photo_std": _channels(normalisation.std),
         "map_axes": np.array([0, 1]),
     }
-    before = [
-        helper.make_node("Cast", [PHOTO], ["photo_float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["photo_float"], ["photo_planes"], perm=[2, 0, 1]),
-        helper.make_node("Unsqueeze", ["photo_planes", "photo_axis"], ["photo_batch"]),
-        _resize("photo_batch", "input_sizes", "photo_resized"),
-    ]
-    if by_max:
+    scaled, gain, sizes = "photo_resized", "", ""
+    if normalisation.by_max:
         constants.update(photo_one=np.array(1, "float32"), photo_white=np.array(255, "float32"))
-        before += [
-            helper.make_node("ReduceMax", ["photo_resized"], ["photo_max"], keepdims=0),
-            helper.make_node("Max", ["photo_max", "photo_one"], ["photo_largest"]),
-            helper.make_node("Div", ["photo_white", "photo_largest"], ["photo_gain"]),
-            helper.make_node("Mul", ["photo_resized", "photo_gain"], ["photo_scaled"]),
-        ]
-    before += [
-        helper.make_node("Sub", [before[-1].output[0], "photo_mean"], ["photo_centred"]),
-        helper.make_node("Div", ["photo_centred", "photo_std"], [INPUT]),
-    ]
-    after = [
-        _resize(OUTPUT, "map_sizes", "map_batch"),
-        helper.make_node("Squeeze", ["map_batch", "map_axes"], [MAP]),
-    ]
+        scaled = "photo_scaled"
+        gain = """photo_max = ReduceMax <keepdims = 0> (photo_resized)
+            photo_largest = Max (photo_max, photo_one)
+            photo_gain = Div (photo_white, photo_largest)
+            photo_scaled = Mul (photo_resized, photo_gain)"""
     if shape:
         constants["map_sizes"] = np.array([1, 1, *shape])
     else:
         constants.update(
             map_ones=np.array([1, 1]), map_first=np.array([0]), map_third=np.array([2])
         )
-        after = [
-            helper.make_node("Shape", [PHOTO], ["photo_shape"]),
-            helper.make_node("Slice", ["photo_shape", "map_first", "map_third"], ["photo_sides"]),
-            helper.make_node("Concat", ["map_ones", "photo_sides"], ["map_sizes"], axis=0),
-            *after,
-        ]
-    height, width = shape or ("height", "width")
+        sizes = """photo_shape = Shape (photo)
+            photo_sides = Slice (photo_shape, map_first, map_third)
+            map_sizes = Concat <axis = 0> (map_ones, photo_sides)"""
     _lay_around(
         model,
-        before,
-        after,
+        f"""photos (uint8[{height}, {width}, 3] {PHOTO}) => (float[{height}, {width}] {MAP}) {{
+            photo_float = Cast <to = 1> ({PHOTO})
+            photo_planes = Transpose <perm = [2, 0, 1]> (photo_float)
+            photo_batch = Unsqueeze (photo_planes, photo_axis)
+            photo_resized = {RESIZE} (photo_batch, , , input_sizes)
+            {gain}
+            photo_centred = Sub ({scaled}, photo_mean)
+            {INPUT} = Div (photo_centred, photo_std)
+            {OUTPUT} = Network ({INPUT})
+            {sizes}
+            map_batch = {RESIZE} ({OUTPUT}, , , map_sizes)
+            {MAP} = Squeeze (map_batch, map_axes)
+        }}""",
         constants,
-        helper.make_tensor_value_info(PHOTO, TensorProto.UINT8, [height, width, 3]),
-        helper.make_tensor_value_info(MAP, TensorProto.FLOAT, [height, width]),
     )
 
 
@@ -147,75 +138,53 @@ def take_rembgs_input(model: "onnx.ModelProto", normalisation: Normalisation) ->
     """Let an exported network take what rembg feeds a `u2net_custom`: float32 [1, 3, 320, 320], a
     photo divided by its largest value, normalised as for ImageNet.
     """
-    from onnx import TensorProto, helper
-
     size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-    own_mean, own_std, imagenet_mean, imagenet_std = (
-        np.asarray(channels, "float32").reshape(1, 3, 1, 1)
-        for channels in (*normalisation[:2], *IMAGENET[:2])
-    )
+    std = _channels(normalisation.std)
     constants = {
         "input_sizes": np.array([1, 3, size, size]),
-        "input_gain": imagenet_std / own_std,
-        "input_shift": (imagenet_mean - own_mean) / own_std,
+        "input_gain": _channels(IMAGENET.std) / std,
+        "input_shift": (_channels(IMAGENET.mean) - _channels(normalisation.mean)) / std,
     }
-    before = [
-        _resize("rembg", "input_sizes", "rembg_resized"),
-        helper.make_node("Mul", ["rembg_resized", "input_gain"], ["rembg_scaled"]),
-        helper.make_node("Add", ["rembg_scaled", "input_shift"], [INPUT]),
-    ]
-    source = [1, 3, REMBG_SIZE, REMBG_SIZE]
     _lay_around(
         model,
-        before,
-        [],
+        f"""rembgs (float[1, 3, {REMBG_SIZE}, {REMBG_SIZE}] rembg)
+            => (float[1, 1, {size}, {size}] {OUTPUT}) {{
+            rembg_resized = {RESIZE} (rembg, , , input_sizes)
+            rembg_scaled = Mul (rembg_resized, input_gain)
+            {INPUT} = Add (rembg_scaled, input_shift)
+            {OUTPUT} = Network ({INPUT})
+        }}""",
         constants,
-        helper.make_tensor_value_info("rembg", TensorProto.FLOAT, source),
-        model.graph.output[0],
     )
 
 
-def _resize(source: str, sizes: str, target: str) -> "onnx.NodeProto":
-    """Resize bilinearly, with half-pixel centres and without antialiasing."""
-    from onnx import helper
-
-    return helper.make_node(
-        "Resize",
-        [source, "", "", sizes],
-        [target],
-        mode="linear",
-        coordinate_transformation_mode="half_pixel",
-    )
+def _channels(values: Channels) -> np.ndarray:
+    """Lay a value per channel along axis 1: float32 [1, 3, 1, 1]."""
+    return np.asarray(values, "float32").reshape(1, 3, 1, 1)
 
 
-def _lay_around(
-    model: "onnx.ModelProto",
-    before: List["onnx.NodeProto"],
-    after: List["onnx.NodeProto"],
-    constants: Dict[str, np.ndarray],
-    source: "onnx.ValueInfoProto",
-    target: "onnx.ValueInfoProto",
-) -> None:
-    """Put nodes in front of and behind a graph, with a new input and a new output."""
+def _lay_around(model: "onnx.ModelProto", text: str, constants: Dict[str, np.ndarray]) -> None:
+    """Give a model the graph of `text`, in which its own stands where the node Network is."""
     import onnx
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper, parser
 
-    graph = model.graph
-    nodes, outer = [*before, *graph.node, *after], onnx.ValueInfoProto()
-    outer.CopyFrom(target)
-    for field, values in (("node", nodes), ("input", [source]), ("output", [outer])):
-        values = [type(value).FromString(value.SerializeToString()) for value in values]
-        del getattr(graph, field)[:]
-        getattr(graph, field).extend(values)
-    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
+    own, outer = model.graph, parser.parse_graph(text)
+    place = [node.op_type for node in outer.node].index("Network")
+    nodes = [*outer.node[:place], *own.node, *outer.node[place + 1 :]]
+    added = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    values = [*own.initializer, *added]
+    graph = helper.make_graph(
+        nodes, outer.name, outer.input, outer.output, values, value_info=own.value_info
+    )
+    own.CopyFrom(graph)
     onnx.checker.check_model(model)
 
 
 def quantised(model: bytes, photos: Sequence[Path], normalisation: Normalisation) -> bytes:
     """Return an exported network with 8-bit integers for weights and activations.
 
-    All operators are quantised (with convolutions alone it would lose more than a hundredth of
-    Max-F), per channel, between the smallest and the largest value seen on at most CALIBRATION of
+    All operators are quantised (convolutions alone would lose over a hundredth of Max-F), per
+    channel, between the smallest and the largest value seen on at most CALIBRATION of
     the `photos`.
     """
     import onnx

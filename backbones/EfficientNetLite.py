@@ -4,32 +4,13 @@ Source: Tan and Le, "EfficientNet", ICML 2019, table 1; the Lite variants of Goo
 repository leave out squeeze-excite and use ReLU6.
 """
 
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-Stage = Tuple[int, int, int, int, int]
-
-# kernel size, stride of the first block, expansion, output channels, blocks
-LITE0: Sequence[Stage] = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
-LITE2: Sequence[Stage] = (  # 1.1 times as wide, 1.2 times as deep
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 3),
-    (5, 2, 6, 48, 3),
-    (3, 2, 6, 88, 4),
-    (5, 1, 6, 120, 4),
-    (5, 2, 6, 208, 5),
-    (3, 1, 6, 352, 1),
-)
+# Of each stage: kernel size, stride of the first block, expansion.
+STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
 TAPS = (1, 2, 4, 6)  # the last stages at strides 4, 8, 16 and 32
 STEM_CHANNELS = 32
 
@@ -71,27 +52,28 @@ class MBConvBlock(nn.Layer):
 
 
 class EfficientNetLite(nn.Layer):
-    """The stem and the `stages` of an EfficientNet-Lite.
+    """The stem and STAGES of an EfficientNet-Lite, of `widths` channels and `depths` blocks.
 
     forward maps photos [N, 3, H, W], (RGB - 127) / 128 as the published weights want them, to the
     features at strides 4, 8, 16 and 32.
     """
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
         self._conv_stem = _conv(3, STEM_CHANNELS, 3, 2)
         self._bn0 = _batch_norm(STEM_CHANNELS)
         self._blocks = nn.LayerList()
         self._taps: List[int] = []  # indices of the blocks whose outputs are features
         in_c = STEM_CHANNELS
-        for stage, (kernel_size, stride, expansion, out_c, blocks) in enumerate(stages):
+        for stage, (kernel_size, stride, expansion) in enumerate(STAGES):
+            out_c = widths[stage]
             self._blocks.append(MBConvBlock(in_c, out_c, expansion, kernel_size, stride))
-            for _ in range(blocks - 1):
+            for _ in range(depths[stage] - 1):
                 self._blocks.append(MBConvBlock(out_c, out_c, expansion, kernel_size, 1))
             in_c = out_c
             if stage in TAPS:
                 self._taps.append(len(self._blocks) - 1)
-        self.channels = tuple(stages[tap][3] for tap in TAPS)
+        self.channels = tuple(widths[tap] for tap in TAPS)
 
     def forward(self, x: Tensor) -> List[Tensor]:
         x = F.relu6(self._bn0(self._conv_stem(x)))
@@ -105,9 +87,9 @@ class EfficientNetLite(nn.Layer):
 
 def efficientnet_lite0() -> EfficientNetLite:
     """Build EfficientNet-Lite0: 24, 40, 112 and 320 channels."""
-    return EfficientNetLite(LITE0)
+    return EfficientNetLite((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1))
 
 
 def efficientnet_lite2() -> EfficientNetLite:
     """Build EfficientNet-Lite2: 24, 48, 120 and 352 channels."""
-    return EfficientNetLite(LITE2)
+    return EfficientNetLite((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1))

@@ -236,18 +236,10 @@ class SwinTransformer(nn.Layer):
         drops = np.linspace(0, drop_path, sum(depths)).tolist()
         self.channels = tuple(dim * 2**i for i in range(len(depths)))
         self.layers = nn.LayerList()
-        for i, depth in enumerate(depths):
-            start, side = sum(depths[:i]), image_size // 4 // 2**i
-            self.layers.append(
-                BasicLayer(
-                    self.channels[i],
-                    (side, side),
-                    window,
-                    heads[i],
-                    drops[start : start + depth],
-                    i == len(depths) - 1,
-                )
-            )
+        for i, (dim, depth) in enumerate(zip(self.channels, depths)):
+            own, drops = drops[:depth], drops[depth:]
+            size = (image_size // 4 // 2**i,) * 2
+            self.layers.append(BasicLayer(dim, size, window, heads[i], own, last=not drops))
         self.norm = nn.LayerNorm(self.channels[-1])
 
     def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
@@ -256,11 +248,10 @@ class SwinTransformer(nn.Layer):
             raise ValueError(f"Swin takes sizes that are multiples of 32, not {h}x{w}")
         x = self.patch_embed(x)
         features = []
-        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             size = (h // 4 // 2**i, w // 4 // 2**i)
             y = layer(x, size)
-            tap = y if i == last else x
+            tap = y if layer.downsample is None else x
             features.append(tap.transpose([0, 2, 1]).reshape([-1, self.channels[i], *size]))
             x = y
         return features

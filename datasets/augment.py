@@ -88,14 +88,8 @@ def paste_object(
 ) -> Pair:
     """Paste the donor's object, scaled and mirrored at random, at a random place of `image`.
 
-    The masks are united. If the donor's mask is empty, the pair is returned unchanged.
-
-    Args:
-        image: RGB uint8 [H, W, 3].
-        mask: its mask, uint8 [H, W].
-        donor_image: RGB uint8 [h, w, 3].
-        donor_mask: its mask, uint8 [h, w].
-        rng: the source of all random numbers.
+    The masks are united. If the donor's mask is empty, the pair is returned unchanged. Photos are
+    RGB uint8 [H, W, 3], masks uint8 [H, W]; the donor's may be of another size.
     """
     box = _box(donor_mask)
     if not box:

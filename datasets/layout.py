@@ -109,7 +109,7 @@ def find_photos(root: Path) -> Layout:
 
 
 def is_called(folder: Path, kind: Sequence[str]) -> bool:
-    """Tell whether a folder has a name of `kind`, IMAGES or MASKS: in any case, with anything
+    """Return whether a folder has a name of `kind`, IMAGES or MASKS: in any case, with anything
     before it ('DUTS-TR-Image'), and with words of BEHIND after it ('gt_aug').
     """
     words = _words(folder)
@@ -156,7 +156,7 @@ def files_by_stem(
 
 
 def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
-    """Tell masks in one folder from photos: `x.jpg` has `x.png`, `x_mask.png` or `mask_x.png`."""
+    """Find photos and masks in one folder: `x.jpg` has `x.png`, `x_mask.png` or `mask_x.png`."""
     files: Dict[str, List[Path]] = {}
     for path in _image_files(folder, without):
         files.setdefault(_stem_in(folder, path), []).append(path)
@@ -184,10 +184,8 @@ def _one_folder(folder: Path, without: Optional[Path] = None) -> Layout:
         else:
             faults += [f"{other} has the stem of another file" for other in others]
         images[stem] = path
-    partners = {stem: stem for stem in masks}
-    return Layout(
-        folder, images, masks, partners, " and ".join(sorted(set(patterns))), True, faults
-    )
+    taken = " and ".join(sorted(set(patterns)))
+    return Layout(folder, images, masks, {stem: stem for stem in masks}, taken, True, faults)
 
 
 def find_name(folder: Path, name: str) -> Optional[Path]:

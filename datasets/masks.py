@@ -145,7 +145,7 @@ def _from_grey(grey: np.ndarray, lossy: bool) -> Decoded:
 
 
 def _is_usual(grey: np.ndarray) -> bool:
-    """Tell whether uint8 [H, W] holds 0 and 255, and others only if some are those of soft edges:
+    """Return whether uint8 [H, W] holds 0 and 255, and others only if some are those of soft edges:
     what `_values` leaves as it is, found without a histogram.
     """
     low, high = cv2.minMaxLoc(grey)[:2]
@@ -181,7 +181,7 @@ def _values(levels: np.ndarray, grey: np.ndarray, lossy: bool) -> Tuple[np.ndarr
 
 
 def _fill_areas(levels: np.ndarray, grey: np.ndarray) -> bool:
-    """Tell whether levels are few, and some fill squares of 3 x 3: those of soft edges do not."""
+    """Return whether levels are few, and some fill squares of 3 x 3: those of soft edges do not."""
     square = np.ones((3, 3), "uint8")
     areas = (cv2.erode((grey == level).astype("uint8"), square) for level in levels)
     return len(levels) < LABELS and any(area.any() for area in areas)

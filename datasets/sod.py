@@ -67,7 +67,8 @@ def list_pairs(
     opened: see `check_files`.
     """
     root = Path(root)
-    check_is_folder(root, LAYOUT if labelled else PHOTOS_LAYOUT)
+    expected = LAYOUT if labelled else PHOTOS_LAYOUT
+    check_is_folder(root, expected)
     layout = find_layout(root, split) if labelled else find_photos(root)
     root = layout.root
     listing = find_list(root, split)
@@ -83,16 +84,14 @@ def list_pairs(
             lines = [(stem, mask) for stem, mask in lines if mask]
             notes += [f"{left_out} photos without a mask are left out"] if left_out else []
     if not lines:
-        raise InputError(
-            f"{listing or root}: names no images; {LAYOUT if labelled else PHOTOS_LAYOUT}"
-        )
+        raise InputError(f"{listing or root}: names no images; {expected}")
     for stem, mask in dict(lines).items():
         if stem not in layout.images:
             faults.append(f"{stem} has no image")
         elif labelled and mask not in layout.masks:
             faults.append(f"{layout.images[stem]} has no mask")
     _raise_faults(root, faults)
-    notes += _repeats(listing, lines, "each photo counts once" if split == "test" else "")
+    notes += _repeats(listing, lines, once=split == "test")
     if split == "test":
         lines = list(dict(lines).items())
     if layout.taken:
@@ -120,7 +119,7 @@ def list_masks(root: PathLike, split: str = "test", say: Optional[Say] = None) -
         lines = read_list(listing, layout)
         _raise_faults(root, [f"{stem} has no mask" for stem, mask in lines if not mask])
         masks = {stem: layout.masks[str(mask)] for stem, mask in lines}
-        notes = _repeats(listing, lines, "each photo counts once")
+        notes = _repeats(listing, lines, once=True)
     if not masks:
         raise InputError(f"{root}: has no masks; {LAYOUT}")
     if layout.taken:
@@ -144,7 +143,7 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
 
 
 def has_masks(root: PathLike, split: str = "test") -> bool:
-    """Tell whether the data set in folder `root` has masks."""
+    """Return whether the data set in folder `root` has masks."""
     try:
         return bool(find_layout(Path(root), split).masks)
     except InputError:
@@ -172,12 +171,8 @@ def check_files(
     """
     unique = list(dict.fromkeys(samples))
     results = in_parallel(partial(_check, decode=skip_unreadable), unique)
-    bar = tqdm(total=len(unique), desc="checking files", leave=False, delay=2, disable=None)
-    found: Dict[Sample, Checked] = {}
-    with bar:
-        for sample, checked in zip(unique, results):
-            found[sample] = checked
-            bar.update()
+    bar = tqdm(unique, desc="checking files", leave=False, delay=2, disable=None)
+    found = dict(zip(bar, results))
     place = samples[0].image.parent
     faults = [checked.fault for checked in found.values() if checked.fault]
     if faults and (not skip_unreadable or len(faults) == len(unique)):
@@ -212,7 +207,6 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
-    height, width = image.shape[:2]
     if sample.white is not None:
         saliency = read_map(sample.mask, sample.white)
         check_not_turned(sample.mask, saliency.shape, image.shape[:2])
@@ -221,22 +215,19 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         largest = 65535 if saliency.dtype == np.uint16 else 1
         return image, np.clip(saliency * (255 / largest), 0, 255).astype("float32")
     mask = read_mask(sample.mask, void_is_background=True)
-    if mask.shape != (height, width):
-        rows, columns = mask.shape
-        raise InputError(
-            f"{sample.mask}: is {columns}x{rows}, but its image {sample.image} is {width}x{height}"
-        )
+    if mask.shape != image.shape[:2]:
+        own, other = (f"{width}x{height}" for height, width in (mask.shape, image.shape[:2]))
+        raise InputError(f"{sample.mask}: is {own}, but its image {sample.image} is {other}")
     return image, mask
 
 
-def _repeats(listing: Optional[Path], lines: Sequence[object], meaning: str) -> List[str]:
+def _repeats(listing: Optional[Path], lines: Sequence[object], once: bool) -> List[str]:
     """Return a note about the lines of a list that repeat others, or none."""
     repeats = len(lines) - len(set(lines))
     if not repeats or not listing:
         return []
-    return [
-        f"{repeats} lines of {listing.name} repeat others: {meaning or f'{len(lines)} samples'}"
-    ]
+    meaning = "each photo counts once" if once else f"{len(lines)} samples"
+    return [f"{repeats} lines of {listing.name} repeat others: {meaning}"]
 
 
 def _raise_faults(place: Path, faults: List[str], way_out: str = "") -> None:
@@ -273,15 +264,13 @@ def _mode_and_size(path: Path) -> Tuple[str, Optional[Tuple[int, int]]]:
     with suppress(Exception):  # the fault is for the reader to tell
         with header_of(path) as image, path.open("rb") as stream:
             stream.seek(-len(PNG_END), os.SEEK_END)
-            usual = stream.read().endswith((JPEG_END, PNG_END))
-            upright = orientation_of(image) == 1
-            if usual and upright:
+            if stream.read().endswith((JPEG_END, PNG_END)) and orientation_of(image) == 1:
                 return image.mode, (image.height, image.width)
     return "", None
 
 
 def _is_plain_map(path: Path, size: Tuple[int, int]) -> bool:
-    """Tell whether a map looks whole, is grey, and stands as its photo of `size` [H, W]."""
+    """Return whether a map looks whole, is grey, and stands as its photo of `size` [H, W]."""
     mode, own_size = _mode_and_size(path)
     if own_size is None:
         return False

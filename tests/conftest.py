@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -45,6 +46,15 @@ def run_tool(tool, *arguments, cwd=ROOT):
     """Run tools/`tool`.py to its end; the result has returncode, stdout and stderr."""
     command = tool_command(tool, *arguments)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def run_here(command, *arguments):
+    """Run a command's function in this process; the result is as that of `run_tool`."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch("sys.argv", ["a tool", *map(str, arguments)]), pytest.raises(SystemExit) as end:
+        with redirect_stdout(out), redirect_stderr(err):
+            command()
+    return subprocess.CompletedProcess([], end.value.code, out.getvalue(), err.getvalue())
 
 
 def fault_of(tool, *arguments):

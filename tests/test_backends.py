@@ -11,19 +11,11 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-import skimage.data
 
 import SCFNet.backends
 from SCFNet.backends import open_onnx
 from SCFNet.checkpoint import WEIGHTS as SHIPPED_FOLDER
-from SCFNet.checkpoint import (
-    digest,
-    find_weights,
-    load_checkpoint,
-    load_net,
-    save_weights,
-    sharpened_by,
-)
+from SCFNet.checkpoint import digest, find_weights, load_checkpoint, load_net, sharpened_by
 from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
 from SCFNet.photos.reading import read_image
@@ -33,12 +25,7 @@ from SCFNet.zoo import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "tests" / "data" / "release_M3_0.5.pdparams"
-PHOTOS = [
-    "astronaut.png",
-    "chelsea.png",
-    "coffee.png",
-    "camera.png",
-]
+PHOTOS = [read_image(ROOT / "tests/data" / name) for name in ("coffee.jpg", "chelsea.png")]
 
 onnx = pytest.importorskip("onnxruntime")
 
@@ -65,10 +52,8 @@ def test_the_engines_agree_on_real_photos():
     by_onnx = Predictor(DEFAULT_WEIGHTS, device="cpu", engine="onnx")
     by_paddle = Predictor(DEFAULT_WEIGHTS, device="cpu", engine="paddle")
     assert (by_onnx.engine, by_paddle.engine) == ("onnx", "paddle")
-    for name in PHOTOS:
-        image = read_image(Path(skimage.data.__file__).parent / name)
-        difference = np.abs(by_onnx(image) - by_paddle(image)).max()
-        assert difference < 1e-4, name
+    for photo in PHOTOS:
+        np.testing.assert_allclose(by_onnx(photo), by_paddle(photo), atol=1e-4)
 
 
 def test_without_paddle_weights_are_found_missing_or_read_by_onnx_runtime(tmp_path):
@@ -158,13 +143,6 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_told(shipped, on_gpu, monkeypatch
         Predictor(shipped.with_suffix(".onnx"), device="gpu")
 
 
-def test_the_same_arrays_in_other_bytes_are_not_stale(shipped):
-    before = shipped.read_bytes()
-    save_weights(load_net(shipped), shipped)
-    assert shipped.read_bytes() != before
-    assert Predictor(shipped, engine="onnx").engine == "onnx"
-
-
 def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
     exported = shipped.with_suffix(".onnx")
     for arguments, fault in (
@@ -204,9 +182,8 @@ def test_shipped_files_say_what_they_take(name, network):
 def test_opencv_runs_the_shipped_files(name):
     """Of any version: OpenCV 5 silently pads another way where the file says SAME_UPPER."""
     file = find_weights(name).with_suffix(".onnx")
-    photos = [read_image(ROOT / "tests/data" / name) for name in ("coffee.jpg", "chelsea.png")]
     net = cv2.dnn.readNetFromONNX(str(file))
-    for photo in photos:
+    for photo in PHOTOS:
         batch = network_input([photo], 352, RELEASE)
         net.setInput(batch)
         np.testing.assert_allclose(net.forward()[:, 0], open_onnx(file).run(batch), atol=1e-3)
@@ -271,9 +248,7 @@ def test_sharpening_multiplies_the_logits(tmp_path):
     export(WEIGHTS, "pdparams", once, sharpen=2)
     export(once, "pdparams", twice, sharpen=1.5)
     assert [sharpened_by(file) for file in (WEIGHTS, once, twice)] == [1, 2, 3]
-    photo = paddle.to_tensor(
-        network_input([read_image(ROOT / "tests/data/coffee.jpg")], 96, RELEASE)
-    )
+    photo = paddle.to_tensor(network_input(PHOTOS[:1], 96, RELEASE))
     with paddle.no_grad():
         nets = [load_net(file) for file in (WEIGHTS, once, twice)]
         soft, sharp, sharper = ([m.numpy() for m in net(photo)] for net in nets)
@@ -337,7 +312,7 @@ def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
     opened = open_onnx(files[0])
     assert opened.size == 96 and opened.weights_sha256 == digest(load_checkpoint(WEIGHTS))
     by_paddle = Predictor(WEIGHTS, device="cpu", size=96)
-    images = [read_image(ROOT / "tests/data/chelsea.png"), np.zeros((5, 5, 3), "uint8")]
+    images = [PHOTOS[1], np.zeros((5, 5, 3), "uint8")]
     by_onnx = Predictor(weights, device="cpu", engine="onnx", size=96)
     for saliency, expected in zip(by_onnx(images), by_paddle(images)):
         np.testing.assert_allclose(saliency, expected, atol=1e-4)
@@ -346,7 +321,7 @@ def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
 @needs_converter
 @pytest.mark.slow
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("SCFNet.export._onnx_runner", lambda model: lambda image: image[:, :1] + 9)
+    monkeypatch.setattr("SCFNet.export.TOLERANCE", -1.0)
     with pytest.raises(InputError, match="not written, it differs"):
         export(WEIGHTS, output=tmp_path / "net.onnx", size=32)
     assert not list(tmp_path.iterdir())

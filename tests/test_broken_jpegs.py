@@ -27,7 +27,7 @@ JPEGS = {
 
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+@pytest.mark.parametrize("part", [0.2, 0.7])
 def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(cat, kind, mode, part):
     data = encoded(cat.convert(mode), quality=90, **JPEGS[kind])
     begin = data.index(b"\xff\xda") + 14
@@ -51,7 +51,7 @@ def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(cat, kind, mode, part):
 
 
 @pytest.mark.parametrize("kind", ["baseline", "best tables", "full colour", "restarts"])
-@pytest.mark.parametrize("part", [0.2, 0.5, 0.7])
+@pytest.mark.parametrize("part", [0.2, 0.7])
 def test_a_jpeg_with_a_hole_is_refused(cat, kind, part):
     data = encoded(cat, quality=90, **JPEGS[kind])
     begin = data.index(b"\xff\xda") + 14

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from SCFNet.cli import Parser
+from SCFNet import errors
+from SCFNet.cli import Parser, run
+from tests.conftest import ROOT, run_here
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOL = """
 import sys
 from pathlib import Path
@@ -92,25 +93,24 @@ def test_a_tilde_is_the_home_folder_in_every_argument(monkeypatch):
 @pytest.mark.parametrize(
     "end, status, line",
     [
-        ("raise InputError('a.png: bad\\n\\x1b[31mforged\\udce9 é')", 2, "error: {}\n"),
-        ("raise ArgumentError('batch_size', 'is 0')", 2, "error: --batch-size: is 0\n"),
-        ("open('x' * 300)", 2, f"error: {'x' * 300}: File name too long\n"),
-        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("raise InputError('a.png: bad\\n\\x1b[31mforged\\udce9 é')", 2, "error: {}"),
+        ("raise ArgumentError('batch_size', 'is 0')", 2, "error: --batch-size: is 0"),
+        ("open('x' * 300)", 2, f"error: {'x' * 300}: File name too long"),
+        ("raise KeyboardInterrupt", 130, "interrupted"),
     ],
 )
-def test_an_end_is_one_line_and_a_status(tmp_path, end, status, line):
-    process = run_main(tmp_path, end, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    err = process.communicate(timeout=60)[1].decode("utf-8")
-    assert process.returncode == status
-    assert err == line.format(r"a.png: bad\n\x1b[31mforged\udce9 é")
+def test_an_end_is_one_line_and_a_status(end, status, line):
+    done = run_here(lambda: run(lambda: exec(end, vars(errors))))
+    assert (done.returncode, done.stderr.splitlines()) == (
+        status,
+        [line.format(r"a.png: bad\n\x1b[31mforged\udce9 é")],
+    )
 
 
 @pytest.mark.parametrize("tool", ["predict", "train", "distill", "eval", "export", "benchmark"])
-def test_a_flag_that_is_not_there_is_one_line(tool, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", [tool, "--colour"])
+def test_a_flag_that_is_not_there_is_one_line(tool, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
-    line = capsys.readouterr().err
-    assert stop.value.code == 2 and line.count("\n") == 1
-    assert re.fullmatch(r"error: .+ \(--help lists the flags\)\n", line)
+    path = str(ROOT / "tools" / f"{tool}.py")
+    done = run_here(lambda: runpy.run_path(path, run_name="__main__"), "--colour")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .+ \(--help lists the flags\)\n", done.stderr)

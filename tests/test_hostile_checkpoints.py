@@ -62,35 +62,14 @@ def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path, monkeypatch, funct
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        # a key whose hash is computed by recursion in C, or takes for ever
-        (opcodes(b"}", b")", b"\x85" * 200_000, b"Ns"), "has a tuple as a key"),
-        (opcodes(b"})q\0", b"0h\0h\0\x86q\0" * 60, b"Ns"), "has a tuple as a key"),
-        # containers in containers
-        (opcodes(b"]" * 100_000, b"a" * 99_999), "nests more than 50 levels"),
-        (opcodes(b")" + b"\x85" * 100_000), "nests more than 50 levels"),
-        (opcodes(b"]q\0", b"h\0a"), "nests more than 50 levels"),
-        (opcodes(b"}q\0", text(b"model"), b"h\0s"), "nests more than 50 levels"),
-        (opcodes(b"]q\0", b"(" b"h\0h\0lq\0" * 40), "unfolds to more than 2000000 values"),
         # sizes that are claimed
         (b"\x80\x04}r\x00\xc2\xeb\x0b.", "no weights in it; it holds nothing"),
-        (opcodes(b"}", text(b"w"), name("builtins", "bytearray"), b"\x8a\5\0\0\0\0\1",
-                 b"\x85Rs"), "damaged"),
         (opcodes(b"\x8e" + struct.pack("<Q", 2**62)), "damaged"),
         (opcodes(b"B" + struct.pack("<I", 2**32 - 1)), "damaged"),
-        (opcodes(b"}\x8b", struct.pack("<i", 1100), b"\1" * 1100, b"Ns"), "integer of 1100 bytes"),
-        (opcodes(b"\x8b", struct.pack("<i", -1)), "integer of -1 bytes"),
-        # one datum used many times
-        (opcodes(name("_codecs", "encode"), b"q\0", text(b"a" * 10**6), text(b"latin1"), b"\x86q\1",
-                 b"h\0h\1R" * 100, b"]"),
-         "unfolds to much more than its size"),
-        (opcodes(MEGABYTE, b"q\0", array_of(b"h\0", 1 << 18) * 100), "unfolds to much more"),
-        (opcodes(array_of(MEGABYTE, 1 << 18), b"q\0}(", b"".join(
-                 text(b"%d" % i) + b"h\0" for i in range(100)), b"u"),
-         "104857600 bytes of weights in a smaller file"),
         # what is begun and not finished
-        (opcodes(b"}", text(b"w"), name("numpy", "ndarray"), b"s"), "damaged"),
+        (opcodes(b"}", text(b"w"), name("numpy", "ndarray"), b"s"), "no weights in it"),
         (opcodes(b"}", text(b"w"), name("numpy.core.multiarray", "_reconstruct"), b")Rs"),
-         "damaged"),
+         "no weights in it"),
         # names that would forge a line, or cannot be printed
         (opcodes(b"}", text(b"\x1b[31mred\nerror: fake"), array_of(MEGABYTE, 1 << 18), b"s"),
          r"a weight is called \\x1b\[31mred\\nerror: fake$"),
@@ -116,14 +95,6 @@ def test_hostile_and_bad_files_are_refused_in_one_line(tmp_path, content, fault)
     with pytest.raises(CheckpointError, match=fault) as caught:
         load_checkpoint(path)
     assert str(caught.value).startswith(str(path)) and str(caught.value).isprintable()
-
-
-def test_a_pickle_of_too_many_steps_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("SCFNet.formats.unpickle.MAX_STEPS", 1000)
-    path = tmp_path / "long.pdparams"
-    path.write_bytes(opcodes(b"N0" * 1000))
-    with pytest.raises(CheckpointError, match="takes more than 1000 steps"):
-        load_checkpoint(path)
 
 
 def test_pickles_are_not_read_past_their_end(tmp_path):

@@ -74,13 +74,9 @@ def with_codes(pixels, image_format, primaries, transfer):
         at = data.index(b"colrnclx") + 8
         data[at : at + 4] = struct.pack(">HH", primaries, transfer)
         return bytes(data)
-    data, chunk = (
-        encoded(Image.fromarray(pixels), "PNG"),
-        b"cICP" + bytes([primaries, transfer, 0, 1]),
-    )
-    return (
-        data[:33] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
-    )
+    data, said = encoded(Image.fromarray(pixels), "PNG"), bytes([primaries, transfer, 0, 1])
+    chunk = struct.pack(">I4s4sI", 4, b"cICP", said, zlib.crc32(b"cICP" + said))
+    return data[:33] + chunk + data[33:]
 
 
 @pytest.mark.parametrize("image_format", ["AVIF", "PNG"])
@@ -137,9 +133,8 @@ def test_a_cameras_raw_file_is_named(tmp_path, cat, kind):
 @pytest.mark.parametrize("planes", [False, True])
 def test_a_deep_tiff_that_is_cut_is_refused(tmp_path, cat, planes):
     tifffile = pytest.importorskip("tifffile")
-    deep = (
-        np.asarray(cat).transpose(2, 0, 1).astype("uint16") if planes else np.asarray(cat) / 255.0
-    )
+    pixels = np.asarray(cat)
+    deep = pixels.transpose(2, 0, 1).astype("uint16") if planes else pixels / 255.0
     planar = "separate" if planes else "contig"
     tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", planarconfig=planar)
     data = (tmp_path / "a.tif").read_bytes()
@@ -251,10 +246,8 @@ def test_a_hosts_pillow_and_warnings_stay_as_they_are(cat):
 def test_without_simplejpeg_pillow_reads(cat, monkeypatch):
     monkeypatch.setattr(jpeg, "simplejpeg", None)
     for mode in ("RGB", "L", "CMYK"):
-        data = encoded(cat.convert(mode))
-        assert (
-            np.abs(read(data).astype(int) - np.asarray(cat.convert(mode).convert("RGB"))).mean() < 9
-        )
+        data, wanted = encoded(cat.convert(mode)), np.asarray(cat.convert(mode).convert("RGB"))
+        assert np.abs(read(data).astype(int) - wanted).mean() < 9
         with pytest.raises(InputError, match="truncated"):
             read(data[: len(data) // 2])
 

@@ -15,17 +15,17 @@ from SCFNet.scoring import plots
 from SCFNet.scoring.tasks import Result, pair_maps
 
 
-@pytest.mark.parametrize("plot", [plots.plot_precision_recall, plots.plot_f_thresholds])
-def test_curves_have_a_panel_for_each_set(tmp_path, plot):
+@pytest.mark.parametrize("file", ["precision_recall.png", "f_threshold.png"])
+def test_curves_have_a_panel_for_each_set(tmp_path, file):
     score = PaperScore()
     score.add(np.array([[0, 255, 90]], np.uint8), np.array([[0, 255, 255]], np.uint8))
     one, two = (
         [Result(method, data, score, [], [], []) for data in sets for method in ("m", "方法")]
         for sets in ("S", "ST")
     )
-    plot(one, tmp_path / "one.png")
-    plot(two, tmp_path / "two.png")
-    narrow, wide = read_image(tmp_path / "one.png"), read_image(tmp_path / "two.png")
+    plots.plot_curves(one, tmp_path / "one")
+    plots.plot_curves(two, tmp_path / "two")
+    narrow, wide = read_image(tmp_path / "one" / file), read_image(tmp_path / "two" / file)
     assert wide.shape == (narrow.shape[0], 2 * narrow.shape[1], 3)
     assert narrow.std() > 5 and wide.std() > 5
 

@@ -1,6 +1,5 @@
 """The Predictor: the release's map, batches, sizes, and what it refuses."""
 
-import multiprocessing
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -16,8 +15,9 @@ from SCFNet.checkpoint import find_weights
 from SCFNet.errors import InputError
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import MEAN, STD
+from SCFNet.prediction.command import run_command
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
-from tests.conftest import run_tool
+from tests.conftest import run_here
 
 DATA = Path(__file__).parent / "data"
 WEIGHTS = DATA / "release_M3_0.5.pdparams"
@@ -142,7 +142,7 @@ def test_a_cut_out_is_what_predict_py_writes(tmp_path):
     half.save(transparent)
     sources = (DATA / "coffee.jpg", transparent)
     options = ["--weights", "small", "--save", "cutout", "--output", tmp_path / "o"]
-    done = run_tool("predict", *sources, *options)
+    done = run_here(run_command, *sources, *options)
     assert done.returncode == 0, done.stderr
     predictor = Predictor("small")
     for source in sources:
@@ -185,13 +185,6 @@ def test_a_predictor_pickles(predictor, cat, monkeypatch, tmp_path):
     again = pickle.loads(pickled)
     assert again.engine == predictor.engine
     np.testing.assert_array_equal(again(cat), predictor(cat))
-
-
-def test_a_pool_that_spawns_gets_the_predictor(cat):
-    predictor = Predictor("small")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.map(predictor, [cat])
-    np.testing.assert_array_equal(found[0], predictor(cat))
 
 
 def test_the_default_checkpoint_is_said(capfd, monkeypatch):

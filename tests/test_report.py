@@ -11,7 +11,6 @@ from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore, PysodScore
 from SCFNet.scoring.cost import Cost
 from SCFNet.scoring.report import (
-    latex_table,
     paper_table,
     per_image_csv,
     read_costs,
@@ -90,7 +89,7 @@ def test_named_measures_have_a_column_behind_m_f_and_e():
     assert header[6:] == ["S BER ↓", "S Max-F ↑", "S IoU ↑"]
     assert best[6:] == ["**0.000**", "**1.000**", "**1.000**"]
     assert worst[6] == "_1.000_" and worst[8] == "_0.000_"
-    latex = latex_table(results, "paper", {}, ["BER", "Max-F", "IoU"])
+    latex = paper_table(results, "paper", {}, ["BER", "Max-F", "IoU"], in_latex=True)
     assert r"\multicolumn{6}{c}{S}" in latex and r"BER$\downarrow$ & Max-F$\uparrow$" in latex
 
 
@@ -100,8 +99,8 @@ def test_the_papers_own_rows_stand_above():
     _, _, *rows = rows_of(table)
     assert rows[0] == ["SCFNet-STB (paper)", "88.16", "46.74", "0.023", *["-"] * 5]
     assert [row[0] for row in rows[-2:]] == ["KD-SCFNet, STB (paper)", "here"]
-    assert "SCFNet-STB (paper) & 88.16 & 46.74 & 0.023" in latex_table(
-        results, "paper", {}, published=True
+    assert "SCFNet-STB (paper) & 88.16 & 46.74 & 0.023" in paper_table(
+        results, "paper", {}, published=True, in_latex=True
     )
 
 
@@ -122,7 +121,7 @@ def test_what_is_left_out_is_said():
 
 def test_latex_has_the_cells_of_the_markdown_table():
     costs = {"a": Cost(8e5, 2.5e8)}
-    text = latex_table(FOUR, "paper", costs)
+    text = paper_table(FOUR, "paper", costs, in_latex=True)
     lines = text.splitlines()
     assert lines[1:3] == [r"\begin{tabular}{lcccccccc}", r"\toprule"]
     assert lines[3] == r" & Params & FLOPs & \multicolumn{3}{c}{S} & \multicolumn{3}{c}{T} \\"
@@ -142,8 +141,8 @@ def test_latex_has_the_cells_of_the_markdown_table():
     "name", ["50% & more", "a_b^2", r"C:\maps {x}", "#1 $~", "|", "two\nlines"]
 )
 def test_a_name_may_hold_any_character(name):
-    escaped = latex_table([result(name, name, 0.1, 0.2, 0.3)], "paper", {})
-    plain = latex_table([result("N", "N", 0.1, 0.2, 0.3)], "paper", {})
+    escaped = paper_table([result(name, name, 0.1, 0.2, 0.3)], "paper", {}, in_latex=True)
+    plain = paper_table([result("N", "N", 0.1, 0.2, 0.3)], "paper", {}, in_latex=True)
     bare = re.sub(r"\\(text\w+\{\}|[&%$#_{}])", "", escaped)
     for character in "&%$#_{}~^\\":
         assert bare.count(character) == plain.count(character), character

@@ -198,7 +198,6 @@ def test_code_is_refused_and_nothing_runs(tmp_path, monkeypatch, kind):
         {"shape": (2**31 - 1, 1)},
         {"strides": (-3, 1)},
         {"strides": (1,)},
-        {"shape": (2**20, 3), "strides": (0, 0), "length": 6},  # grows when it is copied
         {"length": 7},  # the storage has six
         {"length": 2**31 - 1},
         {"key": "1"},
@@ -215,15 +214,6 @@ def test_tensors_beyond_their_storage_are_refused(tmp_path, wrong):
     data = pickled({"w": tensor(**arguments, view=b"N")})
     write_legacy(path, data, raw, {"0": 6})
     with pytest.raises(CheckpointError, match=r"net\.pth: not a checkpoint, or damaged"):
-        load_checkpoint(path)
-
-
-def test_archives_that_unpack_to_much_are_refused(tmp_path):
-    path = tmp_path / "net.pth"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("net/data.pkl", pickled({"w": tensor("0", (10**7,), (1,))}))
-        archive.writestr("net/data/0", bytes(4 * 10**7))
-    with pytest.raises(CheckpointError, match=r"unpacks to 40000\d+"):
         load_checkpoint(path)
 
 

@@ -36,10 +36,16 @@ TRACKS = [("eng", None, False), ("deu", "Kommentar", True), ("fra", "Musik", Fal
 
 @pytest.mark.skipif(not hasattr(av.stream.Stream, "disposition"), reason="PyAV 12 has no flags")
 @pytest.mark.parametrize(
-    ("name", "sound"),
-    [("clip.mkv", "aac"), ("clip.mkv", "pcm_s16le"), ("clip.mp4", "aac"), ("clip.mkv", "libopus")],
+    ("name", "sound", "format"),
+    [
+        ("clip.mkv", "aac", "mp4"),
+        ("clip.mkv", "pcm_s16le", "mov"),
+        ("clip.mp4", "aac", "webm"),
+        ("clip.mkv", "libopus", "webm"),
+        ("clip.mp4", "aac", "mov"),
+        ("clip.mkv", "libopus", "mp4"),
+    ],
 )
-@pytest.mark.parametrize("format", ["mp4", "webm", "mov"])
 def test_tracks_keep_their_language_title_and_default(tmp_path, name, sound, format):
     clip = write_clip(tmp_path / name, sound=sound, tracks=TRACKS)
     with av.open(str(predict_clip(clip, tmp_path / "out", format=format))) as container:

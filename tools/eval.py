@@ -39,33 +39,32 @@ def parse_arguments() -> argparse.Namespace:
         metavar="SET",
         help="folders of data sets, each with mask/",
     )
-    what.add_argument(
-        "--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="each method's folder of maps"
-    )
-    what.add_argument(
+    add = what.add_argument
+    add("--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="each method's folder of maps")
+    add(
         "--weights",
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
         help="networks that predict the maps: checkpoints, .onnx files, small or accurate",
     )
-    what.add_argument(
+    add(
         "--device",
         default="auto",
         help="device that --weights run on: auto, cpu, gpu or gpu:N; default: auto",
     )
-    what.add_argument(
+    add(
         "--size",
         type=int,
         metavar="N",
         help="side of the input of --weights, in pixels; default: each network's own",
     )
-    what.add_argument(
+    add(
         "--align-corners",
         action="store_true",
         help="resize the maps of --weights as the release's test script does",
     )
-    what.add_argument(
+    add(
         "--save-maps",
         type=Path,
         metavar="DIR",
@@ -152,15 +151,9 @@ def main() -> int:
     if args.plot or args.grid:
         plots.check_matplotlib()
     sources = Sources(
-        masks=args.masks,
-        data=args.data,
-        maps=args.maps,
-        weights=args.weights,
-        device=args.device,
-        size=args.size,
-        align_corners=args.align_corners,
-        save_maps=args.save_maps,
-    )
+        args.masks, args.data, args.maps, args.weights, args.device, args.size, args.align_corners,
+        args.save_maps,
+    )  # fmt: skip
     binary = [name for name in args.metrics if name in BINARY]
     with find_tasks(sources, args.allow_missing) as (tasks, found):
         costs.update(found)
@@ -173,13 +166,12 @@ def main() -> int:
         texts = [
             (args.json, report.to_json(results, args.protocol, costs)),
             (args.csv, report.to_csv(results, args.protocol)),
-            (args.latex, report.latex_table(*layout)),
+            (args.latex, report.paper_table(*layout, in_latex=True)),
         ]
         try:
             report.save_texts([(path, text) for path, text in texts if path])
             if args.plot:
-                plots.plot_precision_recall(results, args.plot / "precision_recall.png")
-                plots.plot_f_thresholds(results, args.plot / "f_threshold.png")
+                plots.plot_curves(results, args.plot)
             if args.grid:
                 plots.plot_grid(tasks, args.data, args.grid)
         finally:

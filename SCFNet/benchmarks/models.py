@@ -14,17 +14,11 @@ from SCFNet.zoo import build_network
 
 
 def measure(model: str, engine: str, device: str, batches: Sequence[int], seconds: float) -> Row:
-    """Measure a network with random weights: a row of the table.
+    """Measure the network `model` with random weights: a row of the table.
 
-    The latency is of one image of the network's input size in memory to its map in memory; the
-    peak memory is this process's up to then.
-
-    Args:
-        model: the network's name.
-        engine: 'dygraph', or 'static' (`paddle.jit.to_static`).
-        device: 'auto', 'cpu', 'gpu' or 'gpu:N'.
-        batches: the batch sizes for which throughput is measured.
-        seconds: how long each number is measured, about; a slow network is called twice.
+    `engine` is 'dygraph', or 'static' (`paddle.jit.to_static`). The latency is of one image of the
+    network's input size in memory to its map in memory; the peak memory is this process's up to
+    then. Throughput is measured for each size of `batches`, each number for about `seconds`.
     """
     import paddle
 
@@ -57,9 +51,8 @@ def measure_all(
     batches: Sequence[int],
     seconds: float,
 ) -> List[Row]:
-    """Measure every model by every engine, each in a process of its own: so is its peak memory.
-
-    Each is said on stderr when it begins and ends. The parameters are those of `measure`.
+    """Measure every model by every engine, each in a process of its own, as `measure` does, and say
+    on stderr when each begins and ends.
     """
     cases = [(model, engine) for model in models for engine in engines]
     rows = []

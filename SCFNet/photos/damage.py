@@ -49,7 +49,7 @@ def check_end(data: bytes, image_format: str) -> None:
 
 
 def _decodes_without_last(data: bytes, count: int) -> bool:
-    """Tell whether a lossless WebP decodes without its last `count` bytes, which are zeros. A sound
+    """Return whether a lossless WebP decodes without its last `count` bytes, all zeros. A sound
     one, whose flat areas they are, does not; zeros in place of lost bytes end the picture early.
     """
     at = data.index(LOSSLESS) + len(LOSSLESS)
@@ -65,7 +65,7 @@ def _decodes_without_last(data: bytes, count: int) -> bool:
 
 
 def has_hole(data: bytes) -> bool:
-    """Tell whether a part of a JPEG file's picture is zeros, which decoders read as noise.
+    """Return whether a part of a JPEG file's picture is zeros, which decoders read as noise.
 
     So it is where bits of zeros are no end of a block by a sequential file's own tables; by those
     of files that are optimised for flat areas they may be.

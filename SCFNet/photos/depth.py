@@ -38,7 +38,7 @@ def to_8_bits(pixels: np.ndarray, white: Union[float, np.ndarray]) -> np.ndarray
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Tell whether the pixels are grey of more than 8 bits, which Pillow would clip, not scale."""
+    """Return whether the pixels are grey of more than 8 bits, which Pillow clips, not scales."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
@@ -88,7 +88,7 @@ def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Ima
 
 
 def _ends_after(data: bytes, tags: Any, offsets: int, counts: int) -> bool:
-    """Tell whether a part of the picture lies behind the end of the file."""
+    """Return whether a part of the picture lies behind the end of the file."""
     places = zip(*(np.atleast_1d(tags.get(tag, ())).tolist() for tag in (offsets, counts)))
     return any(start + count > len(data) for start, count in places)
 

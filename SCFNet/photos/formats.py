@@ -75,7 +75,7 @@ def tiff_pictures(data: bytes) -> List[Any]:
 
 
 def is_raw(data: bytes, pictures: List[Any]) -> bool:
-    """Tell whether a file is a camera's raw one, by its first bytes, or `pictures` of the sensor,
+    """Return whether a file is a camera's raw one, by its first bytes, or `pictures` of the sensor,
     before its colours are made: what Pillow would read is a small preview.
     """
     if data.startswith(RAW_STARTS) or data[8:10] == CR2 or CR3 in _brands(data):

@@ -34,12 +34,12 @@ class Found(NamedTuple):
 
 
 def is_video(path: Path) -> bool:
-    """Tell whether the name is a video's."""
+    """Return whether the name is a video's."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether the name is an image's."""
+    """Return whether the name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -154,5 +154,5 @@ def _count_images(folder: Path) -> int:
 
 
 def _entry(path: Path) -> str:
-    """Tell where a file lies, whatever links lead there; a link to a file is a file of its own."""
+    """Return where a file lies, whatever links lead there; a link to a file is its own file."""
     return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118

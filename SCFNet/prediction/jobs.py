@@ -69,7 +69,7 @@ def name_results(
 
 
 def in_shard(found: Found, number: int, shards: int) -> bool:
-    """Tell whether a file is in shard `number`, 1 to `shards`: by a digest of its path below the
+    """Return whether a file is in shard `number`, 1 to `shards`: by a digest of its path below the
     folder that was named, so that each machine finds the same, wherever the folder is mounted.
     """
     digest = hashlib.sha256(os.fsencode(found.relative.as_posix())).digest()
@@ -77,14 +77,14 @@ def in_shard(found: Found, number: int, shards: int) -> bool:
 
 
 def has_results(job: Job) -> bool:
-    """Tell whether all targets of a job are there, and none is a result of another input."""
+    """Return whether all targets of a job are there, and none is a result of another input."""
     if job.fault or not all(map(exists, job.targets)):
         return False
     return all(read_mark(target) in (None, mark_of(job.source)) for target in job.targets)
 
 
 def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) -> bool:
-    """Tell whether another input in the folder of `source` would be named as it is."""
+    """Return whether another input in the folder of `source` would be named as it is."""
     folder = source.parent
     if folder not in listings:
         listings[folder] = defaultdict(list)

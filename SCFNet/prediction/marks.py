@@ -41,6 +41,6 @@ def read_mark(path: Path) -> Optional[str]:
 
 
 def is_result(path: Path) -> bool:
-    """Tell whether a file is a result; only those with a result's suffix are looked into."""
+    """Return whether a file is a result; only those with a result's suffix are looked into."""
     suffixes = (".png", ".jpg", ".jpeg", ".webp", ".mp4", ".mov", ".webm")
     return path.suffix.lower() in suffixes and read_mark(path) is not None

@@ -121,13 +121,8 @@ def say(line: str) -> None:
 def predict_sets(weights: Path, sources: Sources, folder: Path, allow_missing: bool) -> None:
     """Write the map of every photo of the data sets to `folder`/SET/STEM.png.
 
-    Args:
-        weights: the checkpoint, or exported file.
-        sources: the data sets, and how to predict.
-        folder: where the maps go.
-        allow_missing: leave out photos that cannot be read.
-
-    Raises InputError for a checkpoint that does not fit, and for photos that cannot be read.
+    Raises InputError for `weights` that do not fit and, unless `allow_missing`, for photos that
+    cannot be read.
     """
     from SCFNet.prediction.jobs import Job
     from SCFNet.prediction.pipeline import predict_jobs

@@ -5,7 +5,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -46,6 +46,13 @@ FIGURE3 = (
 )
 
 
+# The figures of curves: the file, the values of x and y, and the label of y.
+CURVES = (
+    ("precision_recall.png", "recall", "precision", "precision"),
+    ("f_threshold.png", "threshold", "f", "F (β² = 0.3)"),
+)
+
+
 def check_matplotlib() -> None:
     """Raise InputError if matplotlib is not installed."""
     try:
@@ -54,23 +61,32 @@ def check_matplotlib() -> None:
         raise InputError("plots need matplotlib: pip install matplotlib") from error
 
 
-def plot_precision_recall(results: List[Result], path: PathLike) -> None:
-    """Write the sets' precision-recall curves as PNG: a panel per set, a line per method."""
+def plot_curves(results: List[Result], folder: Path) -> None:
+    """Write CURVES into `folder`: a panel per set, a line per method.
 
-    def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
-        curves = result.score.curves()
-        return curves["recall"], curves["precision"]
-
-    _plot_methods(results, curve, "recall", "precision", path)
-
-
-def plot_f_thresholds(results: List[Result], path: PathLike) -> None:
-    """Write the sets' F at every threshold as PNG: a panel per set, a line per method."""
-
-    def curve(result: Result) -> Tuple[np.ndarray, np.ndarray]:
-        return THRESHOLDS, result.score.curves()["f"]
-
-    _plot_methods(results, curve, "threshold", "F (β² = 0.3)", path)
+    The y axis fits what lies between 0.05 and 0.95: the ends are steep.
+    """
+    methods = list(dict.fromkeys(result.method for result in results))
+    sets = list(dict.fromkeys(result.data for result in results))
+    curves = [{"threshold": THRESHOLDS, **result.score.curves()} for result in results]
+    for file, x_name, y_name, label in CURVES:
+        with _figure(folder / file, len(sets), width=4.6, height=4) as axes:
+            lines = {}
+            for result, curve in zip(results, curves):
+                i = methods.index(result.method)
+                colour = COLOURS[i % len(COLOURS)]
+                stroke = STROKES[i // len(COLOURS) % len(STROKES)]
+                ax = axes[sets.index(result.data)]
+                (lines[result.method],) = ax.plot(
+                    curve[x_name], curve[y_name], stroke, color=colour, linewidth=1.6
+                )
+            for ax, data in zip(axes, sets):
+                ax.set(title=data, xlabel=x_name, xlim=(0, 1))
+            x, y = (np.concatenate([curve[name] for curve in curves]) for name in (x_name, y_name))
+            top = max(np.ceil(10 * y.max()), 1) / 10
+            lowest = y[(x > 0.05) & (x < 0.95)].min(initial=top - 0.1)
+            axes[0].set(ylabel=label, ylim=(np.floor(10 * lowest) / 10, top))
+            axes[0].figure.legend(lines.values(), lines, loc="outside right upper", frameon=False)
 
 
 def plot_figure3(rows: List[Row], path: PathLike) -> None:
@@ -113,10 +129,7 @@ def plot_figure1(rows: List[Row], path: PathLike) -> None:
 
 def _style(i: int) -> Dict[str, str]:
     """Return colour and marker of the i-th of many points."""
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "marker": MARKERS[i // len(COLOURS) % len(MARKERS)],
-    }
+    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i // len(COLOURS) % len(MARKERS)]}
 
 
 def _legend(ax: "Axes", names: List[str]) -> None:
@@ -129,13 +142,9 @@ def plot_grid(tasks: List[Task], data: Sequence[Path], path: PathLike, rows: int
     """Write the paper's figures 4 and 5 as PNG: a row per photo with its mask and every method's
     map.
 
-    Args:
-        tasks: every method's maps of every set.
-        data: the folders of the sets, in the tasks' order.
-        path: the PNG file.
-        rows: photos, at most, spread over those that every method has a map of.
-
-    Raises InputError if there is none, and for files that cannot be read.
+    `data` are the folders of the `tasks`' sets, in their order. At most `rows` photos are spread
+    over those that every method has a map of. Raises InputError if there is none, and for files
+    that cannot be read.
     """
     sets = list(dict.fromkeys(task.data for task in tasks))
     found: List[Tuple[Path, List[Pair]]] = []
@@ -200,33 +209,6 @@ def _log_axis(ax: "Axes") -> None:
 def _is_positive(value: object) -> bool:
     """Return whether a value of a row, which a person may have written, can be drawn."""
     return isinstance(value, (int, float)) and 0 < value < np.inf
-
-
-def _plot_methods(
-    results: List[Result],
-    curve: Callable[[Result], Tuple[np.ndarray, np.ndarray]],
-    xlabel: str,
-    ylabel: str,
-    path: PathLike,
-) -> None:
-    """Draw a panel per set. The y axis fits what lies between 0.05 and 0.95: the ends are steep."""
-    methods = list(dict.fromkeys(result.method for result in results))
-    sets = list(dict.fromkeys(result.data for result in results))
-    with _figure(path, len(sets), width=4.6, height=4) as axes:
-        lines = {}
-        for result in results:
-            i = methods.index(result.method)
-            colour, stroke = COLOURS[i % len(COLOURS)], STROKES[i // len(COLOURS) % len(STROKES)]
-            ax = axes[sets.index(result.data)]
-            (lines[result.method],) = ax.plot(*curve(result), stroke, color=colour, linewidth=1.6)
-        for ax, data in zip(axes, sets):
-            ax.set(title=data, xlabel=xlabel, xlim=(0, 1))
-        x, y = np.concatenate([curve(result) for result in results], axis=1)
-        top = max(np.ceil(10 * y.max()), 1) / 10
-        lowest = y[(x > 0.05) & (x < 0.95)].min(initial=top - 0.1)
-        axes[0].set(ylabel=ylabel, ylim=(np.floor(10 * lowest) / 10, top))
-        legend = {"loc": "outside right upper", "frameon": False}
-        axes[0].figure.legend(lines.values(), lines, **legend)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import math
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, first_few, replacing, write_atomically
@@ -17,49 +17,36 @@ from SCFNet.scoring.tables import Row, escape_latex, latex, markdown
 from SCFNet.scoring.tasks import PerImage, Result
 
 # How the best and the second best value of a column are printed.
-Marks = Tuple[str, str]
 MARKDOWN_MARKS = ("**{}**", "_{}_")
 LATEX_MARKS = (r"\textbf{{{}}}", r"\textit{{{}}}")
-
-
-class PaperTable(NamedTuple):
-    """The cells of the paper's Table 1, and what the numbers leave out.
-
-    `rows` are a method's name, Params, FLOPs, and M, F and E of each set of `sets`. Notes that
-    begin with `STAR` belong to the methods whose names end in it.
-    """
-
-    sets: List[str]
-    rows: List[List[str]]
-    notes: List[str]
-
-
-STAR = "*"
 LOWER_IS_BETTER = ("MAE", "BER")
 
 
-def paper_cells(
+def paper_table(
     results: List[Result],
     protocol: str,
     costs: Dict[str, Cost],
-    marks: Marks,
     metrics: Sequence[str] = (),
     published: bool = False,
-) -> PaperTable:
-    """Lay out the scores as the paper's Table 1: a row per method.
+    in_latex: bool = False,
+) -> str:
+    r"""Write the scores as the paper's Table 1, a row per method.
+
+    The best value of a column is bold and the second italic; values that are printed alike are
+    marked alike, and those of a single method are not. Notes below say what the numbers leave out.
 
     Args:
         results: the scores of each method on each set.
         protocol: the name in PROTOCOLS of the protocol that gave them.
         costs: Params and FLOPs by method, as far as they are known.
-        marks: how to print the best and the second best value of a column; of values that are
-            printed alike all are marked, and of one method none is.
         metrics: names of measures that have a column too, behind M, F and E.
         published: put the rows of PUBLISHED, which have no marks, above the others.
+        in_latex: write LaTeX to \input, with rules of the package booktabs, not Markdown.
     """
     methods = list(dict.fromkeys(result.method for result in results))
     sets = list(dict.fromkeys(result.data for result in results))
     cells = {(result.method, result.data): result for result in results}
+    marks = LATEX_MARKS if in_latex else MARKDOWN_MARKS
     columns = [
         [_in_units(costs.get(method, NO_COST).params, 1e6) for method in methods],
         [_in_units(costs.get(method, NO_COST).flops, 1e9) for method in methods],
@@ -73,8 +60,8 @@ def paper_cells(
     names = []
     for method in methods:
         left_out = [_left_out(result) for result in results if result.method == method]
-        faults = [f"{STAR} {method} on {text}" for text in left_out if text]
-        names.append(f"{method} {STAR}" if faults else method)
+        faults = [f"* {method} on {text}" for text in left_out if text]
+        names.append(f"{method} *" if faults else method)
         notes += faults
     for data in sets:
         empty = max(result.score.empty for result in results if result.data == data)
@@ -84,11 +71,30 @@ def paper_cells(
     if published:
         rows = [*_published_rows(sets, 3 + len(metrics)), *rows]
         notes.append("Rows (paper): as the authors publish them.")
-    return PaperTable(sets, rows, notes)
+
+    def escape(text: str) -> str:
+        return escape_latex(text) if in_latex else text.replace("*", "\\*")
+
+    rows = [[escape(name), *row] for name, *row in rows]
+    notes = [escape(note) for note in notes]
+    if len(methods) > 1:
+        notes[0] += f" {marks[0].format('Best')}, {marks[1].format('second best')}."
+    down = [name in LOWER_IS_BETTER for name in metrics]
+    if in_latex:
+        measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
+        arrows = [r"$\downarrow$" if low else r"$\uparrow$" for low in down]
+        measures += [escape_latex(name) + arrow for name, arrow in zip(metrics, arrows)]
+        groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, len(measures)) for name in sets)]
+        return latex(groups, ["Method", "(M)", "(G)", *measures * len(sets)], rows, notes)
+    measures = ["M ↓", "F ↑", "E ↑"]
+    measures += [f"{name} {'↓' if low else '↑'}" for name, low in zip(metrics, down)]
+    header = ["Method", "Params (M)", "FLOPs (G)"]
+    header += [f"{data} {measure}" for data in sets for measure in measures]
+    return "\n\n".join([markdown(header, rows), *notes])
 
 
 def _published_rows(sets: List[str], width: int) -> List[List[str]]:
-    """Lay out PUBLISHED like the rows of `paper_cells`, with `width` columns a set."""
+    """Lay out PUBLISHED like the rows of `paper_table`, with `width` columns a set."""
     rows = []
     for name, row in PUBLISHED.items():
         cells = [f"{name} (paper)", _in_units(row.params, 1e6), _in_units(row.flops, 1e9)]
@@ -97,53 +103,6 @@ def _published_rows(sets: List[str], width: int) -> List[List[str]]:
             cells += ["-" if value is None else f"{value:.3f}" for value in values]
         rows.append(cells)
     return rows
-
-
-def paper_table(
-    results: List[Result],
-    protocol: str,
-    costs: Dict[str, Cost],
-    metrics: Sequence[str] = (),
-    published: bool = False,
-) -> str:
-    """Write the scores as the paper's Table 1, in Markdown; `paper_cells` has the parameters.
-
-    The best value of a column is **bold** and the second _italic_. What the numbers leave out is
-    said below the table.
-    """
-    table = paper_cells(results, protocol, costs, MARKDOWN_MARKS, metrics, published)
-    header = ["Method", "Params (M)", "FLOPs (G)"]
-    letters = ["M ↓", "F ↑", "E ↑"]
-    letters += [f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in metrics]
-    header += [f"{data} {letter}" for data in table.sets for letter in letters]
-    notes = [note.replace(STAR, "\\*") for note in table.notes]
-    if len({result.method for result in results}) > 1:
-        notes[0] += " **Best**, _second best_."
-    rows = [[name.replace(STAR, "\\*"), *cells] for name, *cells in table.rows]
-    return "\n\n".join([markdown(header, rows), *notes])
-
-
-def latex_table(
-    results: List[Result],
-    protocol: str,
-    costs: Dict[str, Cost],
-    metrics: Sequence[str] = (),
-    published: bool = False,
-) -> str:
-    r"""Write the same table to \input in LaTeX, with rules of the package booktabs."""
-    table = paper_cells(results, protocol, costs, LATEX_MARKS, metrics, published)
-    width = 3 + len(metrics)
-    groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, width) for name in table.sets)]
-    measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
-    for name in metrics:
-        arrow = "downarrow" if name in LOWER_IS_BETTER else "uparrow"
-        measures.append(f"{escape_latex(name)}$\\{arrow}$")
-    header = ["Method", "(M)", "(G)", *measures * len(table.sets)]
-    rows = [[escape_latex(name), *cells] for name, *cells in table.rows]
-    notes = [escape_latex(note) for note in table.notes]
-    if len({result.method for result in results}) > 1:
-        notes[0] += r" \textbf{Best}, \textit{second best}."
-    return latex(groups, header, rows, notes)
 
 
 def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
@@ -290,7 +249,9 @@ def _in_units(number: Optional[float], unit: float) -> str:
     return "-" if number is None else f"{number / unit:.2f}"
 
 
-def _mark_best(values: List[Optional[float]], lower_is_better: bool, marks: Marks) -> List[str]:
+def _mark_best(
+    values: List[Optional[float]], lower_is_better: bool, marks: Tuple[str, str]
+) -> List[str]:
     """Print the values with three decimals, the best two marked; '-' for None."""
     texts = ["-" if value is None else f"{value:.3f}" for value in values]
     if len(values) == 1:
@@ -302,11 +263,8 @@ def _mark_best(values: List[Optional[float]], lower_is_better: bool, marks: Mark
 
 def _left_out(result: Result) -> str:
     """Describe what an average leaves out; '' if nothing."""
-    lists = {
-        "missing": result.missing,
-        "unreadable": result.unreadable,
-        "without mask": result.extra,
-    }
+    kinds = ("missing", "unreadable", "without mask")
+    lists = dict(zip(kinds, (result.missing, result.unreadable, result.extra)))
     parts = [f"{len(stems)} {what} ({first_few(stems)})" for what, stems in lists.items() if stems]
     if not parts:
         return ""

@@ -47,34 +47,23 @@ def latex(
 ) -> str:
     """Write a LaTeX tabular with notes below it: the first column left, the others centred.
 
-    Args:
-        groups: text and number of columns of each cell above the header, rules under wide ones.
-        header: the columns' names, in LaTeX.
-        rows: the cells, in LaTeX.
-        notes: lines below the table, in LaTeX.
+    `groups` are the text and the number of columns of each cell above the header, with rules under
+    wide ones. All but their texts is in LaTeX.
     """
-    above, rules, column = [], [], 1
+    above, spans, column = [], [], 1
     for text, width in groups:
         if width > 1:
             above.append(f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(text)}}}")
-            rules.append(f"\\cmidrule(lr){{{column}-{column + width - 1}}}")
+            spans.append(f"\\cmidrule(lr){{{column}-{column + width - 1}}}")
         else:
             above.append(escape_latex(text))
         column += width
-    lines = [" & ".join(above) + r" \\", " ".join(rules), " & ".join(header) + r" \\", r"\midrule"]
-    lines += [" & ".join(row) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            f"\\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
-            r"\toprule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *(f"\\par{{\\footnotesize {note}\\par}}" for note in notes),
-            "",
-        ]
-    )
+    head, *body = [" & ".join(cells) + r" \\" for cells in (header, *rows)]
+    lines = [r"% needs \usepackage{booktabs}", f"\\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}"]
+    lines += [r"\toprule", " & ".join(above) + r" \\", " ".join(spans), head, r"\midrule", *body]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [f"\\par{{\\footnotesize {note}\\par}}" for note in notes]
+    return "\n".join([*lines, ""])
 
 
 def escape_latex(text: str) -> str:

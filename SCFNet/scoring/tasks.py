@@ -8,17 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from itertools import repeat
 from pathlib import Path
-from typing import (
-    Callable,
-    ContextManager,
-    Dict,
-    Iterable,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Callable, ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -82,25 +72,14 @@ PerImage = Callable[[str, str, str, Dict[str, float]], None]
 
 
 def pair_maps(
-    method: str,
-    data: str,
-    folder: Path,
-    masks: Dict[str, Path],
-    allow_missing: bool,
+    method: str, data: str, folder: Path, masks: Dict[str, Path], allow_missing: bool
 ) -> Task:
-    """Pair the maps in `folder` with the masks of the same stems, or of stems that one suffix or
+    """Pair the maps in `folder` with the `masks` of the same stems, or of stems that one suffix or
     prefix tells apart (`match_stems`).
 
-    Cut-outs and overlays of the maps, which tools/predict.py puts beside them, do not count.
-
-    Args:
-        method: the method's name, for the table.
-        data: the data set's name, for the table.
-        folder: where the maps are, at any depth.
-        masks: the data set's masks by stem.
-        allow_missing: leave out what has no partner, unless no pair is left.
-
-    Raises InputError, with count and first names, for masks without map and maps without mask.
+    Cut-outs and overlays that tools/predict.py puts beside its maps do not count. Raises
+    InputError, with count and first names, for masks without map and maps without mask; with
+    `allow_missing` only if no pair is left.
     """
     maps = list_folder(folder)
     found, pattern = match_stems(
@@ -143,66 +122,46 @@ def score_tasks(
     per_image: Optional[PerImage] = None,
     binary: Sequence[str] = (),
 ) -> List[Result]:
-    """Score every task. Memory does not grow with their size.
+    """Score every task by `protocol`, a name of PROTOCOLS, and by the names `binary` of
+    `metrics.BINARY`. Memory does not grow with their size.
 
-    Args:
-        tasks: the maps and masks, of `pair_maps`.
-        protocol: a name of PROTOCOLS.
-        workers: processes of one thread each; at 1 this process does all.
-        allow_missing: average over the rest if files cannot be read, unless no file can.
-        per_image: called with the values of each image.
-        binary: names of `metrics.BINARY` that are measured too.
-
-    Raises InputError, with count and first names, for files that cannot be read, and if a worker
-    is killed.
+    `workers` are processes of one thread each; at 1 this process does all. `per_image` is called
+    with the values of each image. Raises InputError, with count and first names, for files that
+    cannot be read (with `allow_missing` only if none can), and if a worker is killed.
     """
     total = sum(len(task.pairs) for task in tasks)
     workers = min(workers, sum(-(-len(task.pairs) // CHUNK) for task in tasks))
     bar = tqdm(total=total, unit="map", desc="scoring", disable=None)
+    results = []
     try:
         with _processes(workers) as pool, bar:
             run = pool.map if pool else map
-
-            def score_chunks(chunks: List[List[Pair]]) -> Iterable[Part]:
-                return run(_score_chunk, repeat(protocol), repeat(binary), chunks)
-
-            scores = [PROTOCOLS[protocol](binary=binary) for _ in tasks]
-            return [
-                _score(task, score, allow_missing, per_image, score_chunks, bar)
-                for task, score in zip(tasks, scores)
-            ]
+            for task in tasks:
+                score = PROTOCOLS[protocol](binary=binary)
+                faults: List[Tuple[str, str]] = []
+                chunks = [task.pairs[i : i + CHUNK] for i in range(0, len(task.pairs), CHUNK)]
+                for part in run(_score_chunk, repeat(protocol), repeat(binary), chunks):
+                    score.sums += part.sums
+                    faults += part.faults
+                    bar.update(len(part.values) + len(part.faults))
+                    if per_image:
+                        for stem, own in part.values:
+                            per_image(task.method, task.data, stem, own)
+                names = [name for name, _ in faults]
+                if faults and (not allow_missing or not score.count):
+                    raise InputError(
+                        f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps"
+                        f" cannot be scored ({first_few(names)}): {faults[0][1]};"
+                        " --allow-missing averages over the rest"
+                    )
+                results.append(
+                    Result(task.method, task.data, score, task.missing, task.extra, names)
+                )
     except BrokenProcessPool as error:
         raise InputError(
             "a process that scored was killed, perhaps as memory was short; try fewer workers"
         ) from error
-
-
-def _score(
-    task: Task,
-    score: Score,
-    allow_missing: bool,
-    per_image: Optional[PerImage],
-    score_chunks: Callable[[List[List[Pair]]], Iterable[Part]],
-    bar: "tqdm[None]",
-) -> Result:
-    """Count one task in `score` by `score_chunks`, which runs in this process or in others."""
-    faults: List[Tuple[str, str]] = []
-    chunks = [task.pairs[i : i + CHUNK] for i in range(0, len(task.pairs), CHUNK)]
-    for part in score_chunks(chunks):
-        score.sums += part.sums
-        faults += part.faults
-        bar.update(len(part.values) + len(part.faults))
-        if per_image:
-            for stem, own in part.values:
-                per_image(task.method, task.data, stem, own)
-    names = [name for name, _ in faults]
-    if faults and (not allow_missing or not score.count):
-        raise InputError(
-            f"{task.method} on {task.data}: {len(faults)} of {len(task.pairs)} maps cannot"
-            f" be scored ({first_few(names)}): {faults[0][1]};"
-            " --allow-missing averages over the rest"
-        )
-    return Result(task.method, task.data, score, task.missing, task.extra, names)
+    return results
 
 
 def _processes(workers: int) -> ContextManager[Optional[ProcessPoolExecutor]]:

@@ -97,8 +97,8 @@ def make_app(
             left.cancel()
         return Response(picture, media_type=TYPES[suffix], headers=HEADERS)
 
-    for fault, answer in FAULTS.items():
-        app.add_exception_handler(fault, answer)
+    for fault in FAULTS:
+        app.add_exception_handler(fault, answer_fault)
     return app
 
 
@@ -161,35 +161,20 @@ def refusal(status: int, line: str, **headers: str) -> JSONResponse:
     return JSONResponse({"detail": line}, status, {**HEADERS, **headers})
 
 
-async def answer_fault(_: Request, error: Exception) -> JSONResponse:
-    """Answer 422 with the fault's line, as tools/predict.py prints it."""
+async def answer_fault(_: Request, error: Exception) -> Response:
+    """Answer what is refused: a photo that cannot be read with 422 and the line of predict.py."""
+    if isinstance(error, ClientLeft):
+        return Response(status_code=400)  # which nobody reads
+    if isinstance(error, TooLarge):
+        return refusal(413, str(error), Connection="close")
+    if isinstance(error, asyncio.TimeoutError):
+        return refusal(408, f"nothing came for {PATIENCE:.0f} seconds", Connection="close")
+    if isinstance(error, Busy):
+        return refusal(503, "too many photos wait: try again in a second", **{"Retry-After": "1"})
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return refusal(422, f"{first['loc'][-1]}: {first['msg']}")
     return refusal(422, str(error))
 
 
-async def answer_too_large(_: Request, error: Exception) -> JSONResponse:
-    return refusal(413, str(error), Connection="close")
-
-
-async def answer_busy(_: Request, error: Exception) -> JSONResponse:
-    return refusal(503, "too many photos wait: try again in a second", **{"Retry-After": "1"})
-
-
-async def answer_slow(_: Request, error: Exception) -> JSONResponse:
-    return refusal(408, f"nothing came for {PATIENCE:.0f} seconds", Connection="close")
-
-
-async def answer_nobody(_: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # which nobody reads
-
-
-FAULTS = {
-    InputError: answer_fault,
-    RequestValidationError: answer_fault,
-    TooLarge: answer_too_large,
-    Busy: answer_busy,
-    asyncio.TimeoutError: answer_slow,
-    ClientLeft: answer_nobody,
-}
+FAULTS = (InputError, RequestValidationError, TooLarge, Busy, asyncio.TimeoutError, ClientLeft)

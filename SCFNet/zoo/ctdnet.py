@@ -126,13 +126,12 @@ class CTDNet(SaliencyNet):
         boundary = self.fuse3(self.path3(f2), resize_corners(deep, f2))
         refined = self.fuse23(fused, boundary)
         maps = (
-            resize_corners(self.head_1(refined), x),
-            resize_corners(self.head_2(fused), x),
-            resize_corners(self.head_3(semantic), x),
-            resize_corners(self.head_4(deep), x),
-            resize_corners(self.head_5(context), x),
+            *(self.head_1(refined), self.head_2(fused), self.head_3(semantic)),
+            *(self.head_4(deep), self.head_5(context)),
         )
-        return maps, resize_corners(self.head_edge(boundary), x)
+        return tuple(resize_corners(logits, x) for logits in maps), resize_corners(
+            self.head_edge(boundary), x
+        )
 
 
 def ctdnet18() -> CTDNet:

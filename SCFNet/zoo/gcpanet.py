@@ -110,7 +110,6 @@ class GCPANet(SaliencyNet):
         self.fam23 = FeatureAggregation(c2)
         for level in (5, 4, 3, 2):
             setattr(self, f"srm{level}", SelfRefinement())
-        for level in (5, 4, 3, 2):
             setattr(self, f"linear{level}", _conv3(WIDTH, out_c=1))
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
@@ -119,9 +118,5 @@ class GCPANet(SaliencyNet):
         x4 = self.srm4(self.fam45(f4, x5, self.ca45(f5, f5)))
         x3 = self.srm3(self.fam34(f3, x4, self.ca35(f5, f5)))
         x2 = self.srm2(self.fam23(f2, x3, self.ca25(f5, f5)))
-        return (
-            resize_to(self.linear2(x2), x),
-            resize_to(self.linear3(x3), x),
-            resize_to(self.linear4(x4), x),
-            resize_to(self.linear5(x5), x),
-        )
+        maps = (self.linear2(x2), self.linear3(x3), self.linear4(x4), self.linear5(x5))
+        return tuple(resize_to(logits, x) for logits in maps)

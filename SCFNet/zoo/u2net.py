@@ -31,17 +31,8 @@ U2NET: Stages = {
     "stage1d": ("RSU7", 128, 16, 64),
 }
 U2NETP: Stages = {
-    "stage1": ("RSU7", 3, 16, 64),
-    "stage2": ("RSU6", 64, 16, 64),
-    "stage3": ("RSU5", 64, 16, 64),
-    "stage4": ("RSU4", 64, 16, 64),
-    "stage5": ("RSU4F", 64, 16, 64),
-    "stage6": ("RSU4F", 64, 16, 64),
-    "stage5d": ("RSU4F", 128, 16, 64),
-    "stage4d": ("RSU4", 128, 16, 64),
-    "stage3d": ("RSU5", 128, 16, 64),
-    "stage2d": ("RSU6", 128, 16, 64),
-    "stage1d": ("RSU7", 128, 16, 64),
+    name: (kind, 3 if name == "stage1" else 128 if name.endswith("d") else 64, 16, 64)
+    for name, (kind, *_) in U2NET.items()
 }
 LEVELS = (1, 2, 3, 4, 5, 6)
 
