@@ -23,12 +23,13 @@ def parse_device(name: str) -> Tuple[str, Optional[int]]:
     return kind, int(number) if colon else None
 
 
-def set_device(name: str = "auto") -> str:
+def set_device(name: str = "auto", deterministic: bool = False) -> str:
     """Make `name` ('auto', 'cpu', 'gpu' or 'gpu:N') the device of all that follows; its name.
 
     'auto' is the GPU if there is one that runs a kernel, else the CPU. Under
-    `paddle.distributed.launch` 'auto' and 'gpu' are the GPU of this process. Raises ArgumentError
-    for another name, and for a GPU that is not there or runs no kernel of this Paddle.
+    `paddle.distributed.launch` 'auto' and 'gpu' are the GPU of this process. With `deterministic`
+    cuDNN takes only algorithms that give the same numbers each time. Raises ArgumentError for
+    another name, and for a GPU that is not there or runs no kernel of this Paddle.
     """
     import paddle
 
@@ -56,7 +57,14 @@ def set_device(name: str = "auto") -> str:
                 ) from error
             warnings.warn(f"{fault}: the CPU is used", stacklevel=2)
             return set_device("cpu")
+        paddle.set_flags({"FLAGS_cudnn_deterministic": deterministic})  # unknown without CUDA
     return device
+
+
+def on_gpu() -> bool:
+    """Tell whether the device is a GPU. Paddle is not imported for it."""
+    paddle = sys.modules.get("paddle")
+    return paddle is not None and paddle.device.get_device().startswith("gpu")
 
 
 def peak_memory_mb() -> float:
@@ -64,9 +72,8 @@ def peak_memory_mb() -> float:
 
     NaN on Windows, which does not tell. Paddle is not imported for it.
     """
-    paddle = sys.modules.get("paddle")
-    if paddle and paddle.device.get_device().startswith("gpu"):
-        return paddle.device.cuda.max_memory_allocated() / 2**20
+    if on_gpu():
+        return sys.modules["paddle"].device.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")  # Linux: getrusage would count what started this process
     if status.exists() and "VmHWM:" in status.read_text():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10

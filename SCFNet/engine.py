@@ -16,6 +16,7 @@ from paddle import Tensor
 from datasets.augment import PAPER, RELEASE, STRONG
 from datasets.loader import Batch, Epoch, batches
 from datasets.sod import Sample, check_files, list_pairs
+from SCFNet.device import on_gpu
 from SCFNet.errors import ArgumentError, InputError, NotFiniteError
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
 from SCFNet.photos.transform import normalise
@@ -34,6 +35,7 @@ from SCFNet.training.state import (
     DIGITS,
     Run,
     ScoredSets,
+    Step,
     Target,
     new_run,
     quality,
@@ -63,7 +65,7 @@ def prepare(recipe: Recipe) -> None:
         loss_terms(recipe.loss)
     except ValueError as error:
         raise ArgumentError("loss", str(error)) from error
-    start_devices(recipe.device)
+    start_devices(recipe.device, recipe.deterministic)
 
 
 def training_samples(recipe: Recipe) -> Tuple[List[Sample], List[Sample]]:
@@ -145,15 +147,16 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
         log.scores("start", rounded(validate(run, output)))
     while not run.is_done:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
+        begun: List[Step] = []  # whose losses were not fetched yet
         for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
-            lr = lr_at(run.step, run.steps_per_epoch, recipe)
-            losses = learn(run, batch, lr)
-            count = len(batch.images) * paddle.distributed.get_world_size()
-            if np.isfinite(losses).all():
-                run.sums = run.sums + np.append(losses, 1) * count
-            log.step(run, losses, lr, count)
+            begun.append(learn(run, batch, lr_at(run.step, run.steps_per_epoch, recipe)))
             stopped_by = largest_over_processes(stops[0] if stops else 0)
-            if stopped_by or (recipe.save_every and run.step % recipe.save_every == 0):
+            saves = stopped_by or (recipe.save_every and run.step % recipe.save_every == 0)
+            if saves or losses_are_due(run):
+                for step, values in zip(begun, fetch_losses(run, begun)):
+                    log.step(run.epoch + 1, step, values)
+                begun = []
+            if saves:
                 output.save(run)
             if stopped_by:
                 log.write(f"stopped after step {run.step}, saved; go on with --resume auto")
@@ -179,17 +182,44 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     return 0
 
 
-def learn(run: Run, batch: Batch, lr: float) -> np.ndarray:
-    """Seed the step of a loaded batch, find its target, and return `train_step`'s losses."""
+def losses_are_due(run: Run) -> bool:
+    """Tell whether to wait for the losses after this step: on a GPU when they are printed, and
+    after an epoch; a CPU is not waited for.
+    """
+    often = run.recipe.log_every or run.steps_per_epoch
+    return not on_gpu() or run.step % often == 0 or run.step % run.steps_per_epoch == 0
+
+
+def fetch_losses(run: Run, begun: Sequence[Step]) -> Iterator[np.ndarray]:
+    """Wait for the device, then add up and yield the losses of each step, float64 [1 + maps].
+
+    Raises NotFiniteError for the first step whose losses are not finite, in mixed precision after
+    SKIPS steps in a row; nothing is saved before all losses so far have come here.
+    """
+    for step, values in zip(begun, paddle.stack([step.losses for step in begun]).numpy()):
+        losses = values.astype("float64")
+        finite = np.isfinite(losses).all()
+        run.skipped = 0 if finite else run.skipped + 1
+        if run.skipped > (SKIPS if run.scaler.is_enable() else 0):
+            raise NotFiniteError(f"the loss of step {step.number} is not finite: {losses[0]}")
+        if finite:
+            run.sums = run.sums + np.append(losses, 1) * step.images
+        yield losses
+
+
+def learn(run: Run, batch: Batch, lr: float) -> Step:
+    """Seed the step of a loaded batch, find its target, and begin the step."""
     seed_step(run.recipe.seed, run.step)
     images, target, teacher_images = (None if x is None else paddle.to_tensor(x) for x in batch)
     if run.target:
         target = run.target(images, target, images if teacher_images is None else teacher_images)
-    return train_step(run, images, target, lr, kernel_at(run.epoch, run.recipe))
+    losses = train_step(run, images, target, lr, kernel_at(run.epoch, run.recipe))
+    count = len(batch.images) * paddle.distributed.get_world_size()
+    return Step(losses, run.step, lr, count, time.time())
 
 
-def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> np.ndarray:
-    """Run one step of the optimizer; returns float64 [1 + maps]: the total loss, then each map's.
+def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> Tensor:
+    """Run one step of the optimizer; returns float32 [1 + maps]: the total loss, then each map's.
 
     Several processes average gradients, losses and batch norm statistics by their images, so that
     all stay equal. The images are worked through in `recipe.accumulate` parts, whose gradients are
@@ -202,9 +232,6 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
         target: float32 [N, 1, H, W] in [0, 1].
         lr: the learning rate.
         kernel_size: of SP's boundary, odd.
-
-    Raises NotFiniteError before any weight changes; in mixed precision after SKIPS steps in a row
-    whose losses were not finite.
     """
     count = images.shape[0]
     size = -(-count // run.recipe.accumulate)
@@ -220,10 +247,6 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
         values += paddle.stack([total.detach(), *(loss.detach() for loss in losses)]) * share
     if paddle.distributed.get_world_size() > 1:
         values = average_over_processes(run.net, values, count)
-    values = values.numpy().astype("float64")  # the one time that a GPU is waited for
-    run.skipped = 0 if np.isfinite(values).all() else run.skipped + 1
-    if run.skipped > (SKIPS if run.scaler.is_enable() else 0):
-        raise NotFiniteError(f"the loss of step {run.step + 1} is not finite: {values[0]}")
     run.optimizer.set_lr(lr)
     run.scaler.step(run.optimizer)
     run.scaler.update()
@@ -286,7 +309,7 @@ def rehearse(run: Run, log: Log) -> int:
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))
     start = time.perf_counter()
     for batch in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
-        learn(run, batch, run.recipe.min_lr)
+        list(fetch_losses(run, [learn(run, batch, run.recipe.min_lr)]))
         now = time.perf_counter()
         seconds, start = now - start, now
     for line in rehearsal(run, seconds):

@@ -90,7 +90,8 @@ class SCFM(nn.Layer):
     """Semantics-guided contextual fusion of three levels [N, C, h, w] (paper section 3.2).
 
     Which level multiplies which is not told alike by the paper's text and the release's code. This
-    is the code's way: the published weights were trained so.
+    is the code's way, as the published weights were trained so: the deepest level multiplies
+    `high`, and `high`, as it came in, multiplies `low`; each product is added to its second factor.
     """
 
     def __init__(self, channels: int) -> None:

@@ -58,6 +58,19 @@ def test_a_gpu_that_paddle_has_no_kernels_for_is_named(monkeypatch):
     assert chosen == ["gpu:0", "gpu:0", "cpu"]
 
 
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_gpu_can_be_asked_for_the_same_numbers_each_time(monkeypatch, flag):
+    """By Paddle's flag for cuDNN, which a Paddle without CUDA does not know."""
+    told = {}
+    distributed.start_devices("cpu", True)
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device, "set_device", lambda _: None)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(paddle, "set_flags", told.update)
+    engine.prepare(recipe(device="gpu", **({"deterministic": True} if flag else {})))
+    assert told == {"FLAGS_cudnn_deterministic": flag}
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
     """The mean of two half batches, in losses and in gradients, is what two processes print."""

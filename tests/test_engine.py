@@ -7,14 +7,16 @@ import numpy as np
 import paddle
 import pytest
 
+from datasets.loader import Batch
 from datasets.sod import list_pairs
 from SCFNet import engine
+from SCFNet.checkpoint import load_plain
 from SCFNet.errors import InputError, NotFiniteError
 from SCFNet.loss import soft_target, sp_loss
 from SCFNet.photos.transform import normalise
 from SCFNet.training import state
 from SCFNet.training.recipe import Recipe
-from tests.conftest import recipe, reference_batch
+from tests.conftest import STEP, recipe, reference_batch
 from tests.fill_weights import fill
 
 # In the fifth step of kd a ReLU is on the edge: it tips by rounding, with a jitter of 1e-7 of the
@@ -59,7 +61,7 @@ def test_steps_equal_the_releases(mode):
     fill(run.net)
     images, masks, teacher = reference_batch()
     target = masks if mode == "fs" else soft_target(teacher)
-    losses = [engine.train_step(run, images, target, 0.01, 13) for _ in range(6)]
+    losses = [engine.train_step(run, images, target, 0.01, 13).numpy() for _ in range(6)]
     np.testing.assert_allclose(losses, reference["losses"], rtol=RTOL[mode])
     weights = run.net.state_dict()
     for key, (total, squares) in reference["sums_after"].items():
@@ -72,7 +74,7 @@ def test_the_baseline_learns_from_one_map():
     run = state.new_run(recipe(decoder="base"))
     images, masks, _ = reference_batch()
     (m2,) = run.net(normalise(images, run.net.normalisation))
-    total, of_m2 = engine.train_step(run, images, masks, 0.01, 5)
+    total, of_m2 = engine.train_step(run, images, masks, 0.01, 5).tolist()
     assert total == of_m2 == pytest.approx(float(sp_loss(m2, masks, 5)), rel=1e-5)
 
 
@@ -99,7 +101,7 @@ def test_mixed_precision_trains():
         knobs = recipe(amp=True) if amp else recipe()
         run = state.new_run(knobs)
         small = images[:, :, :64, :64], masks[:, :, :64, :64]
-        losses[amp] = [engine.train_step(run, *small, 0.01, 3)[0] for _ in range(3)]
+        losses[amp] = [float(engine.train_step(run, *small, 0.01, 3)[0]) for _ in range(3)]
     np.testing.assert_allclose(losses[True], losses[False], rtol=0.02)
 
 
@@ -111,7 +113,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
         run = state.new_run(recipe(accumulate=parts))
         run.net.eval()
         losses = engine.train_step(run, images, masks, 0.01, 3)
-        weights.append((run.net.linear2.weight.numpy(), losses))
+        weights.append((run.net.linear2.weight.numpy(), losses.numpy()))
     np.testing.assert_allclose(weights[1][0], weights[0][0], atol=1e-6)
     np.testing.assert_allclose(weights[1][1], weights[0][1], rtol=1e-5)
 
@@ -139,16 +141,19 @@ def test_an_overflow_in_mixed_precision_skips_the_step(monkeypatch):
     run.scaler = Scaler()
     images, masks, _ = reference_batch()
     before = run.net.linear2.weight.numpy()
-    for _ in range(2):
-        losses = engine.train_step(run, images, masks * float("inf"), 0.01, 1)
-        assert not np.isfinite(losses[0]) and run.step == run.skipped
+    overflow = Batch(images.numpy(), np.full_like(masks.numpy(), np.inf))
+    begun = [engine.learn(run, overflow, 0.01) for _ in range(2)]
     np.testing.assert_array_equal(run.net.linear2.weight.numpy(), before)
-    engine.train_step(run, images, masks, 0.01, 1)
+    assert not np.isfinite([losses[0] for losses in engine.fetch_losses(run, begun)]).any()
+    assert run.skipped == 2 and run.sums[-1] == 0
+    begun = [engine.learn(run, Batch(images.numpy(), masks.numpy()), 0.01)]
+    (losses,) = engine.fetch_losses(run, begun)
     assert run.skipped == 0 and np.abs(run.net.linear2.weight.numpy() - before).max() > 0
+    np.testing.assert_array_equal(run.sums, [*losses * 4, 4])
     monkeypatch.setattr(engine, "SKIPS", 1)
-    engine.train_step(run, images, masks * float("inf"), 0.01, 1)
+    begun = [engine.learn(run, overflow, 0.01) for _ in range(2)]
     with pytest.raises(NotFiniteError, match="step 5"):
-        engine.train_step(run, images, masks * float("inf"), 0.01, 1)
+        list(engine.fetch_losses(run, begun))
 
 
 def test_short_memory_is_one_line(pairs, tmp_path, monkeypatch):
@@ -161,15 +166,47 @@ def test_short_memory_is_one_line(pairs, tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_a_loss_that_is_not_finite_changes_no_weight():
-    knobs = recipe()
-    run = state.new_run(knobs)
-    weight = run.net.linear2.weight.numpy()
-    images, masks, _ = reference_batch()
-    with pytest.raises(NotFiniteError, match="step 1"):
-        engine.train_step(run, images, masks * float("nan"), 0.01, 1)
-    assert run.step == 0
-    np.testing.assert_array_equal(run.net.linear2.weight.numpy(), weight)
+def test_losses_fetched_every_n_steps_are_those_of_each_step(pairs, tmp_path, monkeypatch, capsys):
+    """As on a GPU: what is printed, recorded and saved does not tell when they were fetched."""
+    printed, kept, fetched = [], [], []
+    fetch_losses = engine.fetch_losses
+
+    def counted(run, begun):
+        fetched.append(len(begun))
+        return fetch_losses(run, begun)
+
+    monkeypatch.setattr(engine, "fetch_losses", counted)
+    for on_gpu in (False, True):
+        monkeypatch.setattr(engine, "on_gpu", lambda on_gpu=on_gpu: on_gpu)
+        output = tmp_path / str(on_gpu)
+        engine.train(recipe(data=pairs, output=output, epochs=2, log_every=2, save_every=5))
+        printed.append(STEP.findall(capsys.readouterr().out))
+        kept.append(load_plain(output / state.STATE))
+        for record in kept[-1]["log"]:
+            del record["minutes"]
+    assert fetched == [1] * 6 + [2, 1, 1, 1, 1]  # 3 steps an epoch; step 5 is saved
+    assert [int(number) for number, _ in printed[0]] == [2, 4, 6] and printed[1] == printed[0]
+    assert kept[1]["log"] == kept[0]["log"]
+    for key, value in kept[0]["weights"].items():
+        np.testing.assert_array_equal(kept[1]["weights"][key], value)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_after_a_loss_that_is_not_finite_nothing_is_saved(
+    pairs, tmp_path, monkeypatch, capsys, on_gpu
+):
+    learn = engine.learn
+
+    def learn_from_no_number(run, batch, lr):
+        if run.step == 4:
+            batch = batch._replace(masks=np.full_like(batch.masks, np.nan))
+        return learn(run, batch, lr)
+
+    monkeypatch.setattr(engine, "on_gpu", lambda: on_gpu)
+    monkeypatch.setattr(engine, "learn", learn_from_no_number)
+    assert engine.train(recipe(data=pairs, output=tmp_path, epochs=2, log_every=0)) == 1
+    assert "error: the loss of step 5 is not finite: nan; " in capsys.readouterr().out
+    assert load_plain(tmp_path / state.STATE)["step"] == 3
 
 
 def test_the_recipe_says_how_often_photos_are_upside_down(pairs):

@@ -13,9 +13,9 @@ from SCFNet.errors import InputError
 from SCFNet.net import SaliencyNet
 
 
-def start_devices(device: str) -> None:
+def start_devices(device: str, deterministic: bool = False) -> None:
     """Choose the device, and join the other processes under `paddle.distributed.launch`."""
-    set_device(device)
+    set_device(device, deterministic)
     if paddle.distributed.get_world_size() > 1:
         paddle.distributed.init_parallel_env()
 

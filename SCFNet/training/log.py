@@ -16,7 +16,7 @@ from SCFNet.device import peak_memory_mb
 from SCFNet.training.distributed import quiet
 from SCFNet.training.recipe import changed_flags
 from SCFNet.training.schedules import epoch_areas
-from SCFNet.training.state import BEST, LAST, Run
+from SCFNet.training.state import BEST, LAST, Run, Step
 from SCFNet.training.validation import pictures
 
 UNSHOWN = ("epoch", "maps")  # of a record, in the line of an epoch
@@ -61,22 +61,15 @@ class Log:
                 tqdm.write(line)
                 sys.stdout.flush()
 
-    def step(self, run: Run, losses: np.ndarray, lr: float, images: int) -> None:
-        """Report the last step.
-
-        Args:
-            run: after it.
-            losses: the total, then those of the maps.
-            lr: the learning rate.
-            images: of the batch, over all processes.
-        """
-        step = run.step
+    def step(self, epoch: int, done: Step, losses: np.ndarray) -> None:
+        """Report a step of an epoch, from 1, and its losses: the total, then those of the maps."""
+        step, lr = done.number, done.lr
         with suppress(OSError):
-            self.bar.set_description(f"epoch {run.epoch + 1}/{self.recipe.epochs}", refresh=False)
+            self.bar.set_description(f"epoch {epoch}/{self.recipe.epochs}", refresh=False)
             self.bar.set_postfix(loss=f"{losses[0]:.4f}", rate=f"{lr:.2g}", refresh=False)
-            self.bar.update(images)
-        self.seen += images
-        self.recent.append((time.time(), self.seen))
+            self.bar.update(done.images)
+        self.seen += done.images
+        self.recent.append((done.time, self.seen))
         (start, seen), (now, _) = self.recent[0], self.recent[-1]
         speed = (self.seen - seen) / (now - start)
         if self.recipe.log_every and step % self.recipe.log_every == 0:
@@ -84,7 +77,7 @@ class Log:
             pace = (now - start) / (len(self.recent) - 1) / self.work[step - 1]
             left = tqdm.format_interval(self.work[step:].sum() * pace)
             self.write(
-                f"epoch {run.epoch + 1} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
+                f"epoch {epoch} step {step} rate {lr:.6f} loss {losses[0]:.6f} "
                 f"maps {maps} {speed:.1f} images/s, {left} left"
             )
         if self.writer:

@@ -191,6 +191,9 @@ class Recipe:
     amp: bool = knob(False, "train in mixed precision, with a loss scaler, if on a GPU")
     seed: int = knob(0, "seed of the weights, the order and the augmentation")
     device: str = knob("auto", "device to train on: auto, cpu, gpu or gpu:N")
+    deterministic: bool = knob(
+        False, "on a GPU: let cuDNN take only algorithms that give the same numbers each time"
+    )
     output: str = knob(
         "output/train",
         "folder for last.pdparams, best.pdparams, the state and log.jsonl",
@@ -215,14 +218,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sizes:
             object.__setattr__(self, "sizes", default_sizes(self.model))
-        self._check(
-            "more than 0", lambda v: v > 0, "val_every", "epochs", "batch_size", "lr", "min_lr"
+        above_0 = ("val_every", "epochs", "batch_size", "lr", "min_lr", "accumulate")
+        self._check("more than 0", lambda v: v > 0, *above_0)
+        not_below_0 = (
+            *("patience", "keep_last", "warmup_epochs", "momentum", "weight_decay", "workers"),
+            *("seed", "log_every", "save_every", "backbone_lr_scale"),
         )
-        self._check("more than 0", lambda v: v > 0, "accumulate")
-        self._check("0 or more", lambda v: v >= 0, "patience", "keep_last")
-        self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
-        self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
-        self._check("0 or more", lambda v: v >= 0, "backbone_lr_scale")
+        self._check("0 or more", lambda v: v >= 0, *not_below_0)
         self._check(
             "from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom", "vertical_flip"
         )

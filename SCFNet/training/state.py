@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 import paddle
@@ -17,6 +17,7 @@ from paddle import Tensor
 from datasets.loader import count_batches
 from datasets.sod import Sample
 from SCFNet.checkpoint import StateDict
+from SCFNet.device import on_gpu
 from SCFNet.errors import ArgumentError, NotFiniteError
 from SCFNet.net import BACKBONE_LR_SCALE, SaliencyNet
 from SCFNet.training.pretrained import load_pretrained
@@ -30,6 +31,23 @@ ScoredSets = Mapping[str, Sequence[Sample]]  # by what is written before the nam
 LAST, BEST, STATE, LOG = "last.pdparams", "best.pdparams", "last.state", "log.jsonl"
 DIGITS = 5  # after the point, of what is recorded of an epoch
 GRADIENT_NORM = 5.0  # AdamW's clip
+
+
+class Step(NamedTuple):
+    """A step that was begun; a GPU may be at work on it.
+
+    losses: on the device, [1 + maps]: the total, then each map's.
+    number: from 1, in the run.
+    lr: the learning rate.
+    images: of the batch, over all processes.
+    time: when it was begun, in seconds since the epoch of `time.time`.
+    """
+
+    losses: Tensor
+    number: int
+    lr: float
+    images: int
+    time: float
 
 
 @dataclass
@@ -118,10 +136,10 @@ def new_run(
     if world > 1:
         for tensor in net.state_dict().values():
             paddle.distributed.broadcast(tensor, 0)
-        if paddle.get_device().startswith("gpu"):
+        if on_gpu():
             net = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.train()
-    scaler = paddle.amp.GradScaler(enable=recipe.amp and paddle.get_device().startswith("gpu"))
+    scaler = paddle.amp.GradScaler(enable=recipe.amp and on_gpu())
     run = Run(recipe, net, average, build_optimizer(net, recipe), scaler)
     run.samples, run.scored = samples, scored or {}
     run.target, run.teacher_side = target, teacher_side

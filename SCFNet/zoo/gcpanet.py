@@ -110,6 +110,7 @@ class GCPANet(SaliencyNet):
         self.fam23 = FeatureAggregation(c2)
         for level in (5, 4, 3, 2):
             setattr(self, f"srm{level}", SelfRefinement())
+        for level in (5, 4, 3, 2):
             setattr(self, f"linear{level}", _conv3(WIDTH, out_c=1))
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:

@@ -134,8 +134,10 @@ class PyramidPooling(nn.Layer):
 def _pool(x: Tensor, side: int) -> Tensor:
     """Pool [N, C, H, W] to [N, C, side, side] by adaptive averages.
 
-    It is written as two products, since ONNX has adaptive pools only for multiples of `side`.
+    In an export it is two products, since ONNX has adaptive pools only for multiples of `side`.
     """
+    if paddle.in_dynamic_mode():
+        return F.adaptive_avg_pool2d(x, side)
     down, across = (
         paddle.to_tensor(_bin_means(length, side), dtype=x.dtype) for length in x.shape[2:]
     )
