@@ -1,4 +1,4 @@
-"""Importing this puts tools/ on sys.path, so that `python -m tools.predict` does what the script does."""
+"""Importing this puts tools/ on sys.path: `python -m tools.predict` works as the script does."""
 
 import sys
 from pathlib import Path
