@@ -17,7 +17,7 @@ from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
 from SCFNet.checkpoint import check_weights, digest, load_checkpoint, sharpened_by
 from SCFNet.device import parse_device, set_device
 from SCFNet.errors import ArgumentError, InputError, is_memory_short
-from SCFNet.files import check_is_file
+from SCFNet.files import check_is_file, without_suffix
 from SCFNet.formats.unpickle import printable
 from SCFNet.packages import check_beside_numpy, why_not_imported
 from SCFNet.photos.transform import MEAN, STD, Normalisation
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     import onnxruntime
 
 ENGINES = ("auto", "paddle", "onnx")
+
+# of checkpoints and of what they are exported to; "net-0.80" has none
+FORMAT_SUFFIXES = (
+    *(".onnx", ".pdparams", ".pdmodel", ".pdiparams"),
+    *(".json", ".meta", ".pth", ".pt"),
+)
 
 INPUT, OUTPUT = "image", "saliency"  # the names in exported files
 GPU = "CUDAExecutionProvider"  # of onnxruntime-gpu
@@ -78,7 +84,8 @@ def open_backend(
         _check_paddle(weights, device, engine)
         return open_paddle(file, device, size)
     exported = open_onnx(file, threads, device)
-    export = f"python tools/export.py --weights {weights.with_suffix('.pdparams')}"
+    renewed = weights.with_suffix(".pdparams") if file == weights else weights
+    export = f"python tools/export.py --weights {renewed}"
     if file != weights and not _is_of(exported, weights):
         raise InputError(f"{file}: is of other weights than {weights}; renew it: {export}")
     if size in (None, exported.size):
@@ -123,7 +130,7 @@ def _choose_file(weights: Path, device: str, engine: str) -> Path:
             raise ArgumentError("engine", f"paddle takes a .pdparams file, not {weights}")
         return weights
     check_weights(weights)
-    exported = weights.with_suffix(".onnx")
+    exported = Path(f"{without_suffix(weights, FORMAT_SUFFIXES)}.onnx")
     if engine == "onnx" and not exported.is_file():
         export = f"python tools/export.py --weights {weights}"
         raise InputError(f"{exported}: does not exist; make it by: {export}")

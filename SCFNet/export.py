@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import paddle
 
-from SCFNet.backends import INPUT, OUTPUT
+from SCFNet.backends import FORMAT_SUFFIXES, INPUT, OUTPUT
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, sharpened_by
 from SCFNet.device import set_device
 from SCFNet.errors import ArgumentError, InputError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import onnx
 
 FORMATS = ("onnx", "paddle", "pdparams")
-SUFFIXES = (".onnx", ".pdparams", ".pdmodel", ".pdiparams", ".json", ".meta", ".pth", ".pt")
 TOLERANCE = 1e-4  # of the exported network against dygraph, on a photo
 PADDLE2ONNX = {"2": "1.3.1", "3": "2.1.0"}  # what reads the programs of which Paddle
 OPSET = 14  # the first with HardSwish
@@ -168,7 +167,9 @@ def _stem(weights: Path, output: PathLike) -> Path:
     stem of `weights`.
     """
     names_folder = is_folder(output) or str(output).endswith(("/", os.sep))
-    return without_suffix(Path(output, weights.name) if names_folder else Path(output), SUFFIXES)
+    return without_suffix(
+        Path(output, weights.name) if names_folder else Path(output), FORMAT_SUFFIXES
+    )
 
 
 def sharpen_logits(net: SaliencyNet, factor: float) -> None:

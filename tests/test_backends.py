@@ -101,6 +101,17 @@ def test_which_engine_runs(shipped, monkeypatch):
     assert Predictor(shipped).engine == "paddle"
 
 
+@pytest.mark.parametrize("name", ["net-0.80", "model.v2", "net.PDPARAMS", "net.pth"])
+def test_the_exported_file_of_any_name_is_found(shipped, name):
+    exported = shipped.with_suffix(".onnx")
+    weights = shipped.rename(shipped.with_name(name))
+    stem = name if name in ("net-0.80", "model.v2") else "net"
+    exported.rename(exported.with_name(f"{stem}.onnx"))
+    assert Predictor(weights, device="cpu", engine="onnx").engine == "onnx"
+    with pytest.raises(InputError, match=f"--weights .*{name} --size 224"):
+        Predictor(weights, device="cpu", engine="onnx", size=224)
+
+
 @pytest.fixture
 def on_gpu(monkeypatch):
     """ONNX Runtime as on a machine with a GPU; the list of what it was asked for."""

@@ -114,3 +114,8 @@ def test_a_flag_that_is_not_there_is_one_line(tool, monkeypatch):
     done = run_here(lambda: runpy.run_path(path, run_name="__main__"), "--colour")
     assert done.returncode == 2
     assert re.fullmatch(r"error: .+ \(--help lists the flags\)\n", done.stderr)
+
+
+def test_tools_run_as_modules_too():
+    command = [sys.executable, "-m", "tools.predict", "--help"]
+    assert "usage" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
