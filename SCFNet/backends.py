@@ -210,15 +210,15 @@ def open_onnx(file: Path, threads: int = 1, device: str = "auto") -> Backend:
     if missing or OUTPUT not in [output.name for output in session.get_outputs()]:
         lacking = ", ".join(sorted(missing)) or f"the output {OUTPUT}"
         raise InputError(f"{file}: was not made by tools/export.py ({lacking} missing)")
-    size, *others = set(photo_shape(file, session, INPUT)[2:])
-    if others or str(size) != meta["size"]:
-        fault = f"says size {printable(meta['size'])}, but takes photos of {printable(size)}"
+    sides = photo_shape(file, session, INPUT)[2:]
+    if {str(side) for side in sides if isinstance(side, int)} - {meta["size"]}:
+        fault = f"says size {printable(meta['size'])}, but takes photos of {printable(sides)}"
         raise InputError(f"{file}: {fault}")
-
     try:
+        size = int(meta["size"])
         sharpened = float(meta.get("sharpened", 1))
     except ValueError as error:
-        raise InputError(f"{file}: damaged, sharpened is no number") from error
+        raise InputError(f"{file}: damaged, {printable(str(error))}") from error
 
     def run(batch: np.ndarray) -> np.ndarray:
         return check_saliency(file, run_session(file, session, batch, OUTPUT))

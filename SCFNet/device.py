@@ -62,7 +62,7 @@ def set_device(name: str = "auto", deterministic: bool = False) -> str:
 
 
 def on_gpu() -> bool:
-    """Tell whether the device is a GPU. Paddle is not imported for it."""
+    """Return whether the device is a GPU. Paddle is not imported for it."""
     paddle = sys.modules.get("paddle")
     return paddle is not None and paddle.device.get_device().startswith("gpu")
 

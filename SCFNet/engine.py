@@ -183,7 +183,7 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
 
 
 def losses_are_due(run: Run) -> bool:
-    """Tell whether to wait for the losses after this step: on a GPU when they are printed, and
+    """Return whether to wait for the losses after this step: on a GPU when they are printed, and
     after an epoch; a CPU is not waited for.
     """
     often = run.recipe.log_every or run.steps_per_epoch

@@ -78,8 +78,8 @@ def test_an_exported_network_runs(tmp_path):
         ({"shape": [7, 3, 32, 32]}, "a fixed batch of 7"),
         ({"shape": ["N", 1, 32, 32]}, r"not \[N, 3, S, S\]"),
         ({"shape": ["N", 3, 32, 64]}, r"not \[N, 3, S, S\]"),
-        ({"shape": ["N", 3, 64, 64]}, r"says size 32, but takes photos of 64"),
-        ({"meta": {**META, "size": "abc"}}, "says size abc, but takes photos of 32"),
+        ({"shape": ["N", 3, 64, 64]}, r"says size 32, but takes photos of .*64"),
+        ({"meta": {**META, "size": "abc"}}, "says size abc, but takes photos of .*32"),
         ({"meta": {**META, "size": "-32"}}, "says size -32"),
         ({"meta": {**META, "size": "3\x1b[2"}}, r"says size 3\\x1b\[2"),
         *[({"meta": {**META, "mean": mean}}, "a mean and std that are not three numbers each")
