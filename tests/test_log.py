@@ -21,11 +21,11 @@ def test_time_left_knows_that_late_sizes_take_longer(pairs, monkeypatch, capsys)
     with log.Log(run) as told:
         for run.step in range(1, 11):
             clock[0] += 1
-            told.step(run, np.ones(5), 0.1, 4)
+            told.step(1, state.Step(np.ones(5), run.step, 0.1, 4, clock[0]), np.ones(5))
         run.log.append({"epoch": 1, "loss": 0.5})
         told.epoch(run)
         clock[0], run.step = clock[0] + 4, 11
-        told.step(run, np.ones(5), 0.1, 4)
+        told.step(2, state.Step(np.ones(5), run.step, 0.1, 4, clock[0]), np.ones(5))
     lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
     assert lines[4].endswith("4.0 images/s, 00:45 left")  # 5 steps of 1 s and 10 of 4 s
     assert lines[9].endswith("4.0 images/s, 00:40 left")
