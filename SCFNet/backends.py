@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "paddle", "onnx")
 
 # of checkpoints and of what they are exported to; "net-0.80" has none
-FORMAT_SUFFIXES = (
-    *(".onnx", ".pdparams", ".pdmodel", ".pdiparams"),
-    *(".json", ".meta", ".pth", ".pt"),
-)
+SUFFIXES = (".onnx", ".pdparams", ".pdmodel", ".pdiparams", ".json", ".meta", ".pth", ".pt")
 
 INPUT, OUTPUT = "image", "saliency"  # the names in exported files
 GPU = "CUDAExecutionProvider"  # of onnxruntime-gpu
@@ -130,7 +127,7 @@ def _choose_file(weights: Path, device: str, engine: str) -> Path:
             raise ArgumentError("engine", f"paddle takes a .pdparams file, not {weights}")
         return weights
     check_weights(weights)
-    exported = Path(f"{without_suffix(weights, FORMAT_SUFFIXES)}.onnx")
+    exported = Path(f"{without_suffix(weights, SUFFIXES)}.onnx")
     if engine == "onnx" and not exported.is_file():
         export = f"python tools/export.py --weights {weights}"
         raise InputError(f"{exported}: does not exist; make it by: {export}")

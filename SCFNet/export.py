@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import paddle
 
-from SCFNet.backends import FORMAT_SUFFIXES, INPUT, OUTPUT
+from SCFNet.backends import INPUT, OUTPUT, SUFFIXES
 from SCFNet.checkpoint import digest, load_checkpoint, load_net, save_weights, sharpened_by
 from SCFNet.device import set_device
 from SCFNet.errors import ArgumentError, InputError
@@ -167,9 +167,7 @@ def _stem(weights: Path, output: PathLike) -> Path:
     stem of `weights`.
     """
     names_folder = is_folder(output) or str(output).endswith(("/", os.sep))
-    return without_suffix(
-        Path(output, weights.name) if names_folder else Path(output), FORMAT_SUFFIXES
-    )
+    return without_suffix(Path(output, weights.name) if names_folder else Path(output), SUFFIXES)
 
 
 def sharpen_logits(net: SaliencyNet, factor: float) -> None:

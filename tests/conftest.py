@@ -48,6 +48,13 @@ def run_tool(tool, *arguments, cwd=ROOT):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
+def readme_block(text, language):
+    """README.md's first code block in `language` with `text` in it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+    return next(block for block in blocks if text in block)
+
+
 def run_here(command, *arguments):
     """Run a command's function in this process; the result is as that of `run_tool`."""
     out, err = io.StringIO(), io.StringIO()

@@ -1,7 +1,6 @@
 """Exported files in other runtimes: README's own lines in Python and JavaScript, and OpenVINO."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,17 +13,11 @@ from SCFNet import Predictor
 from SCFNet.checkpoint import find_weights
 from SCFNet.export import export
 from SCFNet.variants import Variant
-from tests.conftest import ROOT
+from tests.conftest import ROOT, readme_block
 from tests.test_backends import needs_converter
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PHOTO = ROOT / "tests" / "data" / "coffee.jpg"
 NODE_MODULES = os.environ.get("NODE_MODULES")  # with onnxruntime-node and sharp
-
-
-def readme_block(language, first):
-    """The README's code block in `language` that begins with the line `first`."""
-    return re.search(rf"```{language}\n({re.escape(first)}\n.*?)```", README, re.DOTALL)[1]
 
 
 def check_mask(folder, command):
@@ -38,7 +31,7 @@ def check_mask(folder, command):
 
 
 def test_python(tmp_path):
-    text = readme_block("python", "import cv2\nimport numpy as np\nimport onnxruntime as ort")
+    text = readme_block("import onnxruntime", "python")
     (tmp_path / "weights").symlink_to(ROOT / "weights")
     check_mask(tmp_path, [sys.executable, "-c", text])
 
@@ -51,7 +44,7 @@ def test_javascript(tmp_path):
         pytest.skip("needs Node, and a folder with onnxruntime-node and sharp as NODE_MODULES")
     export(find_weights("accurate"), "onnx", tmp_path / "photo", variant=Variant("photo"))
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    (tmp_path / "mask.mjs").write_text(readme_block("js", "import ort from 'onnxruntime-node'"))
+    (tmp_path / "mask.mjs").write_text(readme_block("from 'onnxruntime-node'", "js"))
     check_mask(tmp_path, [node, "mask.mjs"])
 
 

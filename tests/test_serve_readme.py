@@ -1,7 +1,6 @@
 """What the READMEs' clients do: Python's and Node's against a real server, Ray's on two workers."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,18 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, run_tool
+from tests.conftest import ROOT, readme_block, run_tool
 from tests.server import running
 
 pytestmark = pytest.mark.slow
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 DATA = ROOT / "tests" / "data"
-
-
-def block_with(text, language):
-    """The README's code block with `text` in it."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(block for block in blocks if text in block)
 
 
 @pytest.mark.parametrize("language", ["python", "js"])
@@ -31,7 +23,7 @@ def test_clients_write_a_cutout_and_say_a_fault(tmp_path, language):
     node = shutil.which("node")
     if language == "js" and not node:
         pytest.skip("needs Node")
-    text = block_with("urlopen" if language == "python" else "fetch", language)
+    text = readme_block("urlopen" if language == "python" else "fetch", language)
     script = tmp_path / ("client.py" if language == "python" else "client.mjs")
     command = [sys.executable if language == "python" else node, script]
     with running() as server:
@@ -54,7 +46,7 @@ def test_ray_writes_the_masks_that_predict_writes(tmp_path):
     expected = run_tool("predict", tmp_path / "photos", "--output", tmp_path / "expected")
     assert expected.returncode == 1
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", block_with("import ray", "python")]
+    command = [sys.executable, "-c", readme_block("import ray", "python")]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )

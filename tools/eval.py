@@ -151,9 +151,15 @@ def main() -> int:
     if args.plot or args.grid:
         plots.check_matplotlib()
     sources = Sources(
-        args.masks, args.data, args.maps, args.weights, args.device, args.size, args.align_corners,
-        args.save_maps,
-    )  # fmt: skip
+        masks=args.masks,
+        data=args.data,
+        maps=args.maps,
+        weights=args.weights,
+        device=args.device,
+        size=args.size,
+        align_corners=args.align_corners,
+        save_maps=args.save_maps,
+    )
     binary = [name for name in args.metrics if name in BINARY]
     with find_tasks(sources, args.allow_missing) as (tasks, found):
         costs.update(found)

@@ -263,8 +263,11 @@ def _mark_best(
 
 def _left_out(result: Result) -> str:
     """Describe what an average leaves out; '' if nothing."""
-    kinds = ("missing", "unreadable", "without mask")
-    lists = dict(zip(kinds, (result.missing, result.unreadable, result.extra)))
+    lists = {
+        "missing": result.missing,
+        "unreadable": result.unreadable,
+        "without mask": result.extra,
+    }
     parts = [f"{len(stems)} {what} ({first_few(stems)})" for what, stems in lists.items() if stems]
     if not parts:
         return ""

@@ -220,11 +220,9 @@ class Recipe:
             object.__setattr__(self, "sizes", default_sizes(self.model))
         above_0 = ("val_every", "epochs", "batch_size", "lr", "min_lr", "accumulate")
         self._check("more than 0", lambda v: v > 0, *above_0)
-        not_below_0 = (
-            *("patience", "keep_last", "warmup_epochs", "momentum", "weight_decay", "workers"),
-            *("seed", "log_every", "save_every", "backbone_lr_scale"),
-        )
-        self._check("0 or more", lambda v: v >= 0, *not_below_0)
+        self._check("0 or more", lambda v: v >= 0, "patience", "keep_last", "backbone_lr_scale")
+        self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
+        self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
         self._check(
             "from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom", "vertical_flip"
         )

@@ -126,12 +126,14 @@ class CTDNet(SaliencyNet):
         boundary = self.fuse3(self.path3(f2), resize_corners(deep, f2))
         refined = self.fuse23(fused, boundary)
         maps = (
-            *(self.head_1(refined), self.head_2(fused), self.head_3(semantic)),
-            *(self.head_4(deep), self.head_5(context)),
+            self.head_1(refined),
+            self.head_2(fused),
+            self.head_3(semantic),
+            self.head_4(deep),
+            self.head_5(context),
         )
-        return tuple(resize_corners(logits, x) for logits in maps), resize_corners(
-            self.head_edge(boundary), x
-        )
+        edge = resize_corners(self.head_edge(boundary), x)
+        return tuple(resize_corners(logits, x) for logits in maps), edge
 
 
 def ctdnet18() -> CTDNet:
