@@ -224,7 +224,9 @@ def test_a_photo_keeps_its_colours_beside_its_alpha(tmp_path):
     found = read_photo(save(tmp_path / "a.png", rgba))
     np.testing.assert_array_equal(found.image, rgba[..., :3])
     np.testing.assert_array_equal(found.alpha, rgba[..., 3])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), over_white(found.image, found.alpha))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png"), over_white(found.image, found.alpha)
+    )
     rgba[..., 3] = 255
     assert read_photo(save(tmp_path / "a.png", rgba)).alpha is None
     assert read_photo(save(tmp_path / "a.jpg", rgba[..., :3].copy())).alpha is None
