@@ -179,6 +179,20 @@ def test_the_result_of_another_photo_is_none(tmp_path):
     assert write_results([tmp_path / "y/a.jpg"], output, "mask") == 0
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted", "counts"),
+    [("0" * 16, "0" * 16, True), ("0" * 16, "1" * 16, False), ("", "0" * 16, True)],
+)
+def test_a_result_of_other_weights_or_settings_is_none(tmp_path, found, wanted, counts):
+    """One whose mark does not say by which it was made counts."""
+    (job,) = plan_jobs([str(save_photo(tmp_path / "a.jpg"))], tmp_path, [".png"])
+    (target,) = job.targets
+    mark = mark_of(job.source, found)
+    write_atomically(target, encode_result(target, np.zeros((2, 2), "uint8"), mark, None))
+    assert is_result(target) and read_mark(target) == mark
+    assert has_results(job._replace(made_by=wanted)) == counts
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3), (80, 90, 3)])
 @pytest.mark.parametrize("dpi", [None, (300, 300), (72, 144)])

@@ -18,6 +18,7 @@ from PIL import Image
 
 from datasets.maps import read_map
 from datasets.masks import read_mask
+from SCFNet.checkpoint import SHIPPED
 from SCFNet.maps import clean_alpha, resize_map
 from SCFNet.photos.reading import read_image, read_photo
 from SCFNet.prediction import pipeline
@@ -237,6 +238,22 @@ def test_skip_existing_says_what_it_skipped(photos, tmp_path):
             f"6 of 6 were there already, in {photos}",
             "nothing to do",
         ]
+
+
+def test_results_of_other_weights_or_settings_are_made_again(tmp_path):
+    flags = DATA / "chelsea.png", "--output", tmp_path, "--skip-existing", "--weights"
+    exported = SHIPPED["small"].with_suffix(".onnx")  # of the same weights
+    for weights, *settings, again in (
+        ("small", True),
+        ("small", False),
+        (exported, False),
+        ("accurate", True),
+        ("accurate", "--threshold", "0.5", True),
+        ("accurate", "--threshold", "0.5", "--batch-size", "2", False),
+    ):
+        done = predict(*flags, weights, *settings)
+        last = f"written: {tmp_path}/chelsea.png" if again else "nothing to do"
+        assert done.returncode == 0 and done.stderr.splitlines()[-1] == last
 
 
 def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():

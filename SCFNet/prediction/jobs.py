@@ -17,12 +17,19 @@ from SCFNet.prediction.rendering import ENDINGS
 class Job(NamedTuple):
     """One input, and the files that are to be made of it, in the order of the endings.
 
-    `fault` is the error, in one line, if it is known before the input is read.
+    `fault` is the error, in one line, if it is known before the input is read; `made_by` is what
+    `Predictor.made_by` returns, for the mark.
     """
 
     source: Path
     targets: Tuple[Path, ...]
     fault: str = ""
+    made_by: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The mark for the results."""
+        return mark_of(self.source, self.made_by)
 
 
 def plan_jobs(
@@ -78,10 +85,12 @@ def in_shard(found: Found, number: int, shards: int) -> bool:
 
 
 def has_results(job: Job) -> bool:
-    """Return whether all targets of a job are there, and none is a result of another input."""
+    """Return whether all targets of a job are there, and none is a result of another input, or made
+    by other weights or settings, if its mark says by which.
+    """
     if job.fault or not all(map(exists, job.targets)):
         return False
-    return all(read_mark(target) in (None, mark_of(job.source)) for target in job.targets)
+    return all(job.mark.startswith(read_mark(target) or "") for target in job.targets)
 
 
 def _has_twin(source: Path, claims: Dict[str, List[Path]]) -> bool:

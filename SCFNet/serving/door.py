@@ -116,7 +116,7 @@ def predict_body(
         options = RenderOptions(kinds=[kind])
         (picture,) = draw(photo, shown, saliency, options, predictor.sharpened)
         target = Path(f"{name or 'photo'}{suffix}")
-        mark = make_mark(name or "stdin", len(data))
+        mark = make_mark(name or "stdin", len(data), predictor.made_by(options))
         return encode_result(target, picture, mark, photo.dpi)
 
 
