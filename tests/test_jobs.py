@@ -1,7 +1,6 @@
 """Which files are predicted, and what results are called: nothing is lost or forgotten."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from PIL import Image
 
 from SCFNet.files import write_atomically
-from SCFNet.photos import opening
 from SCFNet.photos.reading import read_photo
 from SCFNet.photos.writing import write_png
 from SCFNet.prediction.encoding import encode_result
@@ -302,15 +300,3 @@ def test_each_input_is_in_one_shard_wherever_the_folder_is(shards):
         assert here == there
         sizes.append(len(here))
     assert sum(sizes) == 300 and min(sizes) > 300 / shards / 2
-
-
-@pytest.mark.parametrize("limit", [100, 10])  # at which Pillow warns of 150 pixels, and refuses
-def test_the_header_of_a_large_photo_is_read_without_a_warning(tmp_path, monkeypatch, limit):
-    Image.new("RGB", (10, 15)).save(tmp_path / "large.jpg")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    monkeypatch.setattr(opening, "LARGE_PIXELS", 100)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with opening.large_photo(tmp_path / "large.jpg") as is_large:
-            assert is_large
-    assert limit == Image.MAX_IMAGE_PIXELS
