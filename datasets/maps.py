@@ -75,7 +75,7 @@ def _depth(path: PathLike) -> str:
     with suppress(Exception), header_of(path) as image:  # the fault is for the reader to tell
         if image.mode in ("I", "F"):
             return "32"
-        in_colours = image.format == "PNG" and ";16" in str(image.tile)
+        in_colours = image.format == "PNG" and ";16" in str(getattr(image, "tile", ""))
         return "16" if ";16" in image.mode or in_colours else "8"
     return "8"
 
