@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backbones import BACKBONES
+from backbones import BACKBONES, MobileNetV3, ResNet, SwinT
 from SCFNet.net import SCFNet
 from tests.fill_weights import fill
 
@@ -139,6 +139,17 @@ def test_imagenet_keys_are_paddles(backbone, builder):
     assert {k: list(v.shape) for k, v in ours.items()} == {
         k: list(v.shape) for k, v in theirs.items() if not k.startswith(("fc.", "classifier."))
     }
+
+
+def test_the_releases_names_of_backbones_are_kept():
+    release = {
+        "M3_0.5": MobileNetV3.MobileNetV3_0_5,
+        "R34": ResNet.ResNet34,
+        "R50": ResNet.ResNet50,
+        "ST": SwinT.SwinTransformer_B,
+    }
+    for name, build in release.items():
+        assert BACKBONES[name] == (build.__module__, build.__name__)
 
 
 def test_base_is_one_convolution_of_the_concatenated_levels():
