@@ -20,10 +20,9 @@ from datasets.maps import read_map
 from datasets.masks import read_mask
 from SCFNet.checkpoint import SHIPPED
 from SCFNet.maps import clean_alpha, resize_map
-from SCFNet.photos.reading import read_image
+from SCFNet.photos.reading import read_image, read_photo
 from SCFNet.prediction import pipeline
 from SCFNet.prediction.command import run_command
-from SCFNet.prediction.encoding import dpi_of
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.marks import is_result
 from SCFNet.prediction.pipeline import predict_jobs
@@ -105,7 +104,7 @@ def test_pictures_have_the_format_and_the_resolution_that_are_asked_for(tmp_path
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
     for name in names:
         assert is_result(tmp_path / "out" / name)
-        assert dpi_of(tmp_path / "out" / name) == (300, 300)
+        assert read_photo(tmp_path / "out" / name).dpi == (300, 300)
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.format == {"jpg": "JPEG"}.get(image_format, image_format.upper())
     again = predict(tmp_path / "a.jpg", "--format", image_format, "--output", tmp_path / "out")
