@@ -142,3 +142,6 @@ class MobileNetV3(nn.Layer):
 def mobilenet_v3_large_x0_5() -> MobileNetV3:
     """Build MobileNetV3-Large x0.5: 16, 24, 56 and 80 channels."""
     return MobileNetV3(0.5)
+
+
+MobileNetV3_0_5 = mobilenet_v3_large_x0_5  # the release's name

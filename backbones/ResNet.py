@@ -104,3 +104,6 @@ def resnet34() -> ResNet:
 def resnet50() -> ResNet:
     """Build ResNet-50: 256, 512, 1024 and 2048 channels."""
     return ResNet(BottleneckBlock, (3, 4, 6, 3))
+
+
+ResNet34, ResNet50 = resnet34, resnet50  # the release's names

@@ -263,3 +263,6 @@ def swin_base_384() -> SwinTransformer:
     Drop path rises from 0 to 0.5 in depth, as the release trains it.
     """
     return SwinTransformer(384, 128, (2, 2, 18, 2), (4, 8, 16, 32), 12, drop_path=0.5)
+
+
+SwinTransformer_B = swin_base_384  # the release's name

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from backbones import build_backbone
-from backbones.SwinT import DropPath, SwinBlock, SwinTransformer, _attention_mask, swin_base_384
+from backbones import BACKBONES, MobileNetV3, ResNet, SwinT, build_backbone
+from backbones.SwinT import DropPath, SwinBlock, SwinTransformer, _attention_mask
 from SCFNet.net import SCFNet
 from SCFNet.zoo import detect_network
 from tests.fill_weights import fill, noise
@@ -121,6 +121,17 @@ def test_imagenet_keys_are_paddles(backbone, builder):
     }
 
 
+def test_the_releases_names_of_backbones_are_kept():
+    release = {
+        "M3_0.5": MobileNetV3.MobileNetV3_0_5,
+        "R34": ResNet.ResNet34,
+        "R50": ResNet.ResNet50,
+        "ST": SwinT.SwinTransformer_B,
+    }
+    for name, build in release.items():
+        assert BACKBONES[name] == (build.__module__, build.__name__)
+
+
 def test_base_is_one_convolution_of_the_concatenated_levels():
     """Parameters and map by hand: 4 levels of 16 channels, a 3x3 kernel, a bias."""
     net = SCFNet(backbone="M3_0.5", decoder="base")
@@ -140,7 +151,9 @@ def test_base_is_one_convolution_of_the_concatenated_levels():
 
 @pytest.mark.slow
 def test_swin_drops_paths_as_the_release_trains_it():
-    drops = [layer.rate for layer in swin_base_384().sublayers() if isinstance(layer, DropPath)]
+    drops = [
+        layer.rate for layer in SwinT.SwinTransformer_B().sublayers() if isinstance(layer, DropPath)
+    ]
     np.testing.assert_allclose(drops, np.linspace(0, 0.5, 24))
 
 
