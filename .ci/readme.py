@@ -73,7 +73,9 @@ def make_small_world(folder: Path) -> None:
     """A copy of this repository with the data, photos, maps and files that a README names."""
     from tests.conftest import write_pairs
 
-    ignored = shutil.ignore_patterns(".git", "data", "output", "*_cache", "__pycache__", ".venv*")
+    ignored = shutil.ignore_patterns(
+        ".git", "data", "output", "build", "*.egg-info", "*_cache", "__pycache__", ".venv*"
+    )
     shutil.copytree(ROOT, folder, ignore=ignored)
     shutil.copytree(ROOT / "tests" / "data", folder / "tests" / "data")
     for name in LABELLED:

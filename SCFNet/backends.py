@@ -42,9 +42,9 @@ class Backend(NamedTuple):
 
     `run` maps normalised images, float32 [N, 3, size, size], to saliency, float32 [N, size, size]
     in [0, 1]; threads may share it. `name` is 'paddle' or 'onnx', `weights` the file that was read,
-    `weights_sha256` the digest of the weights in an exported file, `file_sha256` that of the bytes
-    of their checkpoint; older files have '' for it. `sharpened` is what the logits were multiplied
-    by after training.
+    `weights_sha256` the digest of its weights, which a checkpoint and its exported file share,
+    `file_sha256` in an exported file that of the checkpoint's bytes; older files have '' for it.
+    `sharpened` is what the logits were multiplied by after training.
     """
 
     name: str
@@ -188,6 +188,7 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
         size=size or net.input_size,
         normalisation=net.normalisation,
         run=run,
+        weights_sha256=digest(load_checkpoint(weights)),
         sharpened=sharpened_by(weights),
     )
 

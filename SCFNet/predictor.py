@@ -1,5 +1,6 @@
 """Prediction: photo in, saliency map or cut-out out."""
 
+import hashlib
 import os
 import sys
 from functools import lru_cache
@@ -66,7 +67,7 @@ class Predictor:
             print(f"weights: {opened.weights}", file=sys.stderr)
         self.weights, self.size, self.engine = opened.weights, opened.size, opened.name
         self.normalisation, self._run = opened.normalisation, opened.run
-        self.sharpened = opened.sharpened
+        self.sharpened, self.weights_sha256 = opened.sharpened, opened.weights_sha256
         file = self.weights.absolute()
         self._arguments = (file, backbone, device, opened.size, self.engine, threads)
 
@@ -115,6 +116,16 @@ class Predictor:
     def maps(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Predict the network's own maps, float32 [N, size, size] in [0, 1], of images."""
         return self._run(network_input(images, self.size, self.normalisation))
+
+    def made_by(self, options: RenderOptions, every: int = 1) -> str:
+        """Digest what a result depends on beside its input: the weights, whatever engine runs
+        them, the size, how it is drawn, and each how many frames has a map. 16 hexadecimal digits.
+        """
+        background = options.background
+        under = None if background is None else hashlib.sha256(background.tobytes()).hexdigest()
+        drawn = options._replace(kinds=(), background=under)  # type: ignore[arg-type]
+        settings = (self.weights_sha256, self.size, *drawn, every)
+        return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     def predict(self, path: PathLike) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Predict the AI Studio notebook's triple for a photo: the image, RGB uint8 [H, W, 3]; its

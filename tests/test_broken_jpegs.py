@@ -73,7 +73,8 @@ def test_a_jpeg_that_lacks_restarts_is_refused(cat):
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("content", ["photo", "half white", "half grey", "grey"])
 @pytest.mark.parametrize(
-    ("mode", "decoder"), [("RGB", jpeg.simplejpeg), ("RGB", None), ("L", None)]
+    ("mode", "decoder"),
+    [("RGB", jpeg.simplejpeg), ("L", jpeg.simplejpeg), ("RGB", None), ("L", None)],
 )
 def test_a_whole_jpeg_is_never_refused(monkeypatch, cat, kind, content, mode, decoder):
     monkeypatch.setattr(jpeg, "simplejpeg", decoder)

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from SCFNet.files import write_atomically
+from SCFNet.photos.opening import count_pictures
+from SCFNet.photos.reading import read_photo
 from SCFNet.photos.writing import write_png
-from SCFNet.prediction.encoding import dpi_of, encode_result
+from SCFNet.prediction.encoding import encode_result
 from SCFNet.prediction.inputs import Found, describe, find_inputs
 from SCFNet.prediction.jobs import has_results, in_shard, plan_jobs
 from SCFNet.prediction.marks import is_result, mark_of, read_mark
@@ -177,6 +179,20 @@ def test_the_result_of_another_photo_is_none(tmp_path):
     assert write_results([tmp_path / "y/a.jpg"], output, "mask") == 0
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted", "counts"),
+    [("0" * 16, "0" * 16, True), ("0" * 16, "1" * 16, False), ("", "0" * 16, True)],
+)
+def test_a_result_of_other_weights_or_settings_is_none(tmp_path, found, wanted, counts):
+    """One whose mark does not say by which it was made counts."""
+    (job,) = plan_jobs([str(save_photo(tmp_path / "a.jpg"))], tmp_path, [".png"])
+    (target,) = job.targets
+    mark = mark_of(job.source, found)
+    write_atomically(target, encode_result(target, np.zeros((2, 2), "uint8"), mark, None))
+    assert is_result(target) and read_mark(target) == mark
+    assert has_results(job._replace(made_by=wanted)) == counts
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3), (80, 90, 3)])
 @pytest.mark.parametrize("dpi", [None, (300, 300), (72, 144)])
@@ -186,7 +202,7 @@ def test_marks_and_the_resolution_are_read_and_cost_no_pixel(tmp_path, suffix, s
     result = tmp_path / f"result{suffix}"
     result.write_bytes(encode_result(result, image, mark_of(source), dpi))
     assert read_mark(result) == mark_of(source) and is_result(result)
-    assert dpi_of(result) == dpi or (dpi is None and suffix == ".jpg")
+    assert read_photo(result).dpi == dpi or (dpi is None and suffix == ".jpg")
     with Image.open(result) as opened:
         opened.load()
         grey = opened.convert("L") if len(shape) == 2 else opened
@@ -331,9 +347,9 @@ def test_each_input_is_in_one_shard_wherever_the_folder_is(shards):
 
 @pytest.mark.parametrize("limit", [100, 10])  # at which Pillow warns of 150 pixels, and refuses
 def test_the_header_of_a_large_photo_is_read_without_a_warning(tmp_path, monkeypatch, limit):
-    Image.new("RGB", (10, 15)).save(tmp_path / "large.jpg", dpi=(300, 300))
+    Image.new("RGB", (10, 15)).save(tmp_path / "large.jpg")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert dpi_of(tmp_path / "large.jpg") == (300, 300)
+        assert count_pictures(tmp_path / "large.jpg") == 1
     assert limit == Image.MAX_IMAGE_PIXELS

@@ -224,7 +224,9 @@ def test_a_photo_keeps_its_colours_beside_its_alpha(tmp_path):
     found = read_photo(save(tmp_path / "a.png", rgba))
     np.testing.assert_array_equal(found.image, rgba[..., :3])
     np.testing.assert_array_equal(found.alpha, rgba[..., 3])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), over_white(*found))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png"), over_white(found.image, found.alpha)
+    )
     rgba[..., 3] = 255
     assert read_photo(save(tmp_path / "a.png", rgba)).alpha is None
     assert read_photo(save(tmp_path / "a.jpg", rgba[..., :3].copy())).alpha is None
@@ -257,12 +259,15 @@ def as_tiff(path, array, photometric="rgb", planes=False, **options):
 def test_tiff_colours_are_right_or_refused_by_name(tmp_path, photo, kind, planes, order):
     white = {"uint8": 1, "uint16": 257}.get(kind, 1 / 255)
     deep = (photo.astype(float) * white).astype(kind)
-    path = as_tiff(tmp_path / "a.tif", deep, planes=planes, byteorder=order)
+    dots = {"resolution": (300, 200), "resolutionunit": 2}
+    path = as_tiff(tmp_path / "a.tif", deep, planes=planes, byteorder=order, **dots)
     if planes and kind.startswith("float"):
         with pytest.raises(InputError, match=r"is a TIFF of 3 x .*-bit float samples in planes"):
             read_image(path)
     else:
-        np.testing.assert_array_equal(read_image(path), photo)
+        found = read_photo(path)
+        np.testing.assert_array_equal(found.image, photo)
+        assert found.dpi == (300, 200)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16"])

@@ -18,11 +18,11 @@ from PIL import Image
 
 from datasets.maps import read_map
 from datasets.masks import read_mask
+from SCFNet.checkpoint import SHIPPED
 from SCFNet.maps import clean_alpha, resize_map
-from SCFNet.photos.reading import read_image
+from SCFNet.photos.reading import read_image, read_photo
 from SCFNet.prediction import pipeline
 from SCFNet.prediction.command import run_command
-from SCFNet.prediction.encoding import dpi_of
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.marks import is_result
 from SCFNet.prediction.pipeline import predict_jobs
@@ -104,7 +104,7 @@ def test_pictures_have_the_format_and_the_resolution_that_are_asked_for(tmp_path
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
     for name in names:
         assert is_result(tmp_path / "out" / name)
-        assert dpi_of(tmp_path / "out" / name) == (300, 300)
+        assert read_photo(tmp_path / "out" / name).dpi == (300, 300)
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.format == {"jpg": "JPEG"}.get(image_format, image_format.upper())
     again = predict(tmp_path / "a.jpg", "--format", image_format, "--output", tmp_path / "out")
@@ -238,6 +238,22 @@ def test_skip_existing_says_what_it_skipped(photos, tmp_path):
             f"6 of 6 were there already, in {photos}",
             "nothing to do",
         ]
+
+
+def test_results_of_other_weights_or_settings_are_made_again(tmp_path):
+    flags = DATA / "chelsea.png", "--output", tmp_path, "--skip-existing", "--weights"
+    exported = SHIPPED["small"].with_suffix(".onnx")  # of the same weights
+    for weights, *settings, again in (
+        ("small", True),
+        ("small", False),
+        (exported, False),
+        ("accurate", True),
+        ("accurate", "--threshold", "0.5", True),
+        ("accurate", "--threshold", "0.5", "--batch-size", "2", False),
+    ):
+        done = predict(*flags, weights, *settings)
+        last = f"written: {tmp_path}/chelsea.png" if again else "nothing to do"
+        assert done.returncode == 0 and done.stderr.splitlines()[-1] == last
 
 
 def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():

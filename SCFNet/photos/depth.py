@@ -13,6 +13,7 @@ WHITES = (1.0, 255.0, 65535.0)
 
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, KIND = 258, 262, 277, 284, 339  # TIFF's tags
 STRIPS, TILES = (273, 279), (324, 325)  # where they begin, and how many bytes they are
+RESOLUTION = (282, 283, 296)
 WHITE_IS_ZERO, IN_PLANES = 0, 2
 KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 
@@ -63,10 +64,8 @@ def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Ima
     """
     bits, kind = _largest(tags.get(BITS, 1)), KINDS.get(_largest(tags.get(KIND, 1)), "unsigned")
     samples = tags.get(SAMPLES, 1)
-    planes, inverted = (
-        samples > 1 and tags.get(PLANAR) == IN_PLANES,
-        tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
-    )
+    planes = samples > 1 and tags.get(PLANAR) == IN_PLANES
+    inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     if kind == "unsigned" and bits <= 8:
         return None
     plain = not planes and not inverted and samples in (1, 3, 4)
@@ -84,7 +83,9 @@ def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Ima
             f"{path}: is a TIFF of {samples} x {bits}-bit {kind} samples{' in planes' * planes}"
             f"{', white is zero' * inverted}: save it with 8 bits a sample"
         )
-    return _as_image(pixels)
+    image = _as_image(pixels)
+    image.getexif().update({tag: tags[tag] for tag in RESOLUTION if tag in tags})
+    return image
 
 
 def _ends_after(data: bytes, tags: Any, offsets: int, counts: int) -> bool:

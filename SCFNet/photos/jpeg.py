@@ -51,7 +51,7 @@ def decode(data: bytes, colours: str, size: Tuple[int, int]) -> Optional[np.ndar
         return pixels
     scans = data[: end_of_scans(data, CHANNELS[colours])]
     found = EXTRA.search(fault)  # before the file's own end marker: a part is lost, if many
-    ended_early = found and int(found[1]) > FEW
+    ended_early = found and len(scans[-int(found[1]) :].rstrip(b"\0")) > FEW
     fault, pixels = _decode(scans + END, colours)
     for _ in range(TRIES):
         found = EXTRA.search(fault)

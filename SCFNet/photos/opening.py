@@ -172,12 +172,11 @@ def _faults_of(path: PathLike) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
-        if is_memory_short(error):
-            raise InputError(f"{path}: not enough memory") from error
         fault = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise InputError(
-            f"{path}: cannot be read as an image: {fault or type(error).__name__}"
-        ) from error
+        fault = f"cannot be read as an image: {fault or type(error).__name__}"
+        if is_memory_short(error):
+            fault = "not enough memory"
+        raise InputError(f"{path}: {fault}") from error
 
 
 @contextlib.contextmanager

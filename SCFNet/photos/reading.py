@@ -1,6 +1,7 @@
 """Reading a photo from any image file: upright, in sRGB, with its alpha."""
 
-from typing import NamedTuple, Optional
+import contextlib
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -12,15 +13,21 @@ from SCFNet.photos.opening import jpeg_pixels, loaded, open_unchecked, read_byte
 from SCFNet.photos.orientation import orientation_of, upright
 
 STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF's tags
+PER_CENTIMETRE, CENTIMETRES = 3, 2.54  # EXIF's unit, and how many are an inch
+
+Dpi = Tuple[int, int]
 
 
 class Photo(NamedTuple):
-    """A photo as its file has it: RGB uint8 [H, W, 3], and its own alpha, uint8 [H, W], or None if
-    it is opaque. Where alpha is 0 the colours mean nothing.
+    """A photo as its file has it: RGB uint8 [H, W, 3]; its own alpha, uint8 [H, W], or None if it
+    is opaque; dots per inch, across and down, or None if the file does not say. Where alpha is 0
+    the colours mean nothing.
     """
 
     image: np.ndarray
     alpha: Optional[np.ndarray]
+    dpi: Optional[Dpi] = None
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -50,11 +57,23 @@ def read_photo(path: PathLike, data: Optional[bytes] = None) -> Photo:
                 pixels[..., :3] = coded_to_srgb(pixels[..., :3], *codes)
         else:
             pixels = pixels_to_srgb(pixels, profile)
-        orientation = orientation_of(opened)
+        orientation, dpi = orientation_of(opened), _dpi_of(opened)
     image = upright(pixels[..., :3], orientation)
     if pixels.shape[2] == 3 or pixels[..., 3].min() == 255:
-        return Photo(image, None)
-    return Photo(image, upright(pixels[..., 3], orientation))
+        return Photo(image, None, dpi)
+    return Photo(image, upright(pixels[..., 3], orientation), dpi)
+
+
+def _dpi_of(image: Image.Image) -> Optional[Dpi]:
+    """Return the resolution of an open photo; None if it has none, or a broken one."""
+    with contextlib.suppress(Exception):
+        exif = image.getexif()  # where WebP has it
+        inch = CENTIMETRES if exif.get(RESOLUTION_UNIT) == PER_CENTIMETRE else 1
+        found = image.info.get("dpi") or [exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch]
+        across, down = (round(float(value)) for value in found)
+        if 0 < across < 65536 and 0 < down < 65536:
+            return across, down
+    return None
 
 
 def opaque(photo: Photo) -> np.ndarray:

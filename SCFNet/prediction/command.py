@@ -81,6 +81,7 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
 
     `hidden` is left out of paths that are said: the folder for standard input and output.
     """
+    from SCFNet.checkpoint import DEFAULT_WEIGHTS
     from SCFNet.photos.opening import count_pictures
     from SCFNet.prediction.inputs import describe, find_inputs, is_video
     from SCFNet.prediction.jobs import has_results, in_shard, name_results
@@ -112,6 +113,12 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
         say(f"{len(planned)} of {len(found)} are in this shard")
     if args.names_file:
         planned = [name_file(args, planned, keep)]
+    # one photo alone has all cores; of several each has one, beside the others
+    threads = 0 if len(planned) == 1 and not is_video(planned[0].source) else 1
+    weights = DEFAULT_WEIGHTS if args.weights is None else args.weights
+    predictor = Predictor(weights, args.backbone, args.device, args.size, args.engine, threads)
+    made_by = predictor.made_by(options, args.every)
+    planned = [job._replace(made_by=made_by) for job in planned]
     jobs = [job for job in planned if not (args.skip_existing and has_results(job))]
     if left_out:
         say(f"left out: {describe(left_out)}")
@@ -128,9 +135,8 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
         if pictures > 1:
             say(f"{job.source}: of {pictures} pictures the first is taken".replace(hidden, ""))
 
-    # one photo alone has all cores; of several each has one, beside the others
-    threads = 0 if len(jobs) == 1 and not is_video(jobs[0].source) else 1
-    predictor = Predictor(args.weights, args.backbone, args.device, args.size, args.engine, threads)
+    if args.weights is None:
+        say(f"weights: {predictor.weights}")
     errors = predict_jobs(predictor, jobs, options, args.batch_size, args.every)
     for error in errors:
         fail(error.replace(hidden, ""))

@@ -4,41 +4,20 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Optional
 
 import numpy as np
 from PIL import Image
 
 from SCFNet.errors import InputError
-from SCFNet.files import PathLike
-from SCFNet.photos.opening import header_of
+from SCFNet.photos.reading import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Dpi
 from SCFNet.photos.writing import encode_image
 
 PNG_HEADER = 33  # bytes of the signature and of the first chunk, IHDR
 JPEG_HEADER = 20  # bytes of the start marker and of JFIF's segment, whose density comes at 13
 WEBP_SIDE = 16383  # pixels
 WEBP_QUALITY = 90
-# EXIF's tags
-DESCRIPTION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x010E, 0x011A, 0x011B, 0x0128
-PER_INCH, PER_CENTIMETRE, CENTIMETRES = 2, 3, 2.54
-
-Dpi = Tuple[int, int]
-
-
-def dpi_of(path: PathLike, data: Optional[bytes] = None) -> Optional[Dpi]:
-    """Read how many dots per inch, across and down, a photo says to have; None if it does not.
-
-    `data` is what the file holds, if it is at hand.
-    """
-    try:
-        with header_of(path, data) as image:
-            exif = image.getexif()  # where WebP has it
-            inch = CENTIMETRES if exif.get(RESOLUTION_UNIT) == PER_CENTIMETRE else 1
-            found = image.info.get("dpi") or [exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch]
-            across, down = (round(float(value)) for value in found)
-    except Exception:  # a file without, of a kind that Pillow does not know, or broken
-        return None
-    return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
+DESCRIPTION, PER_INCH = 0x010E, 2  # EXIF's tag, and its unit
 
 
 def encode_result(target: Path, picture: np.ndarray, mark: str, dpi: Optional[Dpi]) -> bytes:

@@ -17,12 +17,19 @@ from SCFNet.prediction.rendering import ENDINGS
 class Job(NamedTuple):
     """One input, and the files that are to be made of it, in the order of the endings.
 
-    `fault` is the error, in one line, if it is known before the input is read.
+    `fault` is the error, in one line, if it is known before the input is read; `made_by` is what
+    `Predictor.made_by` returns, for the mark.
     """
 
     source: Path
     targets: Tuple[Path, ...]
     fault: str = ""
+    made_by: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The mark for the results."""
+        return mark_of(self.source, self.made_by)
 
 
 def plan_jobs(
@@ -32,7 +39,7 @@ def plan_jobs(
     keep: Sequence[Path] = (),
     video_endings: Sequence[str] = (),
 ) -> List[Job]:
-    """Plan the jobs for `inputs` by `find_inputs` and `name_results`."""
+    """Find the files that `inputs` name, and name their results: `find_inputs`, `name_results`."""
     return name_results(find_inputs(inputs, output)[0], output, endings, keep, video_endings)
 
 
@@ -43,19 +50,20 @@ def name_results(
     keep: Sequence[Path] = (),
     video_endings: Sequence[str] = (),
 ) -> List[Job]:
-    """Make the jobs for files that were found. A result is named after the input, without a suffix
-    that is an image's or a video's, and one of `endings`; that of a video after one of
-    `video_endings`, by default `endings` with '.mp4'. The tree below a folder is kept.
+    """Name the results of the files that were found, below `output`; return a job for each.
 
-    The name holds the suffix too ('a.jpg.png') if another file in the input's folder would claim
-    it, whether that one is predicted or not: so a name does not depend on what else is predicted.
-    If a name still is another's (two folders can have an 'a.jpg'), or that of an input or of a file
-    in `keep`, by whatever path, it grows by the folders above ('trip/a.jpg.png').
+    A name is the file's path below the folder that was named, without an image's or a video's
+    suffix, and one of `endings`; for a video one of `video_endings`, by default `endings` with
+    '.mp4'. It grows until it is nobody else's, nor that of an input or of a file in `keep`: by the
+    file's suffix ('a.jpg.png'), then by the folders above ('trip/a.jpg.png').
+
+    The suffix is there from the first if another file in the folder, predicted or not, could have
+    the same name, so that a name does not depend on what else is predicted.
     """
     video_endings = video_endings or [ending[: ending.rindex(".")] + ".mp4" for ending in endings]
     chosen = [video_endings if is_video(f.source) else endings for f in found]
-    listings: Dict[Path, DefaultDict[str, List[Path]]] = {}
-    efforts = [1 if _has_twin(f.source, listings) else 0 for f in found]
+    claims_in = lru_cache(maxsize=None)(_claims_in)
+    efforts = [int(_has_twin(f.source, claims_in(f.source.parent))) for f in found]
     while True:
         jobs = [
             Job(f.source, tuple(output / name for name in _names(f, effort, own)), f.fault)
@@ -77,26 +85,28 @@ def in_shard(found: Found, number: int, shards: int) -> bool:
 
 
 def has_results(job: Job) -> bool:
-    """Return whether all targets of a job are there, and none is a result of another input."""
+    """Return whether all targets of a job are there, and none is a result of another input, or made
+    by other weights or settings, if its mark says by which.
+    """
     if job.fault or not all(map(exists, job.targets)):
         return False
-    return all(read_mark(target) in (None, mark_of(job.source)) for target in job.targets)
+    return all(job.mark.startswith(read_mark(target) or "") for target in job.targets)
 
 
-def _has_twin(source: Path, listings: Dict[Path, DefaultDict[str, List[Path]]]) -> bool:
-    """Return whether another input in the folder of `source` would be named as it is."""
-    folder = source.parent
-    if folder not in listings:
-        listings[folder] = defaultdict(list)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_file():  # without a suffix, or with a strange one, it may be an image
-                for claim in _claims(path):
-                    listings[folder][claim].append(path)
-    return any(
-        path.name != source.name and not is_result(path)
-        for claim in _claims(source)
-        for path in listings[folder][claim]
-    )
+def _has_twin(source: Path, claims: Dict[str, List[Path]]) -> bool:
+    """Return whether a file in its folder, of these `claims`, could have a result of its name."""
+    rivals = (path for claim in _claims(source) for path in claims.get(claim, ()))
+    return any(path.name != source.name and not is_result(path) for path in rivals)
+
+
+def _claims_in(folder: Path) -> Dict[str, List[Path]]:
+    """List the files in a folder by what they claim."""
+    claims: DefaultDict[str, List[Path]] = defaultdict(list)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_file():  # without a suffix, or with a strange one, it may be an image
+            for claim in _claims(path):
+                claims[claim].append(path)
+    return claims
 
 
 def _claims(path: Path) -> List[str]:
@@ -110,7 +120,8 @@ def _claims(path: Path) -> List[str]:
 
 def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
     """Name the results below the output: the more `effort`, the less likely names are taken."""
-    path, parts = found.source.absolute(), found.source.absolute().parts[1:]
+    path = found.source.absolute()
+    parts = path.parts[1:]
     if effort == 0:
         name = str(without_suffix(found.relative, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
     elif effort == 1:

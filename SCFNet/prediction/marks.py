@@ -1,8 +1,9 @@
-"""The mark in a result, which says that it is one, and of which input it was made.
+"""The mark in a result, which says that it is one, of which input it was made, and by what.
 
 It lets a folder that holds results be read as a folder of photos, and `jobs.has_results` tell the
-result of one `a.jpg` from that of another. PNG and JPEG files have it near their beginning, as a
-comment, as WebM files have; WebP, MP4 and MOV files near their end.
+result of one `a.jpg` from that of another, and from one of other weights or settings. PNG and JPEG
+files have it near their beginning, as a comment, as WebM files have; WebP, MP4 and MOV files near
+their end.
 """
 
 import hashlib
@@ -11,19 +12,22 @@ import re
 from pathlib import Path
 from typing import Optional
 
-PATTERN = re.compile(rb"SCFNet result of [0-9a-f]{16}")
+PATTERN = re.compile(rb"SCFNet result of [0-9a-f]{16}(?: by [0-9a-f]{16})?")
 NEAR = 2048  # bytes from either end of a file
 
 
-def mark_of(source: Path) -> str:
-    """Make the mark for the results of `source`."""
-    return make_mark(source.name, source.stat().st_size if source.is_file() else 0)
+def mark_of(source: Path, made_by: str = "") -> str:
+    """Make the mark for the results of `source`; see `make_mark`."""
+    return make_mark(source.name, source.stat().st_size if source.is_file() else 0, made_by)
 
 
-def make_mark(name: str, size: int) -> str:
-    """Make the mark for the results of a file of this name and size in bytes: a digest of both."""
+def make_mark(name: str, size: int, made_by: str = "") -> str:
+    """Make the mark for the results of a file of this name and size in bytes: a digest of both, and
+    `made_by`, what `Predictor.made_by` returns, if it is known.
+    """
     identity = os.fsencode(name) + b" %d" % size
-    return f"SCFNet result of {hashlib.sha256(identity).hexdigest()[:16]}"
+    mark = f"SCFNet result of {hashlib.sha256(identity).hexdigest()[:16]}"
+    return f"{mark} by {made_by}" if made_by else mark
 
 
 def read_mark(path: Path) -> Optional[str]:

@@ -7,10 +7,9 @@ from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import Photo, opaque, read_photo
-from SCFNet.prediction.encoding import dpi_of, encode_result
+from SCFNet.prediction.encoding import encode_result
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
-from SCFNet.prediction.marks import mark_of
 from SCFNet.prediction.progress import progress
 from SCFNet.prediction.rendering import RenderOptions, draw
 from SCFNet.prediction.video import predict_video
@@ -94,12 +93,12 @@ def _finish(
             return [f"{read[0][0].source}: not enough memory"]
         return [fault for one in read for fault in _finish(predictor, [one], options)]
     for (job, photo), image, saliency in zip(read, images, maps):
-        mark, dpi = mark_of(job.source), dpi_of(job.source)
         try:
             with memory_faults(job.source):
                 pictures = draw(photo, image, saliency, options, predictor.sharpened)
                 for target, picture in zip(job.targets, pictures):
-                    write_atomically(target, encode_result(target, picture, mark, dpi), flush=False)
+                    encoded = encode_result(target, picture, job.mark, photo.dpi)
+                    write_atomically(target, encoded, flush=False)
         except InputError as error:
             errors.append(str(error))
     return errors

@@ -10,7 +10,6 @@ from SCFNet.errors import InputError
 from SCFNet.files import replacing
 from SCFNet.parallel import in_parallel, workers
 from SCFNet.prediction.jobs import Job
-from SCFNet.prediction.marks import mark_of
 from SCFNet.prediction.progress import progress
 from SCFNet.prediction.rendering import RenderOptions, cover, make_alphas, render
 from SCFNet.prediction.video_reading import Frame, VideoReader
@@ -101,8 +100,7 @@ def _write(
         for kind, target in zip(options.kinds, job.targets):
             stream = stack.enter_context(replacing(target))
             transparent = kind == "cutout" and options.background is None
-            mark = mark_of(job.source)
-            writers.append(VideoWriter(stream, target.suffix, reader, mark, transparent))
+            writers.append(VideoWriter(stream, target.suffix, reader, job.mark, transparent))
             stack.callback(writers[-1].close)
         with ffmpeg_errors_as_os_errors():
             for time, pictures in frames:

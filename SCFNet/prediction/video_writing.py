@@ -40,7 +40,7 @@ class VideoWriter:
     Pixels that are not square stay so, but in WebM, whose frames are made wider or narrower. The
     file is written to the open file `stream`, in the format of `suffix` ('.mp4', '.mov', '.webm'),
     and has `comment` in its metadata. Its frames have an alpha if it is `transparent`, which MP4
-    cannot be.
+    cannot be. `lost_sound` are the codings of sound in the source that cannot be read.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class VideoWriter:
         self._container.metadata["comment"] = comment
         self._stream = _add_video(self._container, suffix, reader, transparent)
         self._sound = SoundCopy(reader, self._container, suffix, self._stack)
+        self.lost_sound = self._sound.unknown
         self._last: Optional[av.Packet] = None  # it waits: the very last has a duration of its own
         self._written = 0
 
@@ -96,11 +97,6 @@ class VideoWriter:
         with suppress(Exception):  # one that is not finished need not close well
             self._container.close()
         self._stack.close()
-
-    @property
-    def lost_sound(self) -> List[str]:
-        """The codings of sound in the source that cannot be read."""
-        return self._sound.unknown
 
     def _ticks(self, time: int) -> int:
         return round(time * self._reader.time_base / self._stream.codec_context.time_base)

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from SCFNet.errors import InputError, memory_faults
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import opaque, read_photo
-from SCFNet.prediction.encoding import dpi_of, encode_result
+from SCFNet.prediction.encoding import encode_result
 from SCFNet.prediction.marks import make_mark
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, draw
 from SCFNet.predictor import Predictor
@@ -116,8 +116,8 @@ def predict_body(
         options = RenderOptions(kinds=[kind])
         (picture,) = draw(photo, shown, saliency, options, predictor.sharpened)
         target = Path(f"{name or 'photo'}{suffix}")
-        mark = make_mark(name or "stdin", len(data))
-        return encode_result(target, picture, mark, dpi_of(name, data))
+        mark = make_mark(name or "stdin", len(data), predictor.made_by(options))
+        return encode_result(target, picture, mark, photo.dpi)
 
 
 def suffix_for(accept: str, kind: str) -> str:
