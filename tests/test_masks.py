@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.maps import read_map
-from datasets.masks import VoidError, read_mask
+from datasets.masks import read_mask
 from datasets.sod import Sample, read_pair
 from SCFNet.errors import InputError
 from tests.conftest import HEIGHT, WIDTH, disc, photo
@@ -183,7 +183,7 @@ def test_a_void_beside_labels_is_background_or_refused(tmp_path, coding):
         ),
     }.get(coding, Image.fromarray(labels))
     save(tmp_path / "m.png", image)
-    with pytest.raises(VoidError, match=r"m\.png: .*void \(255\).* make it 0 \(background\)"):
+    with pytest.raises(InputError, match=r"m\.png: .*void \(255\).* make it 0 \(background\)"):
         read_mask(tmp_path / "m.png")
     Image.fromarray(photo(0, *labels.shape)).save(tmp_path / "m.jpg")
     read = read_pair(Sample("m", tmp_path / "m.jpg", tmp_path / "m.png"))[1]
