@@ -7,9 +7,9 @@ import hashlib
 import io
 import pickle
 import stat
-import warnings
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -78,14 +78,12 @@ def find_weights(name: PathLike) -> Path:
     return SHIPPED.get(str(name), Path(name))
 
 
-def check_weights(path: PathLike) -> None:
-    """Raise CheckpointError unless `path` is a file, which takes no Paddle to find out."""
-    _check_file(Path(path), "; weights/README.md says where published files are")
-
-
-def _check_file(path: Path, hint: str = "") -> None:
+def check_weights(
+    path: PathLike, hint: str = "; weights/README.md says where published files are"
+) -> None:
+    """Raise CheckpointError, with `hint` at its end, unless `path` is a file."""
     try:
-        found = path.stat()
+        found = Path(path).stat()
     except (OSError, ValueError) as error:
         fault = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path}: cannot be read: {fault}{hint}") from error
@@ -97,7 +95,7 @@ def _check_file(path: Path, hint: str = "") -> None:
 
 def _read(path: Path, reader: Callable[[BinaryIO], Any]) -> Any:
     """Read the file `path` by `reader`, whose exceptions become a CheckpointError."""
-    _check_file(path)
+    check_weights(path, hint="")
     try:
         with path.open("rb") as stream:
             return reader(stream)
@@ -179,17 +177,11 @@ def _weights(path: Path, found: Dict[Any, Any]) -> StateDict:
             arrays[key] = value = from_bfloat16(value)
         if len(key) > MAX_KEY or not key.isprintable():
             raise CheckpointError(f"{path}: refused, a weight is called {printable(key)}")
-        if not np.isfinite(_as_float32(value)).all():
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            finite = np.isfinite(value.astype("float32", copy=False)).all()
+        if not finite:
             raise CheckpointError(f"{path}: {key} is infinite or not a number in places")
     return arrays
-
-
-def _as_float32(value: np.ndarray) -> np.ndarray:
-    """Cast to what a network holds; what is too large for that becomes infinite."""
-    if value.dtype == np.float32:
-        return value
-    with np.errstate(over="ignore"):
-        return value.astype("float32")
 
 
 def _named_by_paddle(state: StateDict) -> StateDict:
@@ -214,84 +206,77 @@ def digest(state: StateDict) -> str:
     return total.hexdigest()
 
 
-def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
-    """Describe what does not fit, in phrases; none if all fits."""
-    phrases = []
-    missing = [key for key in net_state if key not in state]
-    unexpected = [key for key in state if key not in net_state]
-    mismatched = [
-        key
-        for key in net_state
-        if key in state and list(net_state[key].shape) != list(state[key].shape)
-    ]
-    for kind, keys in (("missing", missing), ("unexpected", unexpected)):
-        if keys:
-            phrases.append(f"{len(keys)} {kind}, first {printable(keys[0], MAX_KEY)}")
-    if mismatched:
-        key = mismatched[0]
-        shapes = f"{list(state[key].shape)} for the network's {list(net_state[key].shape)}"
-        phrases.append(f"{len(mismatched)} mismatched, first {key} ({shapes})")
-    return phrases
-
-
-def _network_of(state: StateDict) -> str:
-    """Name the network of `state`; '' if it is none of this repository's."""
-    from SCFNet.zoo import detect_network
-
-    try:
-        return detect_network(state)
-    except InputError:
-        return ""
-
-
-def assign_weights(
-    net: "paddle.nn.Layer", state: StateDict, source: str, strict: bool = True
-) -> None:
+def assign_weights(net: "paddle.nn.Layer", state: StateDict, source: str) -> None:
     """Put the arrays of `state` into `net`; `source` names them in the error.
 
-    Raises CheckpointError with the first missing, unexpected and mismatched keys; with
-    `strict=False` warns instead and assigns what fits.
+    Raises CheckpointError with the first missing, unexpected and mismatched keys.
     """
+    from SCFNet.zoo import detect_network
+
     net_state = net.state_dict()
     phrases = _differences(net_state, state)
     if phrases:
-        message = f"{source}: does not fit the network: {'; '.join(phrases)}"
-        wanted, found = getattr(net, "model_type", ""), _network_of(state)
-        if wanted and found and wanted != found:
-            message = f"{source}: is of {found}, not of {wanted}"
-        if strict:
-            raise CheckpointError(message)
-        warnings.warn(message, stacklevel=3)
+        fault = f"does not fit the network: {'; '.join(phrases)}"
+        wanted = getattr(net, "model_type", "")
+        with suppress(InputError):
+            found = detect_network(state)
+            if wanted and found != wanted:
+                fault = f"is of {found}, not of {wanted}"
+        raise CheckpointError(f"{source}: {fault}")
     for key, tensor in net_state.items():
-        if key in state and list(tensor.shape) == list(state[key].shape):
-            dtype = str(tensor.dtype).rsplit(".", 1)[-1]
-            tensor.set_value(state[key].astype(dtype, copy=False))
+        dtype = str(tensor.dtype).rsplit(".", 1)[-1]
+        tensor.set_value(state[key].astype(dtype, copy=False))
 
 
-def load_weights(net: "paddle.nn.Layer", path: PathLike, strict: bool = True) -> None:
-    """Load the checkpoint at `path` into `net`, all of it or, with `strict=False`, what fits.
+def _differences(net_state: Dict[str, Any], state: StateDict) -> List[str]:
+    """Describe what does not fit, in phrases; none if all fits."""
+    shapes = {key: list(value.shape) for key, value in state.items()}
+    wanted = {key: list(value.shape) for key, value in net_state.items()}
+    missing = [key for key in wanted if key not in shapes]
+    unexpected = [key for key in shapes if key not in wanted]
+    phrases = [
+        f"{len(keys)} {kind}, first {printable(keys[0], MAX_KEY)}"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected))
+        if keys
+    ]
+    mismatched = [key for key in wanted if shapes.get(key, wanted[key]) != wanted[key]]
+    if mismatched:
+        key = mismatched[0]
+        both = f"{shapes[key]} for the network's {wanted[key]}"
+        phrases.append(f"{len(mismatched)} mismatched, first {key} ({both})")
+    return phrases
 
-    Raises CheckpointError, one line that names the file and the first missing, unexpected and
-    mismatched keys, with both shapes. `strict=False` warns instead.
+
+def load_weights(net: "paddle.nn.Layer", path: PathLike) -> None:
+    """Load the checkpoint at `path` into `net`. Raises CheckpointError as `assign_weights` does."""
+    assign_weights(net, load_checkpoint(path), str(path))
+
+
+def load_network(path: PathLike) -> Tuple[str, StateDict]:
+    """Read the checkpoint at `path`: its network's name, told from the keys, and its weights.
+
+    Raises CheckpointError if it is of none of this repository's networks, or damaged.
     """
-    assign_weights(net, load_checkpoint(path), str(path), strict)
-
-
-def load_net(path: PathLike) -> "SaliencyNet":
-    """Build the network of the checkpoint at `path`, told from its keys, in eval mode.
-
-    Raises CheckpointError if it is none of this repository's networks, or damaged, and in an
-    installed package, which has no networks.
-    """
-    if IS_INSTALLED:
-        raise CheckpointError(f"{path}: {NEEDS_REPOSITORY}")
-    from SCFNet.zoo import build_network, detect_network
+    from SCFNet.zoo import detect_network
 
     state = load_checkpoint(path)
     try:
-        name = detect_network(state)
+        return detect_network(state), state
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def load_net(path: PathLike) -> "SaliencyNet":
+    """Build the network of the checkpoint at `path`, in eval mode.
+
+    Raises CheckpointError as `load_network` does, and in an installed package, which has no
+    networks.
+    """
+    if IS_INSTALLED:
+        raise CheckpointError(f"{path}: {NEEDS_REPOSITORY}")
+    from SCFNet.zoo import build_network
+
+    name, state = load_network(path)
     net = build_network(name, decoder="scfm" if "linear5.weight" in state else "base")
     assign_weights(net, state, str(path))
     net.eval()

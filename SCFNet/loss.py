@@ -4,13 +4,12 @@ Every function takes logits [N, 1, H, W] of any float type, a target [N, 1, H, W
 may be soft), computes in float32, and returns a scalar tensor, averaged over the samples.
 """
 
-from typing import List, Optional, Sequence, Union
+from typing import List, Optional, Sequence
 
 import paddle
 from paddle import Tensor
 
 functional = paddle.nn.functional
-Losses = Union[Tensor, List[Tensor]]  # their weighted sum, or each map's
 
 LOSS_TERMS = ("sp", "dice", "bce")  # what a training loss may be the sum of
 PBSM_KERNEL_SIZES = (13, 11, 9, 7, 5, 3, 1)  # each for PBSM_STAGE of the paper's epochs
@@ -81,61 +80,41 @@ def bce_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits.astype("float32"), mask)
 
 
-def fs_loss(
-    maps: Sequence[Tensor], mask: Tensor, kernel_size: int, reduction: str = "sum"
-) -> Losses:
-    """Compute L_FS, the loss of fully supervised training (paper section 3.3): SP of each map.
-
-    Args:
-        maps: logits [N, 1, H, W] of m2, m3, m4, m5.
-        mask: [N, 1, H, W] in [0, 1].
-        kernel_size: of SP's boundary, odd; see `pbsm_kernel`.
-        reduction: "sum" gives `weighted_sum` of the maps' losses, "none" the list of them.
-    """
-    boundary = boundary_map(mask, kernel_size)
-    losses = [sp_loss(logits, mask, kernel_size, boundary=boundary) for logits in maps]
-    return _reduced(losses, reduction)
+def fs_loss(maps: Sequence[Tensor], mask: Tensor, kernel_size: int) -> Tensor:
+    """Compute L_FS, the loss of fully supervised training (section 3.3): SP of each map."""
+    return weighted_sum(map_losses(maps, mask, "sp", kernel_size))
 
 
-def kd_loss(
-    maps: Sequence[Tensor], teacher: Tensor, from_logits: bool = True, reduction: str = "sum"
-) -> Losses:
-    """Compute L_KD, the loss of distillation (section 3.3): Dice of each map to the teacher's.
+def kd_loss(maps: Sequence[Tensor], teacher_logits: Tensor) -> Tensor:
+    """Compute L_KD, the loss of distillation (section 3.3): Dice of each map and the teacher's m2.
 
     No gradient reaches the teacher.
-
-    Args:
-        maps: logits [N, 1, H, W] of the student's m2, m3, m4, m5.
-        teacher: the teacher's m2 [N, 1, H, W].
-        from_logits: whether `teacher` holds logits, or probabilities.
-        reduction: "sum" gives `weighted_sum` of the maps' losses, "none" the list of them.
     """
-    target = soft_target(teacher) if from_logits else teacher.detach()
-    return _reduced([dice_loss(logits, target) for logits in maps], reduction)
+    return weighted_sum(map_losses(maps, soft_target(teacher_logits), "dice"))
 
 
 def map_losses(
     maps: Sequence[Tensor], target: Tensor, loss: str, kernel_size: int = 1
 ) -> List[Tensor]:
-    """Compute the loss by name of each of the maps against one target, unweighted.
+    """Compute the loss of this name of each map, unweighted.
 
     Args:
         maps: logits [N, 1, H, W] of m2, m3, m4, m5.
-        target: [N, 1, H, W] in [0, 1].
-        loss: one or more of LOSS_TERMS, joined by +: "sp" is `fs_loss`, "dice" is `kd_loss`.
+        target: of all maps, [N, 1, H, W] in [0, 1].
+        loss: one or more of LOSS_TERMS, joined by +.
         kernel_size: of SP's boundary, odd.
 
     Raises ValueError for another `loss`.
     """
     terms = loss_terms(loss)
-    losses: List[List[Tensor]] = []
-    if "sp" in terms:
-        losses.append(fs_loss(maps, target, kernel_size, reduction="none"))
-    if "dice" in terms:
-        losses.append(kd_loss(maps, target, from_logits=False, reduction="none"))
-    if "bce" in terms:
-        losses.append([bce_loss(logits, target) for logits in maps])
-    return [sum(of_one_map) for of_one_map in zip(*losses)]
+    boundary = boundary_map(target, kernel_size) if "sp" in terms else None
+    functions = {
+        "sp": lambda logits: sp_loss(logits, target, kernel_size, boundary=boundary),
+        "dice": lambda logits: dice_loss(logits, target),
+        "bce": lambda logits: bce_loss(logits, target),
+    }
+    named = [functions[term] for term in LOSS_TERMS if term in terms]
+    return [sum(function(logits) for function in named) for logits in maps]
 
 
 def loss_terms(loss: str) -> List[str]:
@@ -151,12 +130,6 @@ def loss_terms(loss: str) -> List[str]:
 def weighted_sum(losses: Sequence[Tensor]) -> Tensor:
     """Add up the losses of m2, m3, m4, m5: each map counts half of the one before it."""
     return sum(loss / 2**i for i, loss in enumerate(losses))
-
-
-def _reduced(losses: List[Tensor], reduction: str) -> Losses:
-    if reduction not in ("sum", "none"):
-        raise ValueError(f"unknown reduction {reduction!r}: choose from sum, none")
-    return losses if reduction == "none" else weighted_sum(losses)
 
 
 def soft_target(teacher_logits: Tensor) -> Tensor:

@@ -75,14 +75,9 @@ def _depth(path: PathLike) -> str:
     with suppress(Exception), header_of(path) as image:  # the fault is for the reader to tell
         if image.mode in ("I", "F"):
             return "32"
-        return "16" if ";16" in image.mode or _is_deep_png(path) else "8"
+        in_colours = image.format == "PNG" and ";16" in str(getattr(image, "tile", ""))
+        return "16" if ";16" in image.mode or in_colours else "8"
     return "8"
-
-
-def _is_deep_png(path: PathLike) -> bool:
-    with Path(path).open("rb") as stream:
-        start = stream.read(25)
-    return start.startswith(b"\x89PNG") and start[-1] == 16
 
 
 def _read_numbers(path: PathLike) -> np.ndarray:
@@ -97,7 +92,7 @@ def _read_numbers(path: PathLike) -> np.ndarray:
             check_numbers(numbers)
         elif image.mode in ("1", "L"):
             numbers = np.asarray(image.convert("L"))
-        elif _is_deep_png(path):  # of which Pillow keeps the high bytes
+        elif image.format == "PNG" and data[24] == 16:  # bits, of which Pillow keeps the high 8
             pixels = np.frombuffer(data, "uint8")
             colours = np.asarray(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED))
             numbers = _one_channel(path, colours[..., [2, 1, 0, 3][: colours.shape[2]]])

@@ -31,12 +31,10 @@ class UnclearError(InputError):
     """Which pixels are the object cannot be told."""
 
 
-class VoidError(UnclearError):
-    """Some pixels are void: they belong to no label."""
-
-
 class Decoded(NamedTuple):
-    """A mask, uint8 [H, W], and whether some of its pixels, which are 0 here, are void."""
+    """A mask, uint8 [H, W], and whether some of its pixels, which are 0 here, are void: they belong
+    to no label.
+    """
 
     mask: np.ndarray
     has_void: bool = False
@@ -56,23 +54,29 @@ def read_mask(path: PathLike, void_is_background: bool = False) -> np.ndarray:
     - Alpha: the mask, if it varies and what is opaque has one colour, or is a picture in colour.
       If alpha does not vary, the colours are the mask.
 
-    Raises InputError as `read_photo` does; UnclearError for what cannot be told: a photo, or grey
-    and alpha that both vary; and VoidError for a void, unless `void_is_background`.
+    Raises InputError as `decode_mask` does, and for a void, unless `void_is_background`.
+    """
+    mask, has_void = decode_mask(path)
+    if has_void and not void_is_background:
+        way_out = "make it 0 (background) or a label"
+        raise InputError(f"{path}: has a void (255) beside its labels; {way_out}")
+    return mask
+
+
+def decode_mask(path: PathLike) -> Decoded:
+    """Read a mask as `read_mask` does. Raises InputError as `read_photo` does; UnclearError for
+    what cannot be told: a photo, or grey and alpha that both vary.
     """
     try:
         data = read_bytes(path)
         grey = read_plain_png(path, data)
         if grey is not None:
-            mask, has_void = _from_grey(grey, lossy=False)
-        else:
-            with open_image(path, data) as image:
-                mask, has_void = _from_image(_with_low_bytes(image, data))
-                mask = upright(mask, orientation_of(image))
-        if has_void and not void_is_background:
-            raise VoidError("has a void (255) beside its labels; make it 0 (background) or a label")
+            return _from_grey(grey, lossy=False)
+        with open_image(path, data) as image:
+            mask, has_void = _from_image(_with_low_bytes(image, data))
+            return Decoded(upright(mask, orientation_of(image)), has_void)
     except UnclearError as error:
-        raise type(error)(f"{path}: {error}") from error
-    return mask
+        raise UnclearError(f"{path}: {error}") from error
 
 
 def read_plain_png(path: PathLike, data: bytes) -> Optional[np.ndarray]:

@@ -1,11 +1,9 @@
 """Which file belongs to which by their stems: equal, or told apart by one suffix or prefix."""
 
-import itertools
 import re
 from collections import Counter
-from typing import Collection, Dict, Iterable, Iterator, Tuple
+from typing import Collection, Dict, Iterator, List, Tuple
 
-WORDS = re.compile("^(?:.*[-_ .])?")  # up to the last mark between two
 TRIED = 8  # stems from which suffixes and prefixes are guessed
 
 
@@ -42,17 +40,17 @@ def _by_cores(names: Dict[str, str], known: Dict[str, str]) -> Tuple[Dict[str, s
 
 def _cores(names: Dict[str, str]) -> Tuple[Dict[str, str], str]:
     """Return the stems by what is left of their names without the words that all of them share."""
-    before = WORDS.findall(_shared(names))[0]
-    after = WORDS.findall(_shared(name[len(before) :][::-1] for name in names))[0][::-1]
+    before = _shared_words([*names])
+    after = _shared_words([name[len(before) :][::-1] for name in names])[::-1]
     end = -len(after) or None
     return {name[len(before) : end]: stem for name, stem in names.items()}, f"{before}*{after}"
 
 
-def _shared(names: Iterable[str]) -> str:
-    """Return what all names begin with."""
-    ordered = sorted(names)
-    pairs = zip(ordered[0], ordered[-1])
-    return "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+def _shared_words(names: List[str]) -> str:
+    """Return what all names begin with, up to the last mark in it."""
+    starts = [names[0][: mark.end()] for mark in re.finditer("[-_ .]", names[0])]
+    shared = (start for start in starts[::-1] if all(name.startswith(start) for name in names))
+    return next(shared, "")
 
 
 def _names(stems: Collection[str]) -> Dict[str, str]:

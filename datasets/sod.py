@@ -9,17 +9,10 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from datasets.layout import (
-    LAYOUT,
-    PHOTOS_LAYOUT,
-    files_by_stem,
-    find_layout,
-    find_list,
-    find_photos,
-    read_list,
-)
+from datasets.layout import LAYOUT, PHOTOS_LAYOUT, Layout, files_by_stem, find_layout, find_photos
+from datasets.lists import find_list, read_list
 from datasets.maps import check_not_turned, read_map
-from datasets.masks import PNG_END, VoidError, read_mask
+from datasets.masks import PNG_END, decode_mask, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_folder, first_few
 from SCFNet.parallel import in_parallel
@@ -31,6 +24,7 @@ from SCFNet.photos.reading import read_image
 JPEG_END = b"\xff\xd9"
 
 Say = Callable[[str], object]  # is called with a line for the person who runs a tool
+Lines = List[Tuple[str, Optional[str]]]  # the stems of photos and of their masks
 
 
 class Sample(NamedTuple):
@@ -56,7 +50,7 @@ def list_pairs(
 ) -> List[Sample]:
     """List the samples of the data set in folder `root`, in the order of its list, else by name.
 
-    `layout.find_layout` says how photos and masks may lie there, and `layout.read_list` how a list
+    `layout.find_layout` says how photos and masks may lie there, and `lists.read_list` how a list
     may be written: `root`/train.txt or test.txt, that of `split` ('train' or 'test') if there are
     both. Without a list all images count. A photo that a list names twice is two samples, of the
     split 'test' one. With `labelled` false masks are not returned, and all may lie in `root`.
@@ -66,12 +60,10 @@ def list_pairs(
     image without mask, a mask without image if there is no list, two files of one stem. No file is
     opened: see `check_files`.
     """
-    root = Path(root)
-    expected = LAYOUT if labelled else PHOTOS_LAYOUT
+    root, expected = Path(root), LAYOUT if labelled else PHOTOS_LAYOUT
     check_is_folder(root, expected)
     layout = find_layout(root, split) if labelled else find_photos(root)
-    root = layout.root
-    listing = find_list(root, split)
+    listing = find_list(layout.root, split)
     faults, notes = list(layout.faults), []
     if listing:
         lines = read_list(listing, layout)
@@ -84,23 +76,19 @@ def list_pairs(
             lines = [(stem, mask) for stem, mask in lines if mask]
             notes += [f"{left_out} photos without a mask are left out"] if left_out else []
     if not lines:
-        raise InputError(f"{listing or root}: names no images; {expected}")
+        raise InputError(f"{listing or layout.root}: names no images; {expected}")
     for stem, mask in dict(lines).items():
         if stem not in layout.images:
             faults.append(f"{stem} has no image")
         elif labelled and mask not in layout.masks:
             faults.append(f"{layout.images[stem]} has no mask")
-    _raise_faults(root, faults)
+    _raise_faults(layout.root, faults)
     notes += _repeats(listing, lines, once=split == "test")
-    if split == "test":
-        lines = list(dict(lines).items())
-    if layout.taken:
-        notes.insert(0, (f"{len(dict(lines))} pairs of " if labelled else "") + layout.taken)
-    if notes and say:
-        say(f"{root}: {', '.join(notes)}")
+    once = dict(lines)
+    _say_taken(say, layout, f"{len(once)} pairs of " if labelled else "", notes)
     return [
         Sample(stem, layout.images[stem], layout.masks[mask] if labelled and mask else None)
-        for stem, mask in lines
+        for stem, mask in (once.items() if split == "test" else lines)
     ]
 
 
@@ -109,24 +97,18 @@ def list_masks(root: PathLike, split: str = "test", say: Optional[Say] = None) -
     not be there, as `list_pairs` finds them. Raises InputError as it does.
     """
     layout = find_layout(Path(root), split)
-    root = layout.root
-    _raise_faults(root, layout.faults)
+    _raise_faults(layout.root, layout.faults)
+    listing = find_list(layout.root, split)
     photo_of = {mask: stem for stem, mask in layout.partners.items()}
-    masks = {photo_of.get(stem, stem): path for stem, path in layout.masks.items()}
-    listing = find_list(root, split)
-    notes = []
+    lines: Lines = [(photo_of.get(stem, stem), stem) for stem in layout.masks]
     if listing:
         lines = read_list(listing, layout)
-        _raise_faults(root, [f"{stem} has no mask" for stem, mask in lines if not mask])
-        masks = {stem: layout.masks[str(mask)] for stem, mask in lines}
-        notes = _repeats(listing, lines, once=True)
-    if not masks:
-        raise InputError(f"{root}: has no masks; {LAYOUT}")
-    if layout.taken:
-        kind = "pairs" if layout.partners else "masks"
-        notes.insert(0, f"{len(masks)} {kind} of {layout.taken}")
-    if notes and say:
-        say(f"{root}: {', '.join(notes)}")
+    _raise_faults(layout.root, [f"{stem} has no mask" for stem, mask in lines if not mask])
+    if not lines:
+        raise InputError(f"{layout.root}: has no masks; {LAYOUT}")
+    masks = {stem: layout.masks[mask] for stem, mask in lines if mask}
+    kind = "pairs" if layout.partners else "masks"
+    _say_taken(say, layout, f"{len(masks)} {kind} of ", _repeats(listing, lines, once=True))
     return masks
 
 
@@ -144,10 +126,9 @@ def list_folder(folder: PathLike) -> Dict[str, Path]:
 
 def has_masks(root: PathLike, split: str = "test") -> bool:
     """Return whether the data set in folder `root` has masks."""
-    try:
+    with suppress(InputError):
         return bool(find_layout(Path(root), split).masks)
-    except InputError:
-        return False
+    return False
 
 
 class Checked(NamedTuple):
@@ -221,7 +202,7 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     return image, mask
 
 
-def _repeats(listing: Optional[Path], lines: Sequence[object], once: bool) -> List[str]:
+def _repeats(listing: Optional[Path], lines: Lines, once: bool) -> List[str]:
     """Return a note about the lines of a list that repeat others, or none."""
     repeats = len(lines) - len(set(lines))
     if not repeats or not listing:
@@ -230,7 +211,15 @@ def _repeats(listing: Optional[Path], lines: Sequence[object], once: bool) -> Li
     return [f"{repeats} lines of {listing.name} repeat others: {meaning}"]
 
 
-def _raise_faults(place: Path, faults: List[str], way_out: str = "") -> None:
+def _say_taken(say: Optional[Say], layout: Layout, count: str, notes: List[str]) -> None:
+    """Say how many were taken of a layout, if it is not the usual one, and the `notes`."""
+    if layout.taken:
+        notes = [count + layout.taken, *notes]
+    if notes and say:
+        say(f"{layout.root}: {', '.join(notes)}")
+
+
+def _raise_faults(place: Path, faults: Sequence[str], way_out: str = "") -> None:
     if faults:
         raise InputError(f"{place}: {len(faults)} faults{way_out}: {first_few(faults, 10, '; ')}")
 
@@ -241,15 +230,11 @@ def _check(sample: Sample, decode: bool) -> Checked:
         if decode and has_hole(sample.image.read_bytes()):
             return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
         size = None if decode else _mode_and_size(sample.image)[1]
-        if sample.mask is None or sample.white is not None:
+        if sample.mask is None or sample.is_map:
             if size is None or (sample.mask and not _is_plain_map(sample.mask, size)):
                 read_pair(sample)
             return Checked()
-        has_void = False
-        try:
-            mask = read_mask(sample.mask)
-        except VoidError:
-            mask, has_void = read_mask(sample.mask, void_is_background=True), True
+        mask, has_void = decode_mask(sample.mask)
         if mask.shape != size:
             read_pair(sample)
         return Checked("", bool(mask.max() < 128), bool(mask.min() > 127), has_void)

@@ -14,23 +14,24 @@ from SCFNet.net import SCFNet
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import EFFICIENTNET, MEAN, STD, normalise
 from SCFNet.training import pretrained
+from SCFNet.zoo import detect_network
 from tests.fill_weights import fill, noise
 
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize("shape", ["1x96x128_seed0", "1x75x101_seed1"])
-def test_maps_are_those_of_an_independent_implementation(shape):
+def test_maps_are_those_of_an_independent_implementation():
     """In PyTorch, with the weights of `fill`: every fourth row and column of the four maps."""
     net = SCFNet(backbone="EL0")
     fill(net)
     net.eval()
-    photos = noise(shape) * STD.reshape(3, 1, 1) + MEAN.reshape(3, 1, 1)  # the release's were fed
-    with paddle.no_grad():
-        maps = net(paddle.to_tensor(normalise(photos, net.normalisation)))
-    expected = np.load(DATA / "forward_EL0.npz")[f"EL0_{shape}"]
-    for found, wanted in zip(maps, expected):
-        assert np.abs(found.numpy()[0, 0, ::4, ::4] - wanted).max() < 5e-5
+    for shape in ("1x96x128_seed0", "1x75x101_seed1"):
+        photos = noise(shape) * STD.reshape(3, 1, 1) + MEAN.reshape(3, 1, 1)  # the release's
+        with paddle.no_grad():
+            maps = net(paddle.to_tensor(normalise(photos, net.normalisation)))
+        expected = np.load(DATA / "forward_EL0.npz")[f"EL0_{shape}"]
+        for found, wanted in zip(maps, expected):
+            assert np.abs(found.numpy()[0, 0, ::4, ::4] - wanted).max() < 5e-5
 
 
 def test_features_of_a_photo_are_the_originals():
@@ -57,19 +58,19 @@ def test_features_of_a_photo_are_the_originals():
 )
 def test_channels_and_parameters_are_the_published(name, channels, parameters):
     net = SCFNet(backbone=name)
-    assert net.bkbone.channels == channels
-    assert net.input_size == 352
-    assert net.mp.cv1[0].weight.shape[0] == 32
-    assert sum(int(np.prod(v.shape)) for v in net.state_dict().values()) == parameters
+    state = net.state_dict()
+    assert (net.bkbone.channels, net.input_size) == (channels, 352)
+    assert state["mp.cv1.0.weight"].shape[0] == 32
+    assert sum(value.size for value in state.values()) == parameters
+    assert detect_network(state) == name
 
 
-@pytest.mark.parametrize("size", [(32, 64), (33, 47), (7, 90)])
-def test_features_have_the_strides_4_to_32(size):
+def test_features_have_the_strides_4_to_32():
     bkbone = build_backbone("EL0")
     bkbone.eval()
-    x = paddle.rand([1, 3, *size])
-    for feature, stride in zip(bkbone(x), (4, 8, 16, 32)):
-        assert list(feature.shape[2:]) == [-(-side // stride) for side in size]
+    for size in ((32, 64), (33, 47), (7, 90)):
+        for feature, stride in zip(bkbone(paddle.rand([1, 3, *size])), (4, 8, 16, 32)):
+            assert list(feature.shape[2:]) == [-(-side // stride) for side in size]
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -1,13 +1,8 @@
-"""What a run tells: the time that is left, VisualDL's curves and pictures."""
-
-import json
-from dataclasses import replace
+"""What a run prints: the time that is left."""
 
 import numpy as np
 
 from datasets.sod import list_pairs
-from SCFNet import engine
-from SCFNet.checkpoint import load_checkpoint
 from SCFNet.training import log, state
 from tests.conftest import recipe
 
@@ -30,20 +25,3 @@ def test_time_left_knows_that_late_sizes_take_longer(pairs, monkeypatch, capsys)
     assert lines[4].endswith("4.0 images/s, 00:45 left")  # 5 steps of 1 s and 10 of 4 s
     assert lines[9].endswith("4.0 images/s, 00:40 left")
     assert lines[10].endswith("1.0 images/s, 00:36 left")
-
-
-def test_scoring_best_weights_and_visualdl(pairs, tmp_path):
-    from visualdl import LogReader
-
-    output, curves = tmp_path / "out", tmp_path / "vdl"
-    knobs = recipe(data=pairs, output=output, epochs=2, val_fraction=0.3, val_size=64, amp=True)
-    assert engine.train(replace(knobs, log_dir=str(curves))) == 0
-    records = [json.loads(line) for line in (output / state.LOG).read_text().split("\n")[:-1]]
-    assert all(0 <= record["MAE"] <= 1 and 0 < record["Max-F"] <= 1 for record in records)
-    assert set(load_checkpoint(output / state.BEST)) == set(load_checkpoint(output / state.LAST))
-    reader = LogReader(file_path=str(next(curves.iterdir())))
-    for tag in ("train/rate", "train/total", "train/m3", "train/m4", "train/m5"):
-        assert len(reader.get_data("scalar", tag)) == 4
-    assert len(reader.get_data("scalar", "val/MAE")) == 2
-    assert len(reader.get_data("scalar", "train/m2")) == 4  # 7 samples: 2 steps an epoch
-    assert len(reader.get_data("image", "maps/2")) == 2

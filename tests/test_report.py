@@ -10,8 +10,8 @@ import pytest
 from SCFNet.errors import InputError
 from SCFNet.metrics import PaperScore, PysodScore
 from SCFNet.scoring.cost import Cost
+from SCFNet.scoring.paper_table import paper_table, to_latex, to_markdown
 from SCFNet.scoring.report import (
-    paper_table,
     per_image_csv,
     read_costs,
     read_rows,
@@ -55,7 +55,7 @@ FOUR = [
 
 
 def rows_of(table):
-    lines = [line for line in table.splitlines() if line.startswith("|")]
+    lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
@@ -71,12 +71,11 @@ def test_best_two_are_marked_as_printed():
 def test_the_librarys_protocol_has_its_own_columns():
     score = PysodScore()
     mask = np.eye(16, dtype=np.uint8) * 255
-    score.add(mask, mask)
+    values = score.add(mask, mask)
     table = paper_table([Result("m", "S", score, [], [], [])], "pysod", {})
-    values = score.result()
     expected = [f"{values[name]:.3f}" for name in ("MAE", "Mean-F", "Adp-E")]
     assert rows_of(table)[2][3:] == expected
-    assert "MAE, Mean-F, Adp-E; protocol pysod" in table
+    assert table.notes == ["M, F, E: MAE, Mean-F, Adp-E; protocol pysod."]
 
 
 def test_named_measures_have_a_column_behind_m_f_and_e():
@@ -85,11 +84,12 @@ def test_named_measures_have_a_column_behind_m_f_and_e():
     scores[0].add(mask, mask)
     scores[1].add(255 - mask, mask)
     results = [Result(name, "S", score, [], [], []) for name, score in zip("ab", scores)]
-    header, _, best, worst = rows_of(paper_table(results, "paper", {}, ["BER", "Max-F", "IoU"]))
+    table = paper_table(results, "paper", {}, ["BER", "Max-F", "IoU"])
+    header, _, best, worst = rows_of(table)
     assert header[6:] == ["S BER ↓", "S Max-F ↑", "S IoU ↑"]
     assert best[6:] == ["**0.000**", "**1.000**", "**1.000**"]
     assert worst[6] == "_1.000_" and worst[8] == "_0.000_"
-    latex = paper_table(results, "paper", {}, ["BER", "Max-F", "IoU"], in_latex=True)
+    latex = to_latex(table)
     assert r"\multicolumn{6}{c}{S}" in latex and r"BER$\downarrow$ & Max-F$\uparrow$" in latex
 
 
@@ -105,9 +105,6 @@ def test_the_papers_own_rows_stand_above():
         ("SCFNet-STB", ["88.16", "46.74", "0.023", "-", "-"]),
     ):
         assert by_name[f"{name} (paper)"] == [*cells, *of_mine]
-    assert "SCFNet-STB (paper) & 88.16 & 46.74 & 0.023" in paper_table(
-        results, "paper", {}, published=True, in_latex=True
-    )
 
 
 def test_what_is_left_out_is_said():
@@ -115,44 +112,43 @@ def test_what_is_left_out_is_said():
         result("a", "S", 0.1, 0.8, 0.7),
         result("b", "S", 0.1, 0.8, 0.7, missing=["0002", "0005"], extra=["other"]),
         result("c", "S", 0.1, 0.8, 0.7, unreadable=list("stuvwxyz")),
+        real_result("d"),
     ]
-    table = paper_table(results, "paper", {})
-    assert [row[0] for row in rows_of(table)[2:]] == ["a", "b \\*", "c \\*"]
+    text = to_markdown(paper_table(results, "paper", {}))
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:6]] == [
+        "a", "b \\*", "c \\*", "d \\*",
+    ]  # fmt: skip
     assert (
         "\\* b on S: averaged over 1 of 3 images; 2 missing (0002, 0005), 1 without mask (other)."
-    ) in table
-    assert "8 unreadable (s, t, u, v, w, and 3 more)" in table
-    assert "All-black masks in S: 1; F is 0 there." in paper_table([real_result()], "paper", {})
+    ) in text
+    assert "8 unreadable (s, t, u, v, w, and 3 more)" in text
+    assert "All-black masks in S: 1; F is 0 there." in text
 
 
-def test_latex_has_the_cells_of_the_markdown_table():
-    costs = {"a": Cost(8e5, 2.5e8)}
-    text = paper_table(FOUR, "paper", costs, in_latex=True)
-    lines = text.splitlines()
+def test_latex_has_the_cells_and_the_marks_of_the_table():
+    lines = to_latex(paper_table(FOUR, "paper", {"a": Cost(8e5, 2.5e8)})).splitlines()
     assert lines[1:3] == [r"\begin{tabular}{lcccccccc}", r"\toprule"]
     assert lines[3] == r" & Params & FLOPs & \multicolumn{3}{c}{S} & \multicolumn{3}{c}{T} \\"
     assert lines[4] == r"\cmidrule(lr){4-6} \cmidrule(lr){7-9}"
-    start, end = lines.index(r"\midrule") + 1, lines.index(r"\bottomrule")
-    marks = {r"\textbf{": "**", r"\textit{": "_"}
-    cells = [line[: -len(r" \\")].split(" & ") for line in lines[start:end]]
-    for row in cells:
-        for i, cell in enumerate(row):
-            for latex_mark, mark in marks.items():
-                if cell.startswith(latex_mark):
-                    row[i] = mark + cell[len(latex_mark) : -1] + mark
-    assert cells == rows_of(paper_table(FOUR, "paper", costs))[2:]
+    assert lines[5].startswith(r"Method & (M) & (G) & $M\downarrow$ & $F_\beta\uparrow$ & $E\u")
+    start = lines.index(r"\midrule") + 1
+    cells = r"\textbf{0.100} & \textit{0.800} & \textbf{0.700} & - & - & -"
+    assert lines[start] == rf"a & 0.80 & 0.25 & {cells} \\"
+    assert lines.index(r"\bottomrule") == start + 4
+    assert r"\textbf{Best}, \textit{second best}." in lines[-1]
 
 
 @pytest.mark.parametrize(
     "name", ["50% & more", "a_b^2", r"C:\maps {x}", "#1 $~", "|", "two\nlines"]
 )
 def test_a_name_may_hold_any_character(name):
-    escaped = paper_table([result(name, name, 0.1, 0.2, 0.3)], "paper", {}, in_latex=True)
-    plain = paper_table([result("N", "N", 0.1, 0.2, 0.3)], "paper", {}, in_latex=True)
+    table = paper_table([result(name, name, 0.1, 0.2, 0.3)], "paper", {})
+    escaped = to_latex(table)
+    plain = to_latex(paper_table([result("N", "N", 0.1, 0.2, 0.3)], "paper", {}))
     bare = re.sub(r"\\(text\w+\{\}|[&%$#_{}])", "", escaped)
     for character in "&%$#_{}~^\\":
         assert bare.count(character) == plain.count(character), character
-    (header, _, row) = rows_of(paper_table([result(name, "S", 0.1, 0.2, 0.3)], "paper", {}))
+    (header, _, row) = rows_of(table)
     assert len(row) == len(header) == 6
 
 

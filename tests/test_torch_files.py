@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SCFNet.checkpoint import CheckpointError, load_checkpoint
-from tests.conftest import write_pickle
+from tests.conftest import assert_same, write_pickle
+from tests.test_hostile_checkpoints import name, text
 
 STORAGES = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long",
             "uint8": "Byte", "bool": "Bool"}  # fmt: skip
@@ -21,10 +22,6 @@ W = np.arange(6, dtype="float32").reshape(2, 3)
 # Pickles are spelled here opcode by opcode, as PyTorch, which is not installed, writes them.
 
 
-def text(value):
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
 def number(value):
     return b"J" + struct.pack("<i", value)
 
@@ -33,17 +30,11 @@ def sequence(*items):
     return b"(" + b"".join(items) + b"t"
 
 
-def name(module, attribute):
-    return f"c{module}\n{attribute}\n".encode()
-
-
 def tensor(key, shape, strides, begin=0, storage="Float", length=None, view=None):
     """A tensor in the storage `key` of `length` values; `view` is what legacy files add."""
     length = int(np.prod(shape)) if length is None else length
-    persistent = [text("storage"), name("torch", f"{storage}Storage"), text(key), text("cpu"),
-                  number(length)]  # fmt: skip
-    if view is not None:
-        persistent.append(view)
+    parts = text(b"storage"), name("torch", f"{storage}Storage"), text(key.encode()), text(b"cpu")
+    persistent = [*parts, number(length), *([] if view is None else [view])]
     arguments = sequence(
         sequence(*persistent) + b"Q",
         number(begin),
@@ -57,94 +48,64 @@ def tensor(key, shape, strides, begin=0, storage="Float", length=None, view=None
 
 def pickled(tensors):
     """{key: the opcodes of its value} as an OrderedDict with PyTorch's `_metadata`."""
-    items = b"".join(text(key) + value for key, value in tensors.items())
+    items = b"".join(text(key.encode()) + value for key, value in tensors.items())
     return (b"\x80\x02" + name("collections", "OrderedDict") + b")R(" + items + b"u"
-            + b"}" + text("_metadata") + b"}sb.")  # fmt: skip
-
-
-def of_arrays(arrays, legacy):
-    view = b"N" if legacy else None
-    return pickled(
-        {
-            key: tensor(str(i), a.shape, [s // a.itemsize for s in a.strides],
-                        storage=STORAGES[str(a.dtype)], view=view)
-            for i, (key, a) in enumerate(arrays.items())
-        }
-    )  # fmt: skip
+            + b"}" + text(b"_metadata") + b"}sb.")  # fmt: skip
 
 
 def write_archive(path, data, storages, extra=()):
+    members = {"data.pkl": data, **{f"data/{k}": v for k, v in storages.items()}, **dict(extra)}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("net/data.pkl", data)
-        for key, content in storages.items():
-            archive.writestr(f"net/data/{key}", content)
-        for member, content in extra:
+        for member, content in members.items():
             archive.writestr(f"net/{member}", content)
     return path
 
 
 def write_legacy(path, data, storages, lengths):
-    parts = [pickle.dumps(MAGIC, 2), pickle.dumps(1001, 2)]
-    parts.append(pickle.dumps({"protocol_version": 1001, "little_endian": True}, 2))
-    parts += [data, pickle.dumps(list(storages), 2)]
+    header = [MAGIC, 1001, {"protocol_version": 1001, "little_endian": True}]
+    parts = [pickle.dumps(value, 2) for value in header] + [data, pickle.dumps(list(storages), 2)]
     parts += [struct.pack("<q", lengths[key]) + storages[key] for key in storages]
     path.write_bytes(b"".join(parts))
     return path
 
 
 def write(path, arrays, kind):
-    raw = {str(i): a.tobytes() for i, a in enumerate(arrays.values())}
-    data = of_arrays(arrays, kind == "legacy")
+    """A file of `kind` with these arrays, a storage each."""
+    tensors, raw, lengths = {}, {}, {}
+    for i, (key, a) in enumerate(arrays.items()):
+        strides, storage = [step // a.itemsize for step in a.strides], STORAGES[str(a.dtype)]
+        view = b"N" if kind == "legacy" else None
+        tensors[key] = tensor(str(i), a.shape, strides, storage=storage, view=view)
+        raw[str(i)], lengths[str(i)] = a.tobytes(), a.size
     if kind == "archive":
-        return write_archive(path, data, raw)
-    lengths = {str(i): a.size for i, a in enumerate(arrays.values())}
-    return write_legacy(path, data, raw, lengths)
+        return write_archive(path, pickled(tensors), raw)
+    return write_legacy(path, pickled(tensors), raw, lengths)
 
 
 both = pytest.mark.parametrize("kind", ["archive", "legacy"])
 
 
 @both
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
-def test_types_and_shapes_survive(tmp_path, kind, dtype):
-    arrays = {
-        "a.weight": W.astype(dtype),
-        "a.bias": np.ones((), dtype),
-        "none": np.zeros((0, 3), dtype),
-    }
-    found = load_checkpoint(write(tmp_path / "net.pth", arrays, kind))
-    assert list(found) == list(arrays)
-    for key, array in arrays.items():
-        assert found[key].dtype == array.dtype and found[key].shape == array.shape
-        np.testing.assert_array_equal(found[key], array)
-
-
-@both
-def test_half_precision_becomes_float32(tmp_path, kind):
-    found = load_checkpoint(write(tmp_path / "net.pth", {"w": W.astype("float16")}, kind))
-    assert found["w"].dtype == np.float32
-    np.testing.assert_array_equal(found["w"], W)
+def test_types_shapes_and_order_survive(tmp_path, kind):
+    arrays = {"none": np.zeros((0, 3), "float32"), "scalar": np.ones((), "int64")}
+    arrays.update({dtype: W.astype(dtype) for dtype in STORAGES if dtype != "float16"})
+    assert_same(load_checkpoint(write(tmp_path / "net.pth", arrays, kind)), arrays)
+    half = write(tmp_path / "half.pth", {"w": W.astype("float16")}, kind)
+    assert_same(load_checkpoint(half), {"w": W})
 
 
 def test_bfloat16_becomes_float32(tmp_path):
     data = pickled({"w": tensor("0", (2, 3), (3, 1), storage="BFloat16")})
     raw = (W.view("uint32") >> 16).astype("<u2").tobytes()
-    found = load_checkpoint(write_archive(tmp_path / "net.pth", data, {"0": raw}))
-    assert found["w"].dtype == np.float32
-    np.testing.assert_array_equal(found["w"], W)
+    assert_same(load_checkpoint(write_archive(tmp_path / "net.pth", data, {"0": raw})), {"w": W})
 
 
 @both
 def test_keys_get_paddles_names(tmp_path, kind):
-    arrays = {
-        "module.bn.weight": W[0],
-        "module.bn.running_mean": W[0],
-        "module.bn.running_var": W[1],
-        "module.bn.num_batches_tracked": np.array(7),
-    }
+    names = "weight", "running_mean", "running_var", "num_batches_tracked"
+    arrays = {f"module.bn.{one}": W + i for i, one in enumerate(names)}
     found = load_checkpoint(write(tmp_path / "net.pth", arrays, kind))
-    assert list(found) == ["bn.weight", "bn._mean", "bn._variance"]
-    np.testing.assert_array_equal(found["bn._variance"], W[1])
+    assert_same(found, {"bn.weight": W, "bn._mean": W + 1, "bn._variance": W + 2})
 
 
 def test_a_byte_order_is_followed(tmp_path):
@@ -156,21 +117,18 @@ def test_a_byte_order_is_followed(tmp_path):
 
 
 def test_tensors_share_and_stride_a_storage(tmp_path):
-    data = pickled(
-        {
-            "transposed": tensor("0", (3, 2), (1, 3), length=6),
-            "row": tensor("0", (3,), (1,), begin=3, length=6),
-            "column": tensor("0", (2,), (3,), begin=1, length=6),
-        }
-    )
+    views = {
+        "transposed": (tensor("0", (3, 2), (1, 3), length=6), W.T),
+        "row": (tensor("0", (3,), (1,), begin=3, length=6), W[1]),
+        "column": (tensor("0", (2,), (3,), begin=1, length=6), W[:, 1]),
+    }
+    data = pickled({key: opcodes for key, (opcodes, _) in views.items()})
     found = load_checkpoint(write_archive(tmp_path / "net.pth", data, {"0": W.tobytes()}))
-    np.testing.assert_array_equal(found["transposed"], W.T)
-    np.testing.assert_array_equal(found["row"], W[1])
-    np.testing.assert_array_equal(found["column"], W[:, 1])
+    assert_same(found, {key: array for key, (_, array) in views.items()})
 
 
 def test_a_legacy_view_of_a_storage_is_cut_out(tmp_path):
-    view = sequence(text("v"), number(2), number(3))
+    view = sequence(text(b"v"), number(2), number(3))
     data = pickled({"w": tensor("0", (3,), (1,), length=6, view=view)})
     path = write_legacy(tmp_path / "net.pth", data, {"0": W.tobytes()}, {"0": 6})
     np.testing.assert_array_equal(load_checkpoint(path)["w"], [2, 3, 4])
@@ -179,13 +137,11 @@ def test_a_legacy_view_of_a_storage_is_cut_out(tmp_path):
 @both
 def test_code_is_refused_and_nothing_runs(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
-    evil = name("os", "system") + text("touch PWNED") + b"\x85R"
-    data = pickled({"w": tensor("0", (6,), (1,), view=b"N" if kind == "legacy" else None),
-                    "z": evil})  # fmt: skip
-    if kind == "archive":
-        path = write_archive(tmp_path / "net.pth", data, {"0": W.tobytes()})
-    else:
-        path = write_legacy(tmp_path / "net.pth", data, {"0": W.tobytes()}, {"0": 6})
+    evil = name("os", "system") + text(b"touch PWNED") + b"\x85R"
+    view = b"N" if kind == "legacy" else None
+    data = pickled({"w": tensor("0", (6,), (1,), view=view), "z": evil})
+    write_file, more = (write_archive, ()) if kind == "archive" else (write_legacy, {"0": 6})
+    path = write_file(tmp_path / "net.pth", data, {"0": W.tobytes()}, more)
     with pytest.raises(CheckpointError, match=r"net\.pth: refused, .* would run os\.system"):
         load_checkpoint(path)
     assert not (tmp_path / "PWNED").exists()
@@ -207,29 +163,22 @@ def test_code_is_refused_and_nothing_runs(tmp_path, monkeypatch, kind):
 )
 def test_tensors_beyond_their_storage_are_refused(tmp_path, wrong):
     arguments = {"key": "0", "shape": (2, 3), "strides": (3, 1), **wrong}
-    raw = {"0": W.tobytes()}
-    path = write_archive(tmp_path / "net.pth", pickled({"w": tensor(**arguments)}), raw)
-    with pytest.raises(CheckpointError, match=r"net\.pth: not a checkpoint, or damaged"):
-        load_checkpoint(path)
-    data = pickled({"w": tensor(**arguments, view=b"N")})
-    write_legacy(path, data, raw, {"0": 6})
-    with pytest.raises(CheckpointError, match=r"net\.pth: not a checkpoint, or damaged"):
-        load_checkpoint(path)
+    raw, path = {"0": W.tobytes()}, tmp_path / "net.pth"
+    for write_file, view, more in ((write_archive, None, ()), (write_legacy, b"N", {"0": 6})):
+        write_file(path, pickled({"w": tensor(**arguments, view=view)}), raw, more)
+        with pytest.raises(CheckpointError, match=r"net\.pth: not a checkpoint, or damaged"):
+            load_checkpoint(path)
 
 
-def test_archives_that_unpack_to_much_are_refused(tmp_path):
+def test_archives_that_unpack_to_much_or_are_of_something_else_are_refused(tmp_path):
     path = tmp_path / "net.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("net/data.pkl", pickled({"w": tensor("0", (10**7,), (1,))}))
         archive.writestr("net/data/0", bytes(4 * 10**7))
-    with pytest.raises(CheckpointError, match=r"unpacks to 40000\d+"):
-        load_checkpoint(path)
-
-
-def test_archives_of_something_else_are_named(tmp_path):
-    np.savez(tmp_path / "net.pth.npz", w=W)
-    with pytest.raises(CheckpointError, match=r"an archive of 0 data\.pkl"):
-        load_checkpoint(tmp_path / "net.pth.npz")
+    np.savez(tmp_path / "w.npz", w=W)
+    for file, fault in ((path, r"unpacks to 40000\d+"), (tmp_path / "w.npz", r"of 0 data\.pkl")):
+        with pytest.raises(CheckpointError, match=fault):
+            load_checkpoint(file)
 
 
 @settings(max_examples=200, deadline=None)

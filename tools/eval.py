@@ -145,6 +145,7 @@ def main() -> int:
     from SCFNet.metrics import BINARY
     from SCFNet.scoring import plots, report
     from SCFNet.scoring.evaluation import Sources, find_tasks
+    from SCFNet.scoring.paper_table import paper_table, to_latex, to_markdown
     from SCFNet.scoring.tasks import score_tasks
 
     costs = report.read_costs(args.costs) if args.costs else {}
@@ -168,12 +169,12 @@ def main() -> int:
             results = score_tasks(
                 tasks, args.protocol, args.workers, args.allow_missing, per_image, binary
             )
-        layout = (results, args.protocol, costs, args.metrics, args.published)
-        texts = [
+        table = paper_table(results, args.protocol, costs, args.metrics, args.published)
+        texts = (
             (args.json, report.to_json(results, args.protocol, costs)),
             (args.csv, report.to_csv(results, args.protocol)),
-            (args.latex, report.paper_table(*layout, in_latex=True)),
-        ]
+            (args.latex, to_latex(table)),
+        )
         try:
             report.save_texts([(path, text) for path, text in texts if path])
             if args.plot:
@@ -181,7 +182,7 @@ def main() -> int:
             if args.grid:
                 plots.plot_grid(tasks, args.data, args.grid)
         finally:
-            print(report.paper_table(*layout))
+            print(to_markdown(table))
     return 0
 
 

@@ -69,8 +69,7 @@ def unpickle(
 
     Raises Refused for what is not admitted, and any other exception for a damaged pickle.
     """
-    machine = _Machine(stream, ARRAY_NAMES if names is None else names, persistent)
-    machine.budget += COPIES * beside
+    machine = _Machine(stream, ARRAY_NAMES if names is None else names, persistent, beside)
     for _ in range(MAX_STEPS):
         opcode = stream.read(1)
         if opcode == b".":
@@ -93,12 +92,10 @@ def _check_tree(value: Any) -> None:
             raise Refused(f"it unfolds to more than {MAX_STEPS} values")
         if not level:
             return
-        level = [child for item in level for child in _children(item)]
+        level = [
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
+        ]
     raise Refused(f"it nests more than {MAX_DEPTH} levels")
-
-
-def _children(container: Any) -> Any:
-    return container.values() if isinstance(container, dict) else container
 
 
 def _size(value: Any) -> int:
@@ -114,12 +111,16 @@ class _Machine:
     """The stack and the memo of one pickle, and what may be spent on it."""
 
     def __init__(
-        self, stream: BinaryIO, names: Names, persistent: Optional[Callable[[Any], Any]]
+        self,
+        stream: BinaryIO,
+        names: Names,
+        persistent: Optional[Callable[[Any], Any]],
+        beside: int,
     ) -> None:
         here = stream.tell()
         self.size = stream.seek(0, os.SEEK_END) - here
         stream.seek(here)
-        self.budget = COPIES * self.size + SLACK
+        self.budget = COPIES * (self.size + beside) + SLACK
         self.stream, self.names, self.persistent = stream, names, persistent
         self.stack: List[Any] = []
         self.marks: List[int] = []  # heights of the stack
@@ -132,13 +133,13 @@ class _Machine:
             raise EOFError("cut short")
         return data
 
-    def byte(self) -> int:
-        """Read the next byte, as a number."""
-        return self.stream.read(1)[0]
-
     def number(self, code: str) -> Any:
         """Read the next number, of a struct `code`."""
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+
+    def data(self, code: str) -> bytes:
+        """Read the next number, of a struct `code`, and as many bytes as it says."""
+        return self.take(self.number(code))
 
     def line(self) -> str:
         data = self.stream.readline(MAX_NAME)
@@ -201,9 +202,6 @@ class _Machine:
             raise TypeError("items for what is no list")
         self.stack[-1].extend(items)
 
-    def memoize(self) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
     def remember(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
@@ -216,8 +214,8 @@ class _Machine:
             raise Refused(f"it has an integer of {size} bytes")
         self.push(int.from_bytes(self.take(size), "little", signed=True))
 
-    def push_text(self, size: int) -> None:
-        self.push(self.take(size).decode("utf-8", "surrogatepass"))
+    def push_text(self, code: str) -> None:
+        self.push(self.data(code).decode("utf-8", "surrogatepass"))
 
     def push_persistent(self) -> None:
         if self.persistent is None:
@@ -257,30 +255,30 @@ OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
-    b"K": lambda m: m.push(m.byte()),
+    b"K": lambda m: m.push(m.number("B")),
     b"M": lambda m: m.push(m.number("<H")),
     b"J": lambda m: m.push(m.number("<i")),
     b"G": lambda m: m.push(m.number(">d")),
-    b"\x8a": lambda m: m.push_integer(m.byte()),
+    b"\x8a": lambda m: m.push_integer(m.number("B")),
     b"\x8b": lambda m: m.push_integer(m.number("<i")),
-    b"\x8c": lambda m: m.push_text(m.byte()),
-    b"X": lambda m: m.push_text(m.number("<I")),
-    b"\x8d": lambda m: m.push_text(m.number("<Q")),
-    b"U": lambda m: m.push(m.take(m.byte()).decode("latin1")),  # Python 2's str
-    b"T": lambda m: m.push(m.take(m.number("<I")).decode("latin1")),
-    b"C": lambda m: m.push(m.take(m.byte())),
-    b"B": lambda m: m.push(m.take(m.number("<I"))),
-    b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),
-    b"\x96": lambda m: m.push(bytearray(m.take(m.number("<Q")))),
+    b"\x8c": lambda m: m.push_text("B"),
+    b"X": lambda m: m.push_text("<I"),
+    b"\x8d": lambda m: m.push_text("<Q"),
+    b"U": lambda m: m.push(m.data("B").decode("latin1")),  # Python 2's str
+    b"T": lambda m: m.push(m.data("<I").decode("latin1")),
+    b"C": lambda m: m.push(m.data("B")),
+    b"B": lambda m: m.push(m.data("<I")),
+    b"\x8e": lambda m: m.push(m.data("<Q")),
+    b"\x96": lambda m: m.push(bytearray(m.data("<Q"))),
     # the stack and the memo
     b"(": lambda m: m.marks.append(len(m.stack)),
     b"0": lambda m: m.stack.pop(),
     b"1": _Machine.pop_to_mark,
     b"2": lambda m: m.push(m.stack[-1]),
-    b"q": lambda m: m.remember(m.byte()),
+    b"q": lambda m: m.remember(m.number("B")),
     b"r": lambda m: m.remember(m.number("<I")),
-    b"\x94": _Machine.memoize,
-    b"h": lambda m: m.recall(m.byte()),
+    b"\x94": lambda m: m.remember(len(m.memo)),
+    b"h": lambda m: m.recall(m.number("B")),
     b"j": lambda m: m.recall(m.number("<I")),
     # containers
     b")": lambda m: m.push(()),
@@ -349,15 +347,6 @@ def _from_buffer(
     return values.reshape(shape, order="F" if order == "F" else "C").copy("A")
 
 
-def _ndarray(shape: Tuple[int, ...], code: str, data: bytearray) -> np.ndarray:
-    """Make an array as `checkpoint.dump_plain` writes it."""
-    return _from_buffer(data, _number_type(code), shape, "C")
-
-
-def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
-    return _from_buffer(data, dtype, (1,), "C")[0]
-
-
 def _encode(text: str, encoding: str) -> bytes:
     """Make bytes as protocol 2 writes them."""
     if encoding != "latin1":
@@ -385,7 +374,8 @@ def tuple_of(items: Tuple = ()) -> Tuple:
 
 
 ARRAY_NAMES: Names = {
-    ("numpy", "ndarray"): _ndarray,
+    # how `checkpoint.dump_plain` writes arrays
+    ("numpy", "ndarray"): lambda shape, code, data: _from_buffer(data, _Dtype(code), shape, "C"),
     ("numpy", "dtype"): _Dtype,
     ("collections", "OrderedDict"): dict_of,
     ("_codecs", "encode"): _encode,
@@ -394,7 +384,7 @@ ARRAY_NAMES: Names = {
         for core in ("numpy.core", "numpy._core")  # numpy 1 and numpy 2
         for module, name, function in (
             ("multiarray", "_reconstruct", _Array),
-            ("multiarray", "scalar", _scalar),
+            ("multiarray", "scalar", lambda dtype, data: _from_buffer(data, dtype, (1,), "C")[0]),
             ("numeric", "_frombuffer", _from_buffer),
         )
     },

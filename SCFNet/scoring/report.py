@@ -1,4 +1,4 @@
-"""Scores on paper and in files: the paper's Table 1 in Markdown and LaTeX, JSON and CSV."""
+"""Files of scores: writing JSON and CSV, and reading back what was written."""
 
 import csv
 import io
@@ -6,103 +6,14 @@ import json
 import math
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from SCFNet.errors import InputError
-from SCFNet.files import PathLike, first_few, replacing, write_atomically
+from SCFNet.files import PathLike, replacing, write_atomically
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
-from SCFNet.scoring.published import PUBLISHED
-from SCFNet.scoring.tables import Row, escape_latex, latex, markdown
+from SCFNet.scoring.tables import Row
 from SCFNet.scoring.tasks import PerImage, Result
-
-# How the best and the second best value of a column are printed.
-MARKDOWN_MARKS = ("**{}**", "_{}_")
-LATEX_MARKS = (r"\textbf{{{}}}", r"\textit{{{}}}")
-LOWER_IS_BETTER = ("MAE", "BER")
-
-
-def paper_table(
-    results: List[Result],
-    protocol: str,
-    costs: Dict[str, Cost],
-    metrics: Sequence[str] = (),
-    published: bool = False,
-    in_latex: bool = False,
-) -> str:
-    r"""Write the scores as the paper's Table 1, a row per method.
-
-    The best value of a column is bold and the second italic; values that are printed alike are
-    marked alike, and those of a single method are not. Notes below say what the numbers leave out.
-
-    Args:
-        results: the scores of each method on each set.
-        protocol: the name in PROTOCOLS of the protocol that gave them.
-        costs: Params and FLOPs by method, as far as they are known.
-        metrics: names of measures that have a column too, behind M, F and E.
-        published: put the rows of PUBLISHED, which have no marks, above the others.
-        in_latex: write LaTeX to \input, with rules of the package booktabs, not Markdown.
-    """
-    methods = list(dict.fromkeys(result.method for result in results))
-    sets = list(dict.fromkeys(result.data for result in results))
-    cells = {(result.method, result.data): result for result in results}
-    marks = LATEX_MARKS if in_latex else MARKDOWN_MARKS
-    columns = [
-        [_in_units(costs.get(method, NO_COST).params, 1e6) for method in methods],
-        [_in_units(costs.get(method, NO_COST).flops, 1e9) for method in methods],
-    ]
-    for data in sets:
-        found = [cells.get((method, data)) for method in methods]
-        for name in (*PROTOCOLS[protocol].table, *metrics):
-            values = [result.score.result()[name] if result else None for result in found]
-            columns.append(_mark_best(values, name in LOWER_IS_BETTER, marks))
-    notes = [f"M, F, E: {', '.join(PROTOCOLS[protocol].table)}; protocol {protocol}."]
-    names = []
-    for method in methods:
-        left_out = [_left_out(result) for result in results if result.method == method]
-        faults = [f"* {method} on {text}" for text in left_out if text]
-        names.append(f"{method} *" if faults else method)
-        notes += faults
-    for data in sets:
-        empty = max(result.score.empty for result in results if result.data == data)
-        if empty:
-            notes.append(f"All-black masks in {data}: {empty}; F is 0 there.")
-    rows = [list(row) for row in zip(names, *columns)]
-    if published:
-        rows = [*_published_rows(sets, 3 + len(metrics)), *rows]
-        notes.append("Rows (paper): as the authors publish them.")
-
-    def escape(text: str) -> str:
-        return escape_latex(text) if in_latex else text.replace("*", "\\*")
-
-    rows = [[escape(name), *row] for name, *row in rows]
-    notes = [escape(note) for note in notes]
-    if len(methods) > 1:
-        notes[0] += f" {marks[0].format('Best')}, {marks[1].format('second best')}."
-    down = [name in LOWER_IS_BETTER for name in metrics]
-    if in_latex:
-        measures = [r"$M\downarrow$", r"$F_\beta\uparrow$", r"$E\uparrow$"]
-        arrows = [r"$\downarrow$" if low else r"$\uparrow$" for low in down]
-        measures += [escape_latex(name) + arrow for name, arrow in zip(metrics, arrows)]
-        groups = [("", 1), ("Params", 1), ("FLOPs", 1), *((name, len(measures)) for name in sets)]
-        return latex(groups, ["Method", "(M)", "(G)", *measures * len(sets)], rows, notes)
-    measures = ["M ↓", "F ↑", "E ↑"]
-    measures += [f"{name} {'↓' if low else '↑'}" for name, low in zip(metrics, down)]
-    header = ["Method", "Params (M)", "FLOPs (G)"]
-    header += [f"{data} {measure}" for data in sets for measure in measures]
-    return "\n\n".join([markdown(header, rows), *notes])
-
-
-def _published_rows(sets: List[str], width: int) -> List[List[str]]:
-    """Lay out PUBLISHED like the rows of `paper_table`, with `width` columns a set."""
-    rows = []
-    for name, row in PUBLISHED.items():
-        cells = [f"{name} (paper)", _in_units(row.params, 1e6), _in_units(row.flops, 1e9)]
-        for data in sets:
-            values = [*row.scores.get(data, ()), *[None] * width][:width]
-            cells += ["-" if value is None else f"{value:.3f}" for value in values]
-        rows.append(cells)
-    return rows
 
 
 def to_json(results: List[Result], protocol: str, costs: Dict[str, Cost]) -> str:
@@ -243,35 +154,3 @@ def _in_full(number: Any, unit: float) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"{number} is no size")
     return value * unit if value < 10_000 else value
-
-
-def _in_units(number: Optional[float], unit: float) -> str:
-    return "-" if number is None else f"{number / unit:.2f}"
-
-
-def _mark_best(
-    values: List[Optional[float]], lower_is_better: bool, marks: Tuple[str, str]
-) -> List[str]:
-    """Print the values with three decimals, the best two marked; '-' for None."""
-    texts = ["-" if value is None else f"{value:.3f}" for value in values]
-    if len(values) == 1:
-        return texts
-    ranking = sorted({text for text in texts if text[0].isdigit()}, reverse=not lower_is_better)
-    mark_of = dict(zip(ranking, marks))
-    return [mark_of.get(text, "{}").format(text) for text in texts]
-
-
-def _left_out(result: Result) -> str:
-    """Describe what an average leaves out; '' if nothing."""
-    lists = {
-        "missing": result.missing,
-        "unreadable": result.unreadable,
-        "without mask": result.extra,
-    }
-    parts = [f"{len(stems)} {what} ({first_few(stems)})" for what, stems in lists.items() if stems]
-    if not parts:
-        return ""
-    total = result.score.count + len(result.missing) + len(result.unreadable)
-    return (
-        f"{result.data}: averaged over {result.score.count} of {total} images; {', '.join(parts)}."
-    )

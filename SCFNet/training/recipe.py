@@ -21,17 +21,16 @@ from typing import (
     get_type_hints,
 )
 
-from SCFNet.checkpoint import find_weights, load_checkpoint
+from SCFNet.checkpoint import find_weights, load_network
 from SCFNet.cli import Parser, as_flag
 from SCFNet.device import parse_device
-from SCFNet.errors import ArgumentError, CheckpointError, InputError
+from SCFNet.errors import ArgumentError
 from SCFNet.photos.transform import check_size
-from SCFNet.zoo import NETWORKS, ZOO, detect_network
+from SCFNet.zoo import NETWORKS, ZOO
 
 SCHEDULES = ("paper", "release")  # of PBSM's kernel size
 SIZES = (224, 256, 288, 320, 352)
 SWIN_SIZE = 384  # at which the release trains ST
-METAVARS = {int: "N", float: "X"}  # what stands for a number in --help
 UNTOLD = ("data", "val", "output", "dry_run", "device")  # of the changed flags
 Kind = TypeVar("Kind", bound="Recipe")
 
@@ -64,7 +63,7 @@ def knob(
     choices: Optional[Sequence[str]] = None,
     metavar: Optional[str] = None,
 ) -> Any:
-    """Return a dataclass field that carries its line of --help and its options for argparse.
+    """Return a dataclass field that carries its flag and its line of --help.
 
     Args:
         default: None, "" or () is one that `text` puts into words.
@@ -82,6 +81,18 @@ def knob(
 def default_sizes(model: str) -> Tuple[int, ...]:
     """Return the sides at which the release trains `model`, in pixels."""
     return (SWIN_SIZE,) if model == "ST" else SIZES
+
+
+# Which numbers each of these knobs may have.
+RANGES: Tuple[Tuple[str, Callable[[float], bool], str], ...] = (
+    ("more than 0", lambda x: x > 0, "epochs batch_size accumulate lr min_lr val_every"),
+    ("more than 0", lambda x: x > 0, "teacher_size teacher_std"),
+    ("a number", lambda x: True, "teacher_mean"),
+    ("0 or more", lambda x: x >= 0, "warmup_epochs momentum weight_decay backbone_lr_scale"),
+    ("0 or more", lambda x: x >= 0, "workers seed log_every patience keep_last save_every"),
+    ("from 0 to 1", lambda x: 0 <= x <= 1, "late_from copy_paste zoom vertical_flip"),
+    ("0 or more, and less than 1", lambda x: 0 <= x < 1, "val_fraction ema"),
+)
 
 
 @dataclass(frozen=True)
@@ -147,8 +158,7 @@ class Recipe:
         "the backbone's learning rate, as a part of the others'; default: 0.1, or 1 from scratch",
     )
     ema: float = knob(
-        0.0,
-        "decay of averaged weights, such as 0.999, which are then scored and written; 0 is off",
+        0.0, "decay of averaged weights, such as 0.999, which are then scored and written; 0 is off"
     )
     # the loss
     loss: str = knob(
@@ -200,9 +210,7 @@ class Recipe:
         "--savepath",
     )
     log_dir: str = knob(
-        "",
-        "folder for VisualDL's curves and predicted maps; default: none",
-        "--log_dir",
+        "", "folder for VisualDL's curves and predicted maps; default: none", "--log_dir"
     )
     log_every: int = knob(30, "print the losses every N steps; 0 is never", "--show_step")
     resume: str = knob(
@@ -218,21 +226,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sizes:
             object.__setattr__(self, "sizes", default_sizes(self.model))
-        above_0 = ("val_every", "epochs", "batch_size", "lr", "min_lr", "accumulate")
-        self._check("more than 0", lambda v: v > 0, *above_0)
-        self._check("0 or more", lambda v: v >= 0, "patience", "keep_last", "backbone_lr_scale")
-        self._check("0 or more", lambda v: v >= 0, "warmup_epochs", "momentum", "weight_decay")
-        self._check("0 or more", lambda v: v >= 0, "workers", "seed", "log_every", "save_every")
-        self._check(
-            "from 0 to 1", lambda v: 0 <= v <= 1, "late_from", "copy_paste", "zoom", "vertical_flip"
-        )
-        self._check("0 or more, and less than 1", lambda v: 0 <= v < 1, "val_fraction", "ema")
-        if self.val_size is not None:
-            check_size("val_size", self.val_size)
-        for side in self.sizes:
-            check_size("sizes", side)
-        for side in self.late_sizes:
-            check_size("late_sizes", side)
+        for wanted, holds, names in RANGES:
+            for name, value in self._numbers(names):
+                if not (math.isfinite(value) and holds(value)):
+                    raise ArgumentError(name, f"must be {wanted}, not {value}")
+        for name, side in self._numbers("val_size sizes late_sizes"):
+            check_size(name, side)
         odd = self.kernel_size.isdecimal() and int(self.kernel_size) % 2
         if self.kernel_size not in SCHEDULES and not odd:
             raise ArgumentError(
@@ -244,12 +243,12 @@ class Recipe:
         if self.patience and not (self.val or self.val_fraction):
             raise ArgumentError("patience", "needs --val or --val-fraction, to score on")
 
-    def _check(self, wanted: str, holds: Callable[[float], bool], *names: str) -> None:
-        """Raise ArgumentError for a knob that is given, and for which `holds` is not true."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and holds(value)):
-                raise ArgumentError(name, f"must be {wanted}, not {value}")
+    def _numbers(self, names: str) -> List[Tuple[str, Any]]:
+        """List the numbers that these knobs have, each with its knob's name."""
+        found = [
+            (name, value) for name in names.split() for value in as_tuple(getattr(self, name, None))
+        ]
+        return [(name, value) for name, value in found if value is not None]
 
 
 @dataclass(frozen=True)
@@ -321,76 +320,57 @@ class DistillRecipe(Recipe):
             raise ArgumentError(
                 "teacher", "name a .pdparams file, an .onnx file or a folder of maps"
             )
-        self._check("more than 0", lambda v: v > 0, "teacher_size")
-        if not all(map(math.isfinite, self.teacher_mean)):
-            raise ArgumentError("teacher_mean", "must be three numbers")
-        if not all(math.isfinite(value) and value > 0 for value in self.teacher_std):
-            raise ArgumentError("teacher_std", "must be three numbers of more than 0")
 
 
 def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]] = None) -> Kind:
     """Read the recipe of class `kind` from the command line `argv`, by default sys.argv.
 
-    `description` heads --help. Raises InputError for what is not understood.
+    `description` heads --help. Raises InputError for what is not understood, and CheckpointError
+    for a --finetune file that cannot be read, or is of no network of this repository.
     """
     parser = Parser(description, allow_abbrev=False)
     hints = get_type_hints(kind)
     for one in fields(kind):
-        options = dict(one.metadata)
+        options: Dict[str, Any] = {**one.metadata, "dest": one.name, "default": one.default}
         flags = [as_flag(one.name), *options.pop("aliases")]
         value_type = next(iter(get_args(hints[one.name])), hints[one.name])  # int of Optional[int]
         if value_type is bool:
             options["action"] = "store_true"
         else:
             options["type"] = value_type
-            options["help"] += _default_in_words(one.default)
-            if value_type in METAVARS:
-                options["metavar"] = METAVARS[value_type]
-        parser.add_argument(*flags, dest=one.name, default=one.default, **options)
+            options.setdefault("metavar", {int: "N", float: "X"}.get(value_type))
+            if one.default not in (None, "", ()):
+                options["help"] += f"; default: {' '.join(as_texts(one.default))}"
+        parser.add_argument(*flags, **options)
+    parser.set_defaults(finetune=None)
     if kind is Recipe:
         parser.add_argument("--finetune", metavar="FILE", help=FINETUNE_HELP)
-    given: Dict[str, Any] = vars(parser.parse_args(argv))
-    weights = given.pop("finetune", None)
+    weights = parser.parse_args(argv).finetune
     if weights is not None:
-        parser.set_defaults(**FINETUNE, **trained_network(weights))
-        given = vars(parser.parse_args(argv))
-        del given["finetune"]
+        path = find_weights(weights)
+        parser.set_defaults(**FINETUNE, pretrained=str(path), model=load_network(path)[0])
+    given: Dict[str, Any] = vars(parser.parse_args(argv))
+    del given["finetune"]
     given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
     return kind(**given)
 
 
-def trained_network(weights: str) -> Dict[str, Any]:
-    """Return the knobs that start from `weights`: accurate, small, or a file of a whole network.
-
-    Raises CheckpointError if it cannot be read, or is of no network of this repository.
-    """
-    path = find_weights(weights)
-    try:
-        return {"pretrained": str(path), "model": detect_network(load_checkpoint(path))}
-    except CheckpointError:
-        raise
-    except InputError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
 def changed_flags(recipe: Recipe) -> List[str]:
-    """Write the knobs that are not the defaults of their class as flags."""
+    """Return the knobs that are not the defaults of their class, as a command line."""
     changed = []
     for one in fields(recipe):
         value = getattr(recipe, one.name)
         default = default_sizes(recipe.model) if one.name == "sizes" else one.default
         if value != default and one.name not in UNTOLD:
-            values = value if isinstance(value, tuple) else (value,)
-            changed += [
-                as_flag(one.name),
-                *(f"{v:g}" if isinstance(v, float) else str(v) for v in values),
-            ]
+            changed += [as_flag(one.name), *as_texts(value)]
     return changed
 
 
-def _default_in_words(default: Any) -> str:
-    """Say a default behind a line of --help, unless the line says it."""
-    if default in (None, "", ()):
-        return ""
-    values = default if isinstance(default, tuple) else (default,)
-    return "; default: " + " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+def as_texts(value: Any) -> List[str]:
+    """Return the values of a knob as they are given on the command line."""
+    return [f"{v:g}" if isinstance(v, float) else str(v) for v in as_tuple(value)]
+
+
+def as_tuple(value: Any) -> Tuple:
+    """Return the values of a knob, which may be one or many."""
+    return value if isinstance(value, tuple) else (value,)

@@ -3,11 +3,8 @@
 import hashlib
 import json
 import math
-import subprocess
 import time
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -62,13 +59,13 @@ class Run:
     average: Optional[SaliencyNet]  # of the weights, if the recipe has an `ema`
     optimizer: paddle.optimizer.Optimizer
     scaler: paddle.amp.GradScaler
-    samples: Sequence[Sample] = ()
-    scored: ScoredSets = field(default_factory=dict)
-    target: Optional[Target] = None  # the masks if None
-    teacher_side: int = 0
-    steps_per_epoch: int = 0
-    digest: str = ""  # of the samples
-    starts_whole: bool = False  # from the weights of a whole network
+    samples: Sequence[Sample]
+    scored: ScoredSets
+    target: Optional[Target]  # the masks if None
+    teacher_side: int
+    steps_per_epoch: int
+    digest: str  # of the samples
+    starts_whole: bool  # from the weights of a whole network
     step: int = 0  # done so far
     skipped: int = 0  # steps in a row, by the loss scaler
     best: float = -math.inf  # quality of the scores so far
@@ -139,15 +136,20 @@ def new_run(
         if on_gpu():
             net = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.train()
-    scaler = paddle.amp.GradScaler(enable=recipe.amp and on_gpu())
-    run = Run(recipe, net, average, build_optimizer(net, recipe), scaler)
-    run.samples, run.scored = samples, scored or {}
-    run.target, run.teacher_side = target, teacher_side
-    run.starts_whole = starts_whole
-    if samples:
-        run.steps_per_epoch = count_batches(len(samples), recipe.batch_size // world, world)
-        run.digest = samples_digest(samples)
-    return run
+    return Run(
+        recipe,
+        net,
+        average,
+        build_optimizer(net, recipe),
+        paddle.amp.GradScaler(enable=recipe.amp and on_gpu()),
+        samples,
+        scored or {},
+        target,
+        teacher_side,
+        count_batches(len(samples), recipe.batch_size // world, world) if samples else 0,
+        samples_digest(samples),
+        starts_whole,
+    )
 
 
 def quality(scores: Mapping[str, Any]) -> float:
@@ -212,7 +214,6 @@ def state_of(run: Run) -> Dict[str, Any]:
         "log": run.log,
         "minutes": run.minutes,
         "recipe": asdict(run.recipe),
-        "commit": git_commit(),
         "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
     }
     return {**state, "sha256": state_digest(state)}
@@ -229,9 +230,8 @@ def state_digest(state: Dict[str, Any]) -> str:
         return f"{array.dtype.str} {array.shape} {hashlib.sha256(array).hexdigest()}"
 
     content = {key: value for key, value in state.items() if key != "sha256"}
-    return hashlib.sha256(
-        json.dumps(content, default=describe, sort_keys=True).encode()
-    ).hexdigest()
+    text = json.dumps(content, default=describe, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
@@ -263,14 +263,3 @@ def optimizer_state(run: Run) -> Dict[str, StateDict]:
 def arrays(state: Dict[str, Tensor]) -> StateDict:
     """Turn a state dict's tensors into arrays."""
     return {key: np.asarray(tensor.numpy()) for key, tensor in state.items()}
-
-
-@lru_cache(maxsize=None)
-def git_commit() -> str:
-    """Name the commit of this repository, '-dirty' if files were changed; '' outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip()
