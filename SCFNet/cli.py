@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Optional[Sequence[str]] = None, namespace: None = None
     ) -> argparse.Namespace:
-        """Parse `args`, or what the program was started with."""
+        """Parse `args`, by default the program's own, with ~ as the home folder."""
         given = sys.argv[1:] if args is None else args
         return super().parse_args([expand_home(arg) for arg in given], namespace)
 
@@ -100,10 +100,10 @@ class Output(io.FileIO):
 
 
 def open_closed_streams() -> None:
-    """Open on the null device what of stdin, stdout and stderr is closed, as in services, so that
-    no other file gets its number.
+    """Open those of stdin, stdout and stderr that are closed, as in services, on the null device,
+    so that no other file gets their numbers.
 
-    What was closed is still None in sys.stdin, sys.__stdout__ and sys.__stderr__.
+    In sys.stdin, sys.__stdout__ and sys.__stderr__ they are None as before.
     """
     for descriptor in range(3):
         try:
@@ -115,8 +115,8 @@ def open_closed_streams() -> None:
 
 
 def lay_over(output: Output, stream: TextIO) -> TextIO:
-    """Return `stream`, a standard one, so that it escapes what it cannot encode, and writes to
-    `output` unless it is a terminal. One that is no standard stream (a test's) stays as it is.
+    """Return a stream in place of stdout or stderr which escapes characters that it cannot encode,
+    and writes to `output` unless it is a terminal; any other stream (a test's) as it is.
     """
     if stream not in (sys.__stdout__, sys.__stderr__):
         return stream

@@ -4,7 +4,9 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
 
 from SCFNet.errors import ArgumentError
 
@@ -65,6 +67,34 @@ def on_gpu() -> bool:
     """Return whether the device is a GPU. Paddle is not imported for it."""
     paddle = sys.modules.get("paddle")
     return paddle is not None and paddle.device.get_device().startswith("gpu")
+
+
+def to_device(batches: Iterable[Sequence[Optional[np.ndarray]]]) -> Iterator[List[Any]]:
+    """Yield batches of arrays as lists of tensors on the device; None stays None.
+
+    For a GPU Paddle's reader fetches ahead: it copies from pinned memory, on a stream of its own,
+    while the step before runs. Its way with `pin_memory` would leave the copying to the step.
+    """
+    import paddle
+
+    if not on_gpu():
+        for batch in batches:
+            yield [None if array is None else paddle.to_tensor(array) for array in batch]
+        return
+    faults = []
+
+    class Source(paddle.io.IterableDataset):
+        def __iter__(self) -> Iterator[Sequence[Optional[np.ndarray]]]:
+            try:
+                yield from batches
+            except Exception as error:  # the reader, in a thread of its own, would wait for ever
+                faults.append(error)
+
+    reader = paddle.io.DataLoader(Source(), batch_size=None)
+    reader.pin_memory = False
+    yield from reader
+    if faults:
+        raise faults[0]
 
 
 def peak_memory_mb() -> float:

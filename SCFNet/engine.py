@@ -16,7 +16,7 @@ from paddle import Tensor
 from datasets.augment import PAPER, RELEASE, STRONG
 from datasets.loader import Batch, Epoch, batches
 from datasets.sod import Sample, check_files, list_pairs
-from SCFNet.device import on_gpu
+from SCFNet.device import on_gpu, to_device
 from SCFNet.errors import ArgumentError, InputError, NotFiniteError
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
 from SCFNet.photos.transform import normalise
@@ -148,7 +148,8 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     while not run.is_done:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
         begun: List[Step] = []  # whose losses were not fetched yet
-        for batch in epoch_batches(run, run.epoch, sizes_at(run.epoch, recipe), start):
+        sizes = sizes_at(run.epoch, recipe)
+        for batch in to_device(epoch_batches(run, run.epoch, sizes, start)):
             begun.append(learn(run, batch, lr_at(run.step, run.steps_per_epoch, recipe)))
             stopped_by = largest_over_processes(stops[0] if stops else 0)
             saves = stopped_by or (recipe.save_every and run.step % recipe.save_every == 0)
@@ -207,14 +208,14 @@ def fetch_losses(run: Run, begun: Sequence[Step]) -> Iterator[np.ndarray]:
         yield losses
 
 
-def learn(run: Run, batch: Batch, lr: float) -> Step:
-    """Seed the step of a loaded batch, find its target, and begin the step."""
+def learn(run: Run, batch: Sequence[Any], lr: float) -> Step:
+    """Seed the step of a batch, the tensors of a `Batch`, find its target, and begin the step."""
     seed_step(run.recipe.seed, run.step)
-    images, target, teacher_images = (None if x is None else paddle.to_tensor(x) for x in batch)
+    images, target, teacher_images = batch
     if run.target:
         target = run.target(images, target, images if teacher_images is None else teacher_images)
     losses = train_step(run, images, target, lr, kernel_at(run.epoch, run.recipe))
-    count = len(batch.images) * paddle.distributed.get_world_size()
+    count = images.shape[0] * paddle.distributed.get_world_size()
     return Step(losses, run.step, lr, count, time.time())
 
 
@@ -308,7 +309,7 @@ def rehearse(run: Run, log: Log) -> int:
     seconds = math.nan
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))
     start = time.perf_counter()
-    for batch in itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED):
+    for batch in to_device(itertools.islice(itertools.chain.from_iterable(epochs), REHEARSED)):
         list(fetch_losses(run, [learn(run, batch, run.recipe.min_lr)]))
         now = time.perf_counter()
         seconds, start = now - start, now

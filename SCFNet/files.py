@@ -43,29 +43,21 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}-{threading.get_ident()}.tmp")
-    with _errors_of(path):
+    try:
         if path.parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
             with path.open("wb") as stream:
                 yield stream
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w+b") as stream:
-                yield stream
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-
-
-@contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
-    """Raise the system's errors of writing `path` as InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        with temporary.open("w+b") as stream:
+            yield stream
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def remove_leftovers(folder: PathLike, age: float = LEFTOVER_AGE) -> None:

@@ -17,6 +17,7 @@ from SCFNet.photos.transform import (
     network_input,
     normalise,
     photo_batch,
+    taps,
 )
 
 if TYPE_CHECKING:
@@ -93,12 +94,11 @@ def take_photos(
     height, width = shape or ("height", "width")
     constants = {
         "photo_axis": np.array([0]),
-        "input_sizes": np.array([1, 3, size, size]),
         "photo_mean": _channels(normalisation.mean),
         "photo_std": _channels(normalisation.std),
         "map_axes": np.array([0, 1]),
     }
-    scaled, gain, sizes = "photo_resized", "", ""
+    scaled, gain, sides = "photo_resized", "", ""
     if normalisation.by_max:
         constants.update(photo_one=np.array(1, "float32"), photo_white=np.array(255, "float32"))
         scaled = "photo_scaled"
@@ -108,30 +108,78 @@ def take_photos(
             photo_scaled = Mul (photo_resized, photo_gain)"""
     if shape:
         constants["map_sizes"] = np.array([1, 1, *shape])
+        for axis, side, trailing in zip(("rows", "columns"), shape, ((1, 1), (1,))):
+            first, second, weight = taps(side, size)
+            constants.update({f"{axis}_first": first, f"{axis}_second": second})
+            constants[f"{axis}_weight"] = weight.reshape(-1, *trailing)
     else:
+        middles = np.arange(1, 2 * size, 2)  # of the samples, in halves of one
         constants.update(
-            map_ones=np.array([1, 1]), map_first=np.array([0]), map_third=np.array([2])
+            map_ones=np.array([1, 1]),
+            zero=np.array([0]),
+            one=np.array([1]),
+            two=np.array([2]),
+            flat=np.array([-1]),
+            rows_middles=middles.reshape(-1, 1, 1),
+            columns_middles=middles.reshape(-1, 1),
+            half=np.array([size]),
+            whole=np.array([2 * size]),
+            parts=np.array([2 * size], "float32"),
         )
-        sizes = """photo_shape = Shape (photo)
-            photo_sides = Slice (photo_shape, map_first, map_third)
-            map_sizes = Concat <axis = 0> (map_ones, photo_sides)"""
+        sides = f"""photo_shape = Shape ({PHOTO})
+            photo_sides = Slice (photo_shape, zero, two)
+            map_sizes = Concat <axis = 0> (map_ones, photo_sides)
+            rows = Slice (photo_shape, zero, one)
+            columns = Slice (photo_shape, one, two)
+            {_place_taps("rows")}
+            {_place_taps("columns")}"""
     _lay_around(
         model,
         f"""photos (uint8[{height}, {width}, 3] {PHOTO}) => (float[{height}, {width}] {MAP}) {{
-            photo_float = Cast <to = 1> ({PHOTO})
-            photo_planes = Transpose <perm = [2, 0, 1]> (photo_float)
-            photo_batch = Unsqueeze (photo_planes, photo_axis)
-            photo_resized = {RESIZE} (photo_batch, , , input_sizes)
+            {sides}
+            {_blend_taps("rows", 0, PHOTO)}
+            {_blend_taps("columns", 1, "rows_blended")}
+            photo_planes = Transpose <perm = [2, 0, 1]> (columns_blended)
+            photo_resized = Unsqueeze (photo_planes, photo_axis)
             {gain}
             photo_centred = Sub ({scaled}, photo_mean)
             {INPUT} = Div (photo_centred, photo_std)
             {OUTPUT} = Network ({INPUT})
-            {sizes}
             map_batch = {RESIZE} ({OUTPUT}, , , map_sizes)
             {MAP} = Squeeze (map_batch, map_axes)
         }}""",
         constants,
     )
+
+
+def _place_taps(axis: str) -> str:
+    """Write what `taps` of the photo's `rows` or `columns` computes, for a side that only the photo
+    tells. Integers place the samples: a Resize does so in float32, which moves maps by up to 3e-4.
+    """
+    return f"""{axis}_scaled = Mul ({axis}_middles, {axis})
+            {axis}_shifted = Sub ({axis}_scaled, half)
+            {axis}_last = Sub ({axis}, one)
+            {axis}_end = Mul ({axis}_last, whole)
+            {axis}_started = Max ({axis}_shifted, zero)
+            {axis}_places = Min ({axis}_started, {axis}_end)
+            {axis}_before = Div ({axis}_places, whole)
+            {axis}_first = Reshape ({axis}_before, flat)
+            {axis}_next = Add ({axis}_first, one)
+            {axis}_second = Min ({axis}_next, {axis}_last)
+            {axis}_rest = Mod ({axis}_places, whole)
+            {axis}_float = Cast <to = 1> ({axis}_rest)
+            {axis}_weight = Div ({axis}_float, parts)"""
+
+
+def _blend_taps(axis: str, number: int, source: str) -> str:
+    """Write what brings axis `number` of `source` to the network's size, as float32."""
+    return f"""{axis}_near = Gather <axis = {number}> ({source}, {axis}_first)
+            {axis}_far = Gather <axis = {number}> ({source}, {axis}_second)
+            {axis}_from = Cast <to = 1> ({axis}_near)
+            {axis}_to = Cast <to = 1> ({axis}_far)
+            {axis}_step = Sub ({axis}_to, {axis}_from)
+            {axis}_part = Mul ({axis}_step, {axis}_weight)
+            {axis}_blended = Add ({axis}_from, {axis}_part)"""
 
 
 def take_rembgs_input(model: "onnx.ModelProto", normalisation: Normalisation) -> None:

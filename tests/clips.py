@@ -1,6 +1,7 @@
 """Small videos for the tests: writing them, reading them, and predicting them without a network."""
 
 import struct
+from contextlib import ExitStack
 from fractions import Fraction
 
 import numpy as np
@@ -84,11 +85,8 @@ def read_clip(path):
 
 def first_frame(path):
     """The first frame as predicting gets it, RGB uint8 [H, W, 3]."""
-    reader = VideoReader(path)
-    try:
-        return next(iter(reader)).image
-    finally:
-        reader.close()
+    with ExitStack() as stack:
+        return next(iter(VideoReader(path, stack))).image
 
 
 def read_alpha(path):

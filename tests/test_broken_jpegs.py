@@ -28,7 +28,7 @@ JPEGS = {
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("part", [0.2, 0.7])
-def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(cat, kind, mode, part):
+def test_a_jpeg_that_lacks_a_part_is_refused(cat, kind, mode, part):
     data = encoded(cat.convert(mode), quality=90, **JPEGS[kind])
     begin = data.index(b"\xff\xda") + 14
     at = begin + int(part * (len(data) - begin))
@@ -43,31 +43,18 @@ def test_a_jpeg_that_is_cut_or_ends_in_zeros_is_refused(cat, kind, mode, part):
         "cut, with a preview": data[:at] + encoded(cat.resize((20, 20))),
         "cut, with noise": data[:at] + NOISE,
     }
+    if mode == "RGB" and kind != "progressive":
+        damaged["a hole"] = data[:at] + b"\xff" * 512 + data[at + 512 :]
+        damaged["a part is left out"] = data[:at] + data[at + 1000 :]
+    if mode == "RGB" and kind == "restarts":
+        places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+        damaged["no restarts"] = re.sub(rb"\xff[\xd0-\xd7]", b"", data)
+        damaged["a restart is left out"] = data[: places[1]] + data[places[2] :]
     for name, bad in damaged.items():
         with pytest.raises(InputError, match="cannot be read as an image") as caught:
             read_bytes(bad)
             pytest.fail(name)
         assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["baseline", "best tables", "full colour", "restarts"])
-@pytest.mark.parametrize("part", [0.2, 0.7])
-def test_a_jpeg_with_a_hole_is_refused(cat, kind, part):
-    data = encoded(cat, quality=90, **JPEGS[kind])
-    begin = data.index(b"\xff\xda") + 14
-    at = begin + int(part * (len(data) - begin))
-    for rest in (b"\xff" * 512 + data[at + 512 :], data[at + 1000 :]):
-        with pytest.raises(InputError, match=r"damaged|truncated"):
-            read_bytes(data[:at] + rest)
-
-
-def test_a_jpeg_that_lacks_restarts_is_refused(cat):
-    data = encoded(cat, restart_marker_rows=1)
-    places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
-    without_any = re.sub(rb"\xff[\xd0-\xd7]", b"", data)
-    for bad in (without_any, data[: places[1]] + data[places[2] :]):
-        with pytest.raises(InputError, match=r"damaged|truncated"):
-            read_bytes(bad)
 
 
 @pytest.mark.parametrize("kind", JPEGS)

@@ -9,7 +9,7 @@ import pytest
 
 from datasets.loader import Batch
 from datasets.sod import list_pairs
-from SCFNet import engine
+from SCFNet import device, engine
 from SCFNet.checkpoint import load_plain
 from SCFNet.errors import InputError, NotFiniteError
 from SCFNet.loss import soft_target, sp_loss
@@ -141,12 +141,12 @@ def test_an_overflow_in_mixed_precision_skips_the_step(monkeypatch):
     run.scaler = Scaler()
     images, masks, _ = reference_batch()
     before = run.net.linear2.weight.numpy()
-    overflow = Batch(images.numpy(), np.full_like(masks.numpy(), np.inf))
+    overflow = images, paddle.full_like(masks, np.inf), None
     begun = [engine.learn(run, overflow, 0.01) for _ in range(2)]
     np.testing.assert_array_equal(run.net.linear2.weight.numpy(), before)
     assert not np.isfinite([losses[0] for losses in engine.fetch_losses(run, begun)]).any()
     assert run.skipped == 2 and run.sums[-1] == 0
-    begun = [engine.learn(run, Batch(images.numpy(), masks.numpy()), 0.01)]
+    begun = [engine.learn(run, (images, masks, None), 0.01)]
     (losses,) = engine.fetch_losses(run, begun)
     assert run.skipped == 0 and np.abs(run.net.linear2.weight.numpy() - before).max() > 0
     np.testing.assert_array_equal(run.sums, [*losses * 4, 4])
@@ -166,8 +166,35 @@ def test_short_memory_is_one_line(pairs, tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_losses_fetched_every_n_steps_are_those_of_each_step(pairs, tmp_path, monkeypatch, capsys):
-    """As on a GPU: what is printed, recorded and saved does not tell when they were fetched."""
+def pretend_gpu(monkeypatch, is_gpu=True):
+    for module in (engine, device):
+        monkeypatch.setattr(module, "on_gpu", lambda: is_gpu)
+    monkeypatch.setattr(paddle.device.cuda, "max_memory_allocated", lambda: 0)
+
+
+@pytest.mark.parametrize("is_gpu", [False, True])
+def test_batches_come_to_the_device_whole_and_their_fault_after_them(monkeypatch, is_gpu):
+    """The loader uses its memory again, and its batches may lack masks."""
+
+    def batches():
+        memory = np.zeros((2, 3, 8, 8), "float32")
+        for number in range(4):
+            memory[:] = number
+            yield Batch(memory, None if number == 1 else memory[:, :1])
+        raise InputError("photo.jpg: is gone")
+
+    pretend_gpu(monkeypatch, is_gpu)
+    found = []
+    with pytest.raises(InputError, match=r"photo\.jpg: is gone"):
+        for batch in device.to_device(batches()):
+            found.append(batch)
+    assert [images.mean() for images, _, _ in found] == [0, 1, 2, 3]
+    assert [None if masks is None else masks.mean() for _, masks, _ in found] == [0, None, 2, 3]
+    assert found[0][0].shape == [2, 3, 8, 8] and found[0][2] is None
+
+
+def test_on_a_gpu_losses_and_weights_are_those_of_a_cpu(pairs, tmp_path, monkeypatch, capsys):
+    """What is printed and saved does not tell when batches and losses were fetched."""
     printed, kept, fetched = [], [], []
     fetch_losses = engine.fetch_losses
 
@@ -177,7 +204,7 @@ def test_losses_fetched_every_n_steps_are_those_of_each_step(pairs, tmp_path, mo
 
     monkeypatch.setattr(engine, "fetch_losses", counted)
     for on_gpu in (False, True):
-        monkeypatch.setattr(engine, "on_gpu", lambda on_gpu=on_gpu: on_gpu)
+        pretend_gpu(monkeypatch, on_gpu)
         output = tmp_path / str(on_gpu)
         engine.train(recipe(data=pairs, output=output, epochs=2, log_every=2, save_every=5))
         printed.append(STEP.findall(capsys.readouterr().out))
@@ -199,10 +226,10 @@ def test_after_a_loss_that_is_not_finite_nothing_is_saved(
 
     def learn_from_no_number(run, batch, lr):
         if run.step == 4:
-            batch = batch._replace(masks=np.full_like(batch.masks, np.nan))
+            batch = batch[0], paddle.full_like(batch[1], np.nan), None
         return learn(run, batch, lr)
 
-    monkeypatch.setattr(engine, "on_gpu", lambda: on_gpu)
+    pretend_gpu(monkeypatch, on_gpu)
     monkeypatch.setattr(engine, "learn", learn_from_no_number)
     assert engine.train(recipe(data=pairs, output=tmp_path, epochs=2, log_every=0)) == 1
     assert "error: the loss of step 5 is not finite: nan; " in capsys.readouterr().out

@@ -1,12 +1,10 @@
 """The cache of a teacher's maps: filled by several, refused if it is another's."""
 
 import os
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
-import numpy as np
 import paddle
 import pytest
 
@@ -92,35 +90,31 @@ def test_names_that_are_not_utf_8_have_a_digest(tmp_path):
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("change", ["another set", "a replaced photo", "a swap", "a new pixel"])
-def test_a_cache_of_other_photos_of_the_same_names_is_refused(tmp_path, change):
-    """Copies of the photos elsewhere, with other times, are the same."""
-    size, black = (64, 64), np.zeros((64, 64, 3), "uint8")
-    for i, name in enumerate(("first", "second")):
-        (tmp_path / name).mkdir()
-        for k in range(3):
-            pixels = photo(k if change != "another set" else k + 3 * i, *size)
-            cv2.imwrite(str(tmp_path / name / f"{k}.bmp"), pixels)
+def put_bmps(folder, *numbers):
+    """Write photos 0.bmp, 1.bmp and so on, of these numbers."""
+    folder.mkdir()
+    for i, number in enumerate(numbers):
+        cv2.imwrite(str(folder / f"{i}.bmp"), photo(number, 64, 64))
+    return folder
 
-    def fill(name):
-        samples = list_pairs(tmp_path / name, labelled=False)
+
+def test_a_cache_of_other_photos_of_the_same_names_is_refused(tmp_path):
+    """Copies of the photos elsewhere, with other times, are the same."""
+
+    def fill(folder):
+        samples = list_pairs(folder, labelled=False)
         return label_cache.with_cached_labels(constant(), samples, tmp_path / "maps")
 
-    assert len(fill("first")) == 3
-    second = tmp_path / "second"
-    if change == "a swap":
-        (second / "0.bmp").rename(second / "x")
-        (second / "1.bmp").rename(second / "0.bmp")
-        (second / "x").rename(second / "1.bmp")
-    elif change == "a replaced photo":
-        cv2.imwrite(str(second / "1.bmp"), black)
-    elif change == "a new pixel":
-        data = bytearray((second / "1.bmp").read_bytes())
-        data[len(data) // 2] ^= 64
-        (second / "1.bmp").write_bytes(data)
-    else:
-        shutil.copytree(tmp_path / "first", tmp_path / "copy")
-        os.utime(tmp_path / "copy" / "0.bmp", (1, 1))
-        assert len(fill("copy")) == 3
-    with pytest.raises(InputError, match="maps: was filled with other photos"):
-        fill("second")
+    assert len(fill(put_bmps(tmp_path / "first", 0, 1, 2))) == 3
+    copy = put_bmps(tmp_path / "copy", 0, 1, 2)
+    os.utime(copy / "0.bmp", (1, 1))
+    assert len(fill(copy)) == 3
+    put_bmps(tmp_path / "another set", 3, 4, 5)
+    put_bmps(tmp_path / "a replaced photo", 0, 9, 2)
+    put_bmps(tmp_path / "a swap", 1, 0, 2)
+    data = bytearray((put_bmps(tmp_path / "a new pixel", 0, 1, 2) / "1.bmp").read_bytes())
+    data[len(data) // 2] ^= 64
+    (tmp_path / "a new pixel" / "1.bmp").write_bytes(data)
+    for other in ("another set", "a replaced photo", "a swap", "a new pixel"):
+        with pytest.raises(InputError, match="maps: was filled with other photos"):
+            fill(tmp_path / other)

@@ -1,5 +1,7 @@
 """Masks in every coding mean the same pixels; what cannot be told is refused."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -28,8 +30,19 @@ def palette(indices, colours):
 
 
 def save(path, image, **options):
-    image.save(path, **options)
+    """Write a PIL image, or BGR(A) [H, W, C] of 16 bits, which Pillow cannot write."""
+    if isinstance(image, np.ndarray):
+        cv2.imwrite(str(path), image)
+    else:
+        image.save(path, **options)
     return path
+
+
+def deep(mask, white, channels):
+    """The mask in each channel of 16 bits, and opaque."""
+    pixels = np.repeat(mask[..., None].astype("uint16") * white, channels, axis=2)
+    pixels[..., 3:] = 65535
+    return pixels
 
 
 # --- two classes
@@ -58,38 +71,26 @@ HARD = {
     "alpha of black": lambda m: Image.merge("LA", [grey(m & False), grey(m)]),
     "alpha of white on transparent black": lambda m: Image.merge("RGBA", [grey(m)] * 4),
     "alpha of a photo": lambda m: Image.merge("RGBA", [*Image.fromarray(photo()).split(), grey(m)]),
+    "alpha of black in 16 bits": lambda m: np.dstack([m[..., None] * [0, 0, 0, 65535]]).astype(
+        "u2"
+    ),
+    **{
+        f"{channels} channels of 16 bits to {white}": partial(deep, white=white, channels=channels)
+        for white in (1, 255, 65535)
+        for channels in (3, 4)
+    },
 }
+OTHER_FORMATS = [
+    *((f"{n} channels of 16 bits to {white}", "tiff") for n in (3, 4) for white in (1, 255, 65535)),
+    *(("0 and 255", suffix) for suffix in ("bmp", "tiff", "gif", "webp")),
+]
 
 
-@pytest.mark.parametrize("coding", HARD)
-def test_two_values_are_two_classes(tmp_path, coding):
-    path = save(tmp_path / "m.png", HARD[coding](OBJECT))
-    np.testing.assert_array_equal(read_mask(path), OBJECT * np.uint8(255))
-    assert read_mask(path).dtype == np.uint8
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tiff"])
-@pytest.mark.parametrize("white", [1, 255, 65535])
-@pytest.mark.parametrize("channels", [3, 4])
-def test_colours_of_16_bits_on_any_scale(tmp_path, suffix, white, channels):
-    mask = OBJECT.astype("float32")
-    pixels = np.repeat(mask[..., None].astype("uint16") * white, channels, axis=2)
-    pixels[..., 3:] = 65535
-    cv2.imwrite(str(tmp_path / f"m{suffix}"), pixels)
-    np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}"), mask * 255)
-
-
-def test_alpha_over_black_in_16_bits_is_the_mask(tmp_path):
-    pixels = np.zeros((*OBJECT.shape, 4), "uint16")
-    pixels[OBJECT, 3] = 65535
-    cv2.imwrite(str(tmp_path / "m.png"), pixels)
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), OBJECT * 255)
-
-
-@pytest.mark.parametrize("suffix", ["bmp", "tiff", "gif", "webp"])
-def test_masks_read_in_other_formats(tmp_path, suffix):
-    path = save(tmp_path / f"m.{suffix}", grey(OBJECT), lossless=True)
-    np.testing.assert_array_equal(read_mask(path), OBJECT * np.uint8(255))
+@pytest.mark.parametrize(("coding", "suffix"), [*((c, "png") for c in HARD), *OTHER_FORMATS])
+def test_two_values_are_two_classes(tmp_path, coding, suffix):
+    found = read_mask(save(tmp_path / f"m.{suffix}", HARD[coding](OBJECT), lossless=True))
+    np.testing.assert_array_equal(found, OBJECT * np.uint8(255))
+    assert found.dtype == np.uint8
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (128, 0, 0), (128, 128, 128)])

@@ -5,8 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.loader import Epoch, batches
@@ -21,208 +19,67 @@ from datasets.sod import (
 )
 from SCFNet.errors import InputError
 from SCFNet.photos.damage import has_hole
-from SCFNet.photos.reading import read_image
 from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo
 
-
-def test_of_several_folders_the_plainest_counts_and_equals_are_refused(tmp_path):
-    make_set(tmp_path, ["a"], ("imgs", "gt"))
-    make_set(tmp_path, ["b"], ("im_aug", "gt_aug"))
-    assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
-    make_set(tmp_path, ["c"], ("image", "mask"))
-    assert [s.stem for s in list_pairs(tmp_path)] == ["c"]
-    for split in ("TR", "TE"):
-        make_set(tmp_path / "DUTS", ["a"], (f"DUTS-{split}-Image", f"DUTS-{split}-Mask"))
-    with pytest.raises(InputError, match="has DUTS-TE-Image and DUTS-TR-Image"):
-        list_pairs(tmp_path / "DUTS")
+# --- folders
 
 
-def test_albums_with_images_in_their_name_are_not_all_of_a_set_of_photos(tmp_path):
-    make_set(tmp_path, ["a"], ("wedding-images",))
-    make_set(tmp_path, ["b"], ("holidays",))
-    stems = [s.stem for s in list_pairs(tmp_path, labelled=False)]
-    assert stems == ["holidays/b", "wedding-images/a"]
-    for album in ("beach-photos", "city-photos", "labels", "photos", "alpha"):
-        make_set(tmp_path, [f"in {album}"], (album,))
-    assert len(list_pairs(tmp_path, labelled=False)) == 7
+def stems(*arguments, **more):
+    """The stems that `list_pairs` lists, or the fault that it raises."""
+    try:
+        return [sample.stem for sample in list_pairs(*arguments, **more)]
+    except InputError as error:
+        assert "\n" not in str(error)
+        return str(error)
 
 
-@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
-def test_links_are_followed_but_not_round_in_circles(tmp_path):
-    make_set(tmp_path / "x", ["a"])
-    (tmp_path / "y").mkdir()
-    for kind in ("image", "mask"):
-        (tmp_path / "y" / kind).symlink_to(tmp_path / "x" / kind)
-        (tmp_path / "x" / kind / "again").symlink_to(tmp_path / "x")
-    assert [s.stem for s in list_pairs(tmp_path / "y")] == ["a"]
-
-
-def test_a_list_counts_in_any_case_and_folders_of_maps_are_no_photos(tmp_path):
-    make_set(tmp_path, ["a", "b"], listed="b\n")
-    (tmp_path / "train.txt").rename(tmp_path / "Train.TXT")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["b"]
-    (tmp_path / "image").rename(tmp_path / "net")
-    for path in (tmp_path / "net").iterdir():
-        path.rename(path.with_suffix(".png"))
-    with pytest.raises(InputError, match="b has no image"):
-        list_pairs(tmp_path)
-
-
-def test_of_two_lists_the_split_decides(tmp_path):
-    make_set(tmp_path, ["a", "b"], listed="a\n")
-    (tmp_path / "test.txt").write_text("b\n")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["a"]
-    assert [s.stem for s in list_pairs(tmp_path, split="test")] == ["b"]
-    (tmp_path / "test.txt").unlink()
-    assert [s.stem for s in list_pairs(tmp_path, split="test")] == ["a"]
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    lines=st.lists(
-        st.tuples(
-            st.sampled_from(["a", "b.2", "d/c", "", "  "]),
-            st.sampled_from(["", ".jpg", " ", "\t"]),
-        ),
-        min_size=1,
-    ),
-    newline=st.sampled_from(["\n", "\r\n", "\r"]),
-    bom=st.booleans(),
-)
-def test_lists_as_editors_leave_them(tmp_path_factory, lines, newline, bom):
-    root = make_set(tmp_path_factory.mktemp("set"), ["a", "b.2", "d/c"])
-    text = newline.join(stem + end if stem.strip() else stem for stem, end in lines)
-    (root / "train.txt").write_bytes((("\ufeff" if bom else "") + text).encode())
-    expected = [stem for stem, _ in lines if stem.strip()]
-    if expected:
-        assert [s.stem for s in list_pairs(root)] == expected
-        once = list(dict.fromkeys(expected))
-        assert [s.stem for s in list_pairs(root, "test")] == once
-    else:
-        with pytest.raises(InputError, match=r"train\.txt.*names no images"):
-            list_pairs(root)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize(
-    "line",
-    [
-        "image/{}.jpg",
-        "{}.jpg mask/{}.png",
-        "image/{}.jpg\tmask/{}.png",
-        "{}.jpg,{}.png",
-        "\\image\\{}.jpg mask\\{}.png",
-        "./data/SET/image/{}.jpg",
-        "/home/me/data/{}.jpg",
-        "D:\\data\\{}.jpg",
-        "{} 1",
-        '"{}.jpg"',
-    ],
-)
-def test_lists_as_other_sets_write_them_read(tmp_path, line, encoding):
-    make_set(tmp_path, ["b", "a", "n/c"])
-    lines = [line.replace("{}", stem) for stem in ("b", "n/c")]
-    (tmp_path / "train.txt").write_bytes("\r\n".join(lines).encode(encoding))
-    assert [s.stem for s in list_pairs(tmp_path)] == ["b", "n/c"]
-
-
-def test_names_in_a_list_may_have_spaces_commas_and_folders(tmp_path):
-    make_set(tmp_path, ["my dog", "a, b"], listed="my dog\na, b.jpg\n")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["my dog", "a, b"]
-    (tmp_path / "train.txt").write_text("cats/my dog\n")
-    with pytest.raises(InputError, match="cats/my dog has no image"):
-        list_pairs(tmp_path)
-
-
-def test_a_second_column_names_the_mask(tmp_path):
-    make_set(tmp_path, ["a", "b"], listed="a.jpg a_gt.png\nb.jpg b_gt.png\n")
-    for stem in ("a", "b"):
-        (tmp_path / "mask" / f"{stem}.png").rename(tmp_path / "mask" / f"{stem}_gt.png")
-    assert [(s.stem, s.mask.name) for s in list_pairs(tmp_path)] == [
-        ("a", "a_gt.png"),
-        ("b", "b_gt.png"),
-    ]
-
-
-@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
-def test_a_list_that_is_no_file_is_an_error_and_not_passed_over(tmp_path):
-    make_set(tmp_path, ["a", "b"])
-    listing = tmp_path / "train.txt"
-    listing.symlink_to("moved.txt")
-    with pytest.raises(InputError, match=r"train\.txt: is not a file"):
-        list_pairs(tmp_path)
-    listing.unlink()
-    os.mkfifo(listing)
-    with pytest.raises(InputError, match=r"train\.txt: is not a file"):
-        list_pairs(tmp_path)
-
-
-def test_unlabelled_photos_at_any_depth_with_and_without_image_folder(tmp_path):
-    make_set(tmp_path / "x", ["a", "n1/b", "n1/n2/c"])
-    expected = [("a", None), ("n1/b", None), ("n1/n2/c", None)]
-    found = list_pairs(tmp_path / "x", labelled=False)
-    assert [(s.stem, s.mask) for s in found] == expected
-    found = list_pairs(tmp_path / "x" / "image", labelled=False)
-    assert [(s.stem, s.mask) for s in found] == expected
-
-
-def test_missing_files_are_listed_up_to_ten_and_counted(tmp_path):
-    make_set(tmp_path, ["a"], listed="a\n" + "\n".join(f"lost{i}" for i in range(25)))
-    with pytest.raises(InputError) as error:
-        list_pairs(tmp_path)
-    message = str(error.value)
-    assert message.count("has no image") == 10
-    assert "25 faults" in message and "and 15 more" in message
-    assert "\n" not in message
-
-
-UNPAIRED = {  # layouts of what lies there, and what is wrong with it
-    ("images/{}.jpg", "labels/{}.png", "labels/more.png"): r"1 faults: .*more\.png has no image",
-    ("img/{}.jpg", "gt/{}.png", "img/more.jpg"): r"1 faults: .*more\.jpg has no mask",
-    ("image/{}.jpg", "mask/{}.png", "image/002.bmp"): r"002\.jpg has the stem of another",
-    ("image/{}.jpg", "mask/{}_body.png", "image/{}.jpg", "mask/{}_edge.png"): "has no mask",
-    ("image/{}.jpg", "mask/{}0.png"): r"001\.jpg has no mask",  # a number is not cut
-}
-
-
-@pytest.mark.parametrize("layout", UNPAIRED, ids=" ".join)
-def test_what_has_no_partner_is_named_and_none_is_guessed(tmp_path, layout):
-    for i in range(0, len(layout), 2):
-        lay_out(tmp_path, layout[i : i + 2])
-    with pytest.raises(InputError, match=UNPAIRED[layout]):
-        list_pairs(tmp_path)
-
-
-def test_what_is_no_data_set_is_told(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        list_pairs(tmp_path / "nowhere")
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file, not a folder; a data set is"):
-        list_pairs(tmp_path / "file")
-    with pytest.raises(InputError, match="has no folder image/"):
-        list_pairs(tmp_path)
-    (tmp_path / "image").mkdir()
-    with pytest.raises(InputError, match="has no folder mask/"):
-        list_pairs(tmp_path)
-    (tmp_path / "mask").mkdir()
-    with pytest.raises(InputError, match="names no images"):
-        list_pairs(tmp_path)
-    (tmp_path / "train.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"train\.txt: cannot be read as UTF-8"):
-        list_pairs(tmp_path)
-
-
-# --- layouts
-
-
-def lay_out(root, layout, stems=("001", "002", "003")):
+def lay_out(root, layout, names=("001", "002", "003")):
     """Write a set of which `layout` names photo and mask of a stem: '{}' stands for it."""
-    for i, stem in enumerate(stems):
+    for i, stem in enumerate(names):
         for path, pixels in zip(layout, (photo(i), disc())):
             place = root / path.replace("{}", stem)
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(place)
     return root
+
+
+FILES = {  # what lies there, and the pairs of it, or a part of the fault
+    "imgs/a.jpg gt/a.png im_aug/b.jpg gt_aug/b.png": ["a"],
+    "imgs/a.jpg gt/a.png im_aug/b.jpg gt_aug/b.png image/c.jpg mask/c.png": ["c"],
+    "Train/image/a.jpg Train/mask/a.png test/image/b.jpg test/mask/b.png": ["a"],
+    "S-TR-Image/a.jpg S-TR-Mask/a.png S-TE-Image/a.jpg S-TE-Mask/a.png": (
+        "has S-TE-Image and S-TR-Image: name a folder"
+    ),
+    "images/a.jpg labels/a.png labels/more.png": "1 faults: {}/labels/more.png has no image",
+    "img/a.jpg gt/a.png img/more.jpg": "1 faults: {}/img/more.jpg has no mask",
+    "image/a.jpg image/a.bmp mask/a.png": "a.jpg has the stem of another",
+    "image/1.jpg image/2.jpg mask/1_a.png mask/2_a.png mask/1_b.png mask/2_b.png": "has no mask",
+    "image/1.jpg image/2.jpg mask/10.png mask/20.png": "1.jpg has no mask",  # a number is not cut
+    "net/a.png mask/a.png": "names no images",  # maps are no photos
+    "": "has no folder image/",
+    "image/": "has no folder mask/",
+    "image/ mask/": "names no images",
+}
+
+
+@pytest.mark.parametrize("files", FILES)
+def test_pairs_are_found_or_the_fault_is_named_and_nothing_is_guessed(tmp_path, files):
+    for file in files.split():
+        place = tmp_path / file
+        (place if file.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
+        if not file.endswith("/"):
+            place.touch()
+    found, expected = stems(tmp_path), FILES[files]
+    if isinstance(expected, str):
+        assert expected.format(tmp_path) in found
+    else:
+        assert found == expected
+
+
+def test_a_path_that_is_no_folder_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    assert "no such folder" in stems(tmp_path / "nowhere")
+    assert "is a file, not a folder; a data set is" in stems(tmp_path / "file")
 
 
 LAYOUTS = {
@@ -283,11 +140,36 @@ def test_layouts_of_other_tools_and_sets(tmp_path, layout):
 
 
 def test_folders_train_and_test_are_the_splits(tmp_path):
-    for split, stems in (("Train", ["a", "b"]), ("test", ["c"])):
-        make_set(tmp_path / split, stems)
-    assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
-    assert [s.stem for s in list_pairs(tmp_path, "test")] == ["c"]
+    for split, names in (("Train", ["a", "b"]), ("test", ["c"])):
+        make_set(tmp_path / split, names)
+    assert (stems(tmp_path), stems(tmp_path, "test")) == (["a", "b"], ["c"])
     assert list(list_masks(tmp_path)) == ["c"]
+
+
+def test_albums_with_images_in_their_name_are_not_all_of_a_set_of_photos(tmp_path):
+    make_set(tmp_path, ["a"], ("wedding-images",))
+    make_set(tmp_path, ["b"], ("holidays",))
+    assert stems(tmp_path, labelled=False) == ["holidays/b", "wedding-images/a"]
+    for album in ("beach-photos", "city-photos", "labels", "photos", "alpha"):
+        make_set(tmp_path, [f"in {album}"], (album,))
+    assert len(stems(tmp_path, labelled=False)) == 7
+
+
+def test_unlabelled_photos_at_any_depth_with_and_without_image_folder(tmp_path):
+    make_set(tmp_path, ["a", "n1/b", "n1/n2/c"])
+    for root in (tmp_path, tmp_path / "image"):
+        found = [(s.stem, s.mask) for s in list_pairs(root, labelled=False)]
+        assert found == [("a", None), ("n1/b", None), ("n1/n2/c", None)]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_links_are_followed_but_not_round_in_circles(tmp_path):
+    make_set(tmp_path / "x", ["a"])
+    (tmp_path / "y").mkdir()
+    for kind in ("image", "mask"):
+        (tmp_path / "y" / kind).symlink_to(tmp_path / "x" / kind)
+        (tmp_path / "x" / kind / "again").symlink_to(tmp_path / "x")
+    assert stems(tmp_path / "y") == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -314,10 +196,10 @@ def test_what_notebooks_and_drives_leave_does_not_count(tmp_path):
     make_set(tmp_path, ["x"], (".image", ".mask"))
     for name in ("image/._a.jpg", "image/Thumbs.db", "mask/readme.txt"):
         (tmp_path / name).write_bytes(b"x")
-    assert [s.stem for s in list_pairs(tmp_path)] == ["a", "b"]
+    assert stems(tmp_path) == ["a", "b"]
     assert list(list_masks(tmp_path)) == ["a", "b"]
-    assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b"]
-    assert [s.stem for s in list_pairs(tmp_path / "image", labelled=False)] == ["a", "b"]
+    assert stems(tmp_path, labelled=False) == ["a", "b"]
+    assert stems(tmp_path / "image", labelled=False) == ["a", "b"]
     assert list(list_folder(tmp_path / "mask")) == ["a", "b"]
 
 
@@ -332,18 +214,75 @@ def test_accents_are_the_same_in_both_forms(tmp_path, listed):
     assert list(list_masks(tmp_path)) == ["caf\u00e9"]
 
 
+# --- lists
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")
+LINES = {  # of a set of a, b.2, d/c, "my dog" and "a, b": the stem that a line means
+    **{"a": "a", "b.2": "b.2", "d/c": "d/c", "b.2.jpg": "b.2", "a\t": "a", " a ": "a"},
+    **{"image/d/c.jpg": "d/c", "./data/SET/image/a.jpg": "a", "\\image\\d\\c.jpg": "d/c"},
+    **{"/home/me/data/d/c.jpg": "d/c", "D:\\data\\a.jpg": "a", '"a.jpg"': "a", "a 1": "a"},
+    **{"a.jpg mask/a.png": "a", "image/d/c.jpg\tmask/d/c.png": "d/c", "a.jpg,a.png": "a"},
+    **{"\\image\\a.jpg mask\\a.png": "a", "my dog": "my dog", "a, b.jpg": "a, b"},
+}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_lists_are_read_as_editors_and_other_sets_write_them(tmp_path, encoding, newline):
+    make_set(tmp_path, sorted({*LINES.values()}))
+    text = newline.join([*LINES, "", "  ", "a"])
+    (tmp_path / "train.txt").write_bytes(text.encode(encoding))
+    assert stems(tmp_path) == [*LINES.values(), "a"]
+    (tmp_path / "train.txt").write_bytes(newline.join(["", "  "]).encode(encoding))
+    assert "train.txt: names no images" in stems(tmp_path)
+
+
+def test_a_second_column_names_the_mask(tmp_path):
+    make_set(tmp_path, ["a", "b"], listed="a.jpg b.png\nb.jpg a.png\n")
+    found = [(sample.stem, sample.mask.name) for sample in list_pairs(tmp_path)]
+    assert found == [("a", "b.png"), ("b", "a.png")]
+
+
+def test_of_two_lists_the_split_decides_and_one_counts_in_any_case(tmp_path):
+    make_set(tmp_path, ["a", "b"], listed="a\n")
+    (tmp_path / "test.txt").write_text("b\n")
+    assert (stems(tmp_path), stems(tmp_path, "test")) == (["a"], ["b"])
+    (tmp_path / "test.txt").unlink()
+    (tmp_path / "train.txt").rename(tmp_path / "Train.TXT")
+    assert (stems(tmp_path), stems(tmp_path, "test")) == (["a"], ["a"])
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_list_that_is_no_text_is_an_error_and_not_passed_over(tmp_path):
+    make_set(tmp_path, ["a", "b"])
+    listing = tmp_path / "train.txt"
+    for make in (lambda: listing.symlink_to("moved.txt"), lambda: os.mkfifo(listing)):
+        make()
+        assert "train.txt: is not a file" in stems(tmp_path)
+        listing.unlink()
+    listing.write_bytes(b"\xff\xfe\x00")
+    assert "train.txt: cannot be read as UTF-8" in stems(tmp_path)
+
+
+def test_missing_files_are_listed_up_to_ten_and_counted(tmp_path):
+    make_set(tmp_path, ["a"], listed="a\n" + "\n".join(f"no/lost{i}" for i in range(25)))
+    message = stems(tmp_path)
+    assert message.count("has no image") == 10 and "no/lost0 has no image" in message
+    assert "25 faults" in message and "and 15 more" in message
+
+
 def test_a_line_of_a_training_list_is_a_sample(tmp_path):
     make_set(tmp_path, ["a", "b", "c"], listed="a\nb\nb\nb.jpg\n")
     said = []
-    assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["a", "b", "b", "b"]
+    assert stems(tmp_path, say=said.append) == ["a", "b", "b", "b"]
     assert said.pop() == f"{tmp_path}: 2 lines of train.txt repeat others: 4 samples"
-    assert [s.stem for s in list_pairs(tmp_path, "test", say=said.append)] == ["a", "b"]
+    assert stems(tmp_path, "test", say=said.append) == ["a", "b"]
     assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
     assert list(list_masks(tmp_path, say=said.append)) == ["a", "b"]
     assert said.pop().endswith("2 lines of train.txt repeat others: each photo counts once")
-    assert [s.stem for s in list_pairs(tmp_path, labelled=False)] == ["a", "b", "b", "b"]
+    assert stems(tmp_path, labelled=False) == ["a", "b", "b", "b"]
     (tmp_path / "train.txt").write_text("c\na\n")
-    assert [s.stem for s in list_pairs(tmp_path, say=said.append)] == ["c", "a"] and not said
+    assert stems(tmp_path, say=said.append) == ["c", "a"] and not said
 
 
 # --- checks
@@ -440,12 +379,6 @@ def test_damaged_files_and_masks_of_another_size_are_named(tmp_path, name, damag
     for workers in (0, 2):
         with pytest.raises(InputError, match=name):
             list(batches(Epoch(samples, [16], 2), workers=workers))
-
-
-def test_the_fast_way_to_read_a_photo_equals_the_careful_one(tmp_path):
-    for sample in list_pairs(make_set(tmp_path, ["a", "b", "c"])):
-        difference = read_pair(sample)[0].astype(int) - read_image(sample.image)
-        assert np.abs(difference).max() <= 2
 
 
 def test_photos_are_turned_upright_and_the_mask_is_expected_so(tmp_path):

@@ -19,7 +19,7 @@ def test_an_onnx_teacher_sees_its_own_normalisation(pairs, tmp_path):
     knobs = {"teacher": path, "teacher_mean": (0, 0, 0), "teacher_std": (255, 255, 255)}
     sample = list_pairs(pairs, labelled=False)[0]
     image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)
-    batch = label_cache.decode([sample], tmp_path, 64).batch
+    batch = label_cache.decode([sample], tmp_path, 64)[1]
     expected = cv2.resize(image.astype("float32"), (64, 64)).mean(-1) / 255
     found = teacher.open_teacher(recipe(**knobs))
     assert found.size == 64
@@ -32,7 +32,7 @@ def test_an_onnx_teacher_sees_its_own_normalisation(pairs, tmp_path):
 def test_an_onnx_teacher_of_one_photo_and_another_size(pairs, tmp_path):
     path = save_onnx(tmp_path / "t.onnx", shape=(1, 3, 32, 32))
     found = teacher.open_teacher(recipe(teacher=path))
-    batch = label_cache.decode(list_pairs(pairs, labelled=False)[:3], tmp_path, 64).batch
+    batch = label_cache.decode(list_pairs(pairs, labelled=False)[:3], tmp_path, 64)[1]
     with pytest.warns(UserWarning, match="clipped .* if these are logits"):
         maps = found.run(paddle.to_tensor(batch))
     assert found.size == 32 and maps.shape == [3, 1, 64, 64]

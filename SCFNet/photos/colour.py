@@ -38,7 +38,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def pixels_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    """Return uint8 [H, W, 1 or 3] of that profile as RGB uint8 [H, W, 3] in sRGB."""
+    """Convert uint8 [H, W, 1 or 3] of that profile to RGB uint8 [H, W, 3] in sRGB."""
     grey = pixels.shape[2] == 1
     if profile and _transform(profile, "L" if grey else "RGB"):
         return np.array(to_srgb(Image.fromarray(pixels[..., 0] if grey else pixels), profile))
@@ -58,8 +58,8 @@ def coded_colours(data: bytes, image_format: Optional[str]) -> Tuple[int, int]:
 
 
 def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
-    """Return RGB [H, W, 3], uint8 or uint16, of H.273's `primaries` and `transfer` in sRGB, uint8.
-    What is brighter than white, or outside of sRGB's colours, is clipped.
+    """Convert RGB [H, W, 3], uint8 or uint16, of H.273's `primaries` and `transfer` to sRGB uint8.
+    Light above white and colours outside of sRGB are clipped.
 
     Raises ValueError for codes that are not known.
     """
@@ -84,7 +84,9 @@ def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarr
 
 
 def _light(code: np.ndarray, transfer: int) -> Optional[np.ndarray]:
-    """Return the light of values in [0, 1], 1 being white; of HLG the scene's. None if unknown."""
+    """Return the light, 1 being white, of values in [0, 1], of HLG the scene's light; None if the
+    transfer is not known.
+    """
     if transfer in SRGB_TRANSFERS:
         return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
     if transfer == LINEAR or transfer in GAMMAS:

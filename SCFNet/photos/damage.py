@@ -67,8 +67,8 @@ def _decodes_without_last(data: bytes, count: int) -> bool:
 def has_hole(data: bytes) -> bool:
     """Return whether a part of a JPEG file's picture is zeros, which decoders read as noise.
 
-    So it is where bits of zeros are no end of a block by a sequential file's own tables; by those
-    of files that are optimised for flat areas they may be.
+    Zeros are damage where the tables of a sequential file do not code the end of a block by zeros;
+    tables that are optimised for flat areas may do so.
     """
     at, sequential, first_codes = 2, False, []
     while data[at : at + 1] == b"\xff" and data[at + 1] != SCAN:

@@ -44,8 +44,9 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def full_scale(image: Image.Image) -> float:
-    """Return the value that stands for white in a photo of deep grey. Raises ValueError if that
-    cannot be told.
+    """Return the value that stands for white in a photo of deep grey.
+
+    Raises ValueError for a TIFF whose white is not known, and for pixels that are no numbers.
     """
     if image.mode.startswith("I;16"):
         return 65535.0
@@ -57,10 +58,11 @@ def full_scale(image: Image.Image) -> float:
 
 
 def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Image]:
-    """Read a TIFF of which Pillow gets planes, white or floats wrong; None if Pillow is right.
+    """Read a TIFF that Pillow gets wrong, as planes, floats and white as zero; return None if
+    Pillow is right.
 
     `path` names it in errors, `tags` are its first picture's. Floats become RGB or RGBA of 8 bits,
-    or grey of mode F. Raises InputError, which names the layout, for what OpenCV gets wrong, too.
+    or grey of mode F. Raises InputError, which names the layout, if OpenCV gets it wrong too.
     """
     bits, kind = _largest(tags.get(BITS, 1)), KINDS.get(_largest(tags.get(KIND, 1)), "unsigned")
     samples = tags.get(SAMPLES, 1)

@@ -69,7 +69,7 @@ def decode(data: bytes, colours: str, size: Tuple[int, int]) -> Optional[np.ndar
 
 
 def _check_size(data: bytes, width: int, height: int) -> None:
-    """Raise Damaged if so many pixels cannot be in the file, or if it is a bomb of scans."""
+    """Raise Damaged if the file is too short for its pixels, or a bomb of scans."""
     if simplejpeg is not None:
         try:
             height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
@@ -82,7 +82,7 @@ def _check_size(data: bytes, width: int, height: int) -> None:
 
 
 def _decode(data: bytes, colours: str) -> Tuple[str, Optional[np.ndarray]]:
-    """Return what libjpeg complains about, and the pixels if that is nothing."""
+    """Return libjpeg's complaint, and no pixels; or no complaint, and the pixels."""
     try:
         return "", simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:

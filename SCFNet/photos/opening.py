@@ -110,8 +110,8 @@ def in_turn(pixels: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
-    """Take the turn for all that is done with a photo, from reading to writing, if its header says
-    that it is large; yields whether it is. `data` is what the file holds, if it is at hand.
+    """Keep other threads out of such blocks, from reading to writing, while a photo is worked on
+    that is large by its header; yield whether it is. `data` is what the file holds, if at hand.
     """
     pixels = 0
     with contextlib.suppress(Exception), header_of(path, data) as image:
@@ -131,9 +131,9 @@ def count_pictures(path: PathLike) -> int:
 
 @contextlib.contextmanager
 def header_of(path: PathLike, data: Optional[bytes] = None) -> Iterator[Image.Image]:
-    """Open an image file for what its header says; `data` is what it holds, if it is at hand.
+    """Open an image file to look at its header; `data` is what it holds, if it is at hand.
 
-    What is raised is not for people.
+    The exceptions are of any kind, and no lines for people.
     """
     if data is None:
         check_is_file(path)

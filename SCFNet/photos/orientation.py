@@ -10,7 +10,7 @@ XMP = ("xmp", "XML:com.adobe.xmp")  # Pillow's names; what it holds would turn t
 
 
 def orientation_of(image: Image.Image) -> object:
-    """Return EXIF's number for which way up a decoded image is: 1, which is upright, if broken."""
+    """Return EXIF's number for which way up a decoded image is; 1, upright, if EXIF is broken."""
     with contextlib.suppress(Exception):
         return image.getexif().get(ORIENTATION, 1)
     return 1

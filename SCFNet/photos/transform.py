@@ -81,7 +81,7 @@ def _shrink(image: np.ndarray, size: int) -> np.ndarray:
     """Return float32 [size, size, 3], what `cv2.resize` gives for floats, but read only the rows
     and columns of a huge photo that count.
     """
-    (top, bottom, down), (left, right, across) = (_taps(n, size) for n in image.shape[:2])
+    (top, bottom, down), (left, right, across) = (taps(n, size) for n in image.shape[:2])
     columns = np.concatenate([left, right])
     rows = image[top].take(columns, 1).astype("float32")
     rows += (image[bottom].take(columns, 1) - rows) * down[:, None, None]
@@ -89,7 +89,7 @@ def _shrink(image: np.ndarray, size: int) -> np.ndarray:
     return small + (beside - small) * across[:, None]
 
 
-def _taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def taps(before: int, after: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return, for each of `after` samples, its two neighbours among `before`, and the weight of
     the second.
     """

@@ -22,7 +22,7 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 
 
 def encode_image(path: PathLike, image: np.ndarray) -> bytes:
-    """Encode what `write_image` writes to `path`; raises InputError as it does."""
+    """Return the bytes that `write_image` writes to `path`; raises InputError as it does."""
     suffix = Path(path).suffix
     height, width = image.shape[:2]
     if suffix == ".jpg" and max(height, width) > 65500:

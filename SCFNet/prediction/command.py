@@ -50,7 +50,7 @@ def run_command() -> None:
 
 
 def main() -> int:
-    """Predict what the command line asks for; the exit status."""
+    """Predict what the command line asks for, and return the exit status."""
     args = parse_arguments()
     if "-" not in (*args.inputs, args.output):
         return predict(args, Path(args.output))
@@ -77,9 +77,9 @@ def main() -> int:
 
 
 def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
-    """Write the results to `output` and say what was done; the exit status.
+    """Write the results to `output`, say how many there are, and return the exit status.
 
-    `hidden` is left out of paths that are said: the folder for standard input and output.
+    `hidden`, the folder that stands for standard input and output, is left out of printed paths.
     """
     from SCFNet.checkpoint import DEFAULT_WEIGHTS
     from SCFNet.photos.opening import count_pictures
@@ -148,7 +148,10 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
 
 
 def name_file(args: argparse.Namespace, planned: List["Job"], keep: List[Path]) -> "Job":
-    """Return the one job with the file that --output names for its target."""
+    """Return the only job, with the file that --output names as its target.
+
+    Raises ArgumentError if there are more jobs, or if the file is of another kind, or an input.
+    """
     from SCFNet.prediction.inputs import is_video
 
     target = Path(args.output)

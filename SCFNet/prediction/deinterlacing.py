@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def deinterlaced(frames: Iterable["av.VideoFrame"]) -> Iterator["av.VideoFrame"]:
-    """Pass on as many frames as come, with their times. Those that are marked as interlaced go
+    """Yield a frame for each frame, of the same time. Those that are marked as interlaced go
     through FFmpeg's bwdif, which keeps the moment of the first field; the others stay as they are.
     """
     graph, layout = None, None

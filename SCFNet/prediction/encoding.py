@@ -21,8 +21,8 @@ DESCRIPTION, PER_INCH = 0x010E, 2  # EXIF's tag, and its unit
 
 
 def encode_result(target: Path, picture: np.ndarray, mark: str, dpi: Optional[Dpi]) -> bytes:
-    """Encode uint8 [H, W], [H, W, 3] or [H, W, 4] as '.png', '.jpg' or '.webp', by the suffix of
-    `target`, with the comment `mark` and the resolution.
+    """Encode a picture, uint8 [H, W], [H, W, 3] or [H, W, 4], as PNG, JPEG or WebP, by the suffix
+    of `target`, with the comment `mark` and the resolution.
 
     WebP keeps grey pictures, and the alpha of others, exactly. Raises InputError for a picture that
     the format cannot hold.

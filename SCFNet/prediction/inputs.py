@@ -61,7 +61,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> Tuple[List[Found], Count
 
 
 def describe(left_out: CounterType[str]) -> str:
-    """Put into words what was left out: 'videos (3), .txt (1)'."""
+    """Return the counts in words, the largest first: 'videos (3), .txt (1)'."""
     return first_few([f"{kind} ({count})" for kind, count in left_out.most_common()])
 
 
@@ -80,7 +80,7 @@ def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found
 
 
 def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
-    """Find the files that match a pattern, or the pattern with a fault if none does.
+    """Yield the files that match a pattern, or the pattern with a fault if none does.
 
     The part of it that exists is taken as it is, whatever brackets it has; brackets behind that are
     taken as they are if nothing matches otherwise.
@@ -104,14 +104,14 @@ def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
 
 
 def _glob(folder: Path, pattern: str) -> List[Path]:
-    """Match a pattern below `folder`, sorted."""
+    """Return the paths below `folder` that match a pattern, sorted."""
     escaped = os.path.join(glob.escape(str(folder)), pattern)  # noqa: PTH118
     return sorted(map(Path, glob.glob(escaped, recursive=True)))  # noqa: PTH207  Path.glob has no absolute patterns
 
 
 def _walk(folder: Path, output: Path, left_out: CounterType[str]) -> Iterator[Found]:
-    """Find the images below `folder`, sorted by path; the folder with a fault if there is none, and
-    each folder that cannot be listed.
+    """Yield the images below `folder`, sorted by path, and with a fault each folder that cannot be
+    listed, and `folder` if it has no images.
     """
     unlisted: List[OSError] = []
     visited = {os.path.realpath(folder), os.path.realpath(output)}

@@ -100,7 +100,7 @@ def _has_twin(source: Path, claims: Dict[str, List[Path]]) -> bool:
 
 
 def _claims_in(folder: Path) -> Dict[str, List[Path]]:
-    """List the files in a folder by what they claim."""
+    """Return the files in a folder by the names that they claim."""
     claims: DefaultDict[str, List[Path]] = defaultdict(list)
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_file():  # without a suffix, or with a strange one, it may be an image
@@ -110,8 +110,8 @@ def _claims_in(folder: Path) -> Dict[str, List[Path]]:
 
 
 def _claims(path: Path) -> List[str]:
-    """List the shortest names of all results that `path` can have, as pictures or as videos of any
-    format. Case is ignored, as some file systems do.
+    """Return the shortest names of all results that `path` can have, without their format and
+    their case, which some file systems ignore.
     """
     names = _names(Found(path, Path(path.name)), 0, list(ENDINGS.values()))
     kind = ".video" if is_video(path) else ".picture"
@@ -119,7 +119,7 @@ def _claims(path: Path) -> List[str]:
 
 
 def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
-    """Name the results below the output: the more `effort`, the less likely names are taken."""
+    """Yield the names of a file's results; the more `effort`, the less likely they are taken."""
     path = found.source.absolute()
     parts = path.parts[1:]
     if effort == 0:
@@ -160,8 +160,8 @@ def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:
 
 
 def _identities(path: Path, real: Callable[[Path], str]) -> Set[str]:
-    """List what tells that two paths are one file: the place, without case and links in the
-    folders, that of what a link leads to, and the file itself if there is one.
+    """Return names of a file, of which two paths to one file share one: its place, without case
+    and links in the folders, the place that a link leads to, and the file's number on its disk.
     """
     place = os.path.join(real(path.parent), path.name)  # noqa: PTH118
     identities = {place.casefold()}

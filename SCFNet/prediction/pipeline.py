@@ -23,7 +23,7 @@ def predict_jobs(
     batch_size: int = 1,
     every: int = 1,
 ) -> List[str]:
-    """Write the pictures of all `jobs`; the errors, one line each, of those that failed.
+    """Write the pictures of all `jobs`, and return an error, one line, for each that failed.
 
     How much is done is shown on stderr. Ctrl-C ends it after what is in progress, and leaves no
     half-written file. What killed runs left in the output is removed.
@@ -58,7 +58,7 @@ def predict_jobs(
 
 
 def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOptions) -> List[str]:
-    """Read, predict and write one batch; its errors. A photo that fails does not cost the rest."""
+    """Read, predict and write one batch, and return its errors, which do not cost the rest."""
     errors = []
     read: List[Tuple[Job, Photo]] = []
     for job in batch:
@@ -79,7 +79,7 @@ def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOp
 def _finish(
     predictor: Predictor, read: Sequence[Tuple[Job, Photo]], options: RenderOptions
 ) -> List[str]:
-    """Predict and write photos that were read; the errors."""
+    """Predict and write photos that were read, and return the errors."""
     if not read:
         return []
     errors = []

@@ -13,7 +13,7 @@ def progress(
     name: str = "",
     size: Callable[[Item], int] = lambda item: 1,
 ) -> Iterator[Item]:
-    """Pass on `items`, and show on stderr how many of `total` units are done.
+    """Yield `items`, and show on stderr how many of `total` units are done.
 
     On a terminal it is a bar. Elsewhere it is `30 of 300 done`, after each tenth but the last; and
     nothing for less than ten units, or if their number is unknown.

@@ -27,7 +27,7 @@ Drawn = Tuple[int, List[np.ndarray]]  # the time of a frame and its pictures
 
 
 def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every: int = 1) -> None:
-    """Write a video per kind of `options`: with the size, the times and the sound of the source.
+    """Write a video for each kind of `options`, with the size, times and sound of the source.
 
     The network runs on each `every`-th frame, whose map is repeated until the next. A file appears
     when it is complete. Raises InputError if the source is no video, is damaged or breaks off (what
@@ -37,8 +37,7 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
     if options.crop:
         raise InputError(f"{job.source}: crop is for photos, a video keeps its size")
     with ExitStack() as stack:
-        reader = VideoReader(job.source)
-        stack.callback(reader.close)
+        reader = VideoReader(job.source, stack)
         if reader.subtitles:
             languages = ", ".join(reader.subtitles)
             print(f"{job.source}: its subtitles ({languages}) are left out", file=sys.stderr)
@@ -94,14 +93,13 @@ def _background(job: Job, options: RenderOptions, shape: Tuple[int, int]) -> Opt
 def _write(
     job: Job, reader: VideoReader, frames: Iterable[Drawn], options: RenderOptions
 ) -> List[str]:
-    """Write each frame's pictures to a video per target; the codings of sound that are lost."""
+    """Write a video per target of the frames' pictures; return the codings of sound it lacks."""
     with ExitStack() as stack:
         writers = []
         for kind, target in zip(options.kinds, job.targets):
             stream = stack.enter_context(replacing(target))
             transparent = kind == "cutout" and options.background is None
-            writers.append(VideoWriter(stream, target.suffix, reader, job.mark, transparent))
-            stack.callback(writers[-1].close)
+            writers.append(VideoWriter(stream, target.suffix, reader, job.mark, transparent, stack))
         with ffmpeg_errors_as_os_errors():
             for time, pictures in frames:
                 for writer, picture in zip(writers, pictures):

@@ -44,8 +44,8 @@ class Frame(NamedTuple):
 
 
 class Colors(NamedTuple):
-    """How the numbers of a video mean colours: H.273's codes, and the name of the matrix for YUV;
-    None is what a frame itself says.
+    """The colours of a video, as H.273's codes, and PyAV's name of the matrix of YUV; None leaves
+    the matrix to each frame.
     """
 
     space: int
@@ -62,31 +62,27 @@ class VideoReader:
     `pixel_shape` a pixel's width over its height; `colors` those of the frames; `count` their
     number if it is known. `subtitles` are the languages of those that it has.
     High dynamic range and wide colours become BT.709, and what is interlaced is deinterlaced.
-    Raises InputError for a file that is missing or no video, and if PyAV is not installed.
+    `stack` closes the file. Raises InputError for a file that is missing or no video, and if PyAV
+    is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stack: ExitStack) -> None:
         self.path = path
         self.end = 0  # of the last frame that was read, in units of `time_base`
         self.damaged = 0  # packets that could not be read, and frames that are not whole
         self._reached = Fraction(0)  # the end of the last packet of any stream, in seconds
         self._durations: Dict[int, int] = {}  # of packets that wait to be decoded, by their times
-        self._stack = ExitStack()
-        try:
-            self._container = open_container(path, self._stack)
-            if not self._container.streams.video:
-                raise InputError(f"{path}: has no pictures")
-            self._stream = self._container.streams.video[0]
-            self._stream.thread_type = "AUTO"
-            self._decoder = self._choose_decoder()
-            self._decoded = deinterlaced(self._decode())
-            self._first = next(self._decoded, None)
-            if self._first is None:
-                raise InputError(f"{path}: cannot be read as a video")
-            self._describe(self._first)
-        except BaseException:
-            self.close()
-            raise
+        self._container = open_container(path, stack)
+        if not self._container.streams.video:
+            raise InputError(f"{path}: has no pictures")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self._decoder = self._choose_decoder()
+        self._decoded = deinterlaced(self._decode())
+        self._first = next(self._decoded, None)
+        if self._first is None:
+            raise InputError(f"{path}: cannot be read as a video")
+        self._describe(self._first)
 
     def _choose_decoder(self) -> "av.VideoCodecContext":
         import av
@@ -145,10 +141,6 @@ class VideoReader:
             )
         if self.damaged:
             raise InputError(f"{self.path}: is damaged in {self.damaged} places")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stack.close()
 
     def _decode(self) -> Iterator["av.VideoFrame"]:
         import av
@@ -250,7 +242,7 @@ def display_matrix(frame: "av.VideoFrame") -> Tuple[int, int, int, int]:
 
 
 def turned(image: np.ndarray, matrix: Tuple[int, int, int, int]) -> np.ndarray:
-    """Turn `image` [H, W, C] as the display matrix wants it shown."""
+    """Turn or mirror `image` [H, W, C] by a display matrix."""
     a, b, c, d = matrix
     if a == 0:
         image, a, d = image.swapaxes(0, 1), c, b

@@ -40,19 +40,27 @@ class VideoWriter:
     Pixels that are not square stay so, but in WebM, whose frames are made wider or narrower. The
     file is written to the open file `stream`, in the format of `suffix` ('.mp4', '.mov', '.webm'),
     and has `comment` in its metadata. Its frames have an alpha if it is `transparent`, which MP4
-    cannot be. `lost_sound` are the codings of sound in the source that cannot be read.
+    cannot be. `lost_sound` are the codings of sound in the source that cannot be read. `stack` lets
+    go of all files, finished or not.
     """
 
     def __init__(
-        self, stream: BinaryIO, suffix: str, reader: VideoReader, comment: str, transparent: bool
+        self,
+        stream: BinaryIO,
+        suffix: str,
+        reader: VideoReader,
+        comment: str,
+        transparent: bool,
+        stack: ExitStack,
     ) -> None:
         import av
 
-        self._file, self._reader, self._stack = stream, reader, ExitStack()
+        self._file, self._reader = stream, reader
         self._container = av.open(stream, "w", format=suffix[1:])
+        stack.callback(self._close)
         self._container.metadata["comment"] = comment
         self._stream = _add_video(self._container, suffix, reader, transparent)
-        self._sound = SoundCopy(reader, self._container, suffix, self._stack)
+        self._sound = SoundCopy(reader, self._container, suffix, stack)
         self.lost_sound = self._sound.unknown
         self._last: Optional[av.Packet] = None  # it waits: the very last has a duration of its own
         self._written = 0
@@ -78,7 +86,7 @@ class VideoWriter:
         self._written += 1
 
     def finish(self) -> None:
-        """Complete the file and look whether all frames are in it. Raises OSError if not."""
+        """Complete the file. Raises OSError if it lacks frames."""
         self._mux(self._stream.encode())
         if self._last:
             self._last.duration = max(1, self._ticks(self._reader.end) - self._last.pts)
@@ -92,11 +100,9 @@ class VideoWriter:
         if found != self._written:
             raise OSError(f"{found} of {self._written} frames are in it")
 
-    def close(self) -> None:
-        """Let go of all files, finished or not."""
+    def _close(self) -> None:
         with suppress(Exception):  # one that is not finished need not close well
             self._container.close()
-        self._stack.close()
 
     def _ticks(self, time: int) -> int:
         return round(time * self._reader.time_base / self._stream.codec_context.time_base)
@@ -151,7 +157,7 @@ def _describe(stream: "av.stream.Stream", source: "av.stream.Stream", suffix: st
 
 @contextmanager
 def ffmpeg_errors_as_os_errors() -> Iterator[None]:
-    """Turn what FFmpeg raises in writing into OSError, as of any file."""
+    """Raise FFmpeg's errors of writing as OSError, as those of any file are."""
     import av
 
     try:
@@ -187,7 +193,7 @@ class SoundCopy:
         self._next = self._read()
 
     def copy(self, until: Optional[Fraction] = None) -> None:
-        """Copy what begins before `until`, in seconds; all that is left if it is None."""
+        """Copy the sound that begins before `until`, in seconds, or all that is left."""
         while self._next:
             if until is not None and self._time(self._next) >= until:
                 break
@@ -195,7 +201,7 @@ class SoundCopy:
             self._next = self._read()
 
     def finish(self) -> None:
-        """Copy all that is left."""
+        """Copy all that is left, and what the encoders hold back."""
         self.copy()
         for track in self._tracks.values():
             for packet in track.flush():
@@ -214,7 +220,7 @@ class SoundCopy:
         return packet.dts * packet.time_base - self._reader.start
 
     def _read(self) -> Optional["av.Packet"]:
-        """Read the next packet that is to be heard."""
+        """Return the next packet that is to be heard, None at the end."""
         import av
 
         with suppress(av.error.FFmpegError):  # the file breaks off there, as the reader will say
@@ -259,7 +265,7 @@ class _Track:
         self._resampler = av.AudioResampler(samples, layout, rate, frame_size)
 
     def convert(self, packet: "av.Packet", start: Fraction) -> Iterator["av.Packet"]:
-        """Make what is to be written for a packet of the source, whose clock begins at `start`."""
+        """Yield the packets to write for one of the source, whose clock begins at `start`."""
         offset = round(start / packet.time_base)
         if self._resampler:
             for frame in packet.decode():
@@ -274,7 +280,7 @@ class _Track:
             yield packet
 
     def flush(self) -> Iterator["av.Packet"]:
-        """Make what is left to be written when the source has ended."""
+        """Yield the packets that are left to write when the source has ended."""
         if self._resampler:
             yield from self._encode(self._resampler.resample(None))
             yield from self._stream.encode()

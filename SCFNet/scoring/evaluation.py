@@ -45,16 +45,15 @@ def find_tasks(
     whatever does not fit.
     """
     sets = find_sets(sources.masks, sources.data)
-    methods = by_name(map(named_path, sources.maps))
     named = map(named_path, sources.weights)
     checkpoints = by_name((name, find_weights(path)) for name, path in named)
     costs = {}
     with tempfile.TemporaryDirectory() as temporary:
+        predicted = {name: (sources.save_maps or Path(temporary)) / name for name in checkpoints}
+        methods = by_name([*map(named_path, sources.maps), *predicted.items()])
         for name, file in checkpoints.items():
-            folder = (sources.save_maps or Path(temporary)) / name
-            methods = by_name([*methods.items(), (name, folder)])
             costs[name] = cost_of(file, sources.size)
-            predict_sets(file, sources, folder, allow_missing)
+            predict_sets(file, sources, predicted[name], allow_missing)
         tasks = [
             pair_maps(method, data, folder / data if sources.data else folder, stems, allow_missing)
             for data, stems in sets.items()

@@ -95,16 +95,16 @@ def plot_figure3(rows: List[Row], path: PathLike) -> None:
     A row has `F`, `method` or else `model`, which names it, and `params`, `flops`, `fps`, `maccs`
     as far as they are known. Raises InputError if no row has an F.
     """
-    rows = [row for row in _scored(rows) if any(_is_positive(row.get(k)) for k, _, _ in FIGURE3)]
+    rows = [row for row in _scored(rows) if any(key in row for key, _, _ in FIGURE3)]
     with _figure(path, len(FIGURE3), width=3.3, height=3.4) as axes:
         for ax, (key, unit, label) in zip(axes, FIGURE3):
             for i, row in enumerate(rows):
-                if _is_positive(row.get(key)):
+                if key in row:
                     ax.scatter(row[key] / unit, row["F"], s=50, **_style(i), alpha=0.8, zorder=3)
                     _log_axis(ax)
             ax.set_xlabel(label)
         axes[0].set_ylabel("F")
-        _legend(axes[-1], [str(row.get("method") or row.get("model")) for row in rows])
+        _legend(axes[-1], [row["name"] for row in rows])
 
 
 def plot_figure1(rows: List[Row], path: PathLike) -> None:
@@ -113,9 +113,7 @@ def plot_figure1(rows: List[Row], path: PathLike) -> None:
     The rows are as of `plot_figure3`; those without FPS or Params are left out. Raises InputError
     if no row has an F.
     """
-    rows = [
-        row for row in _scored(rows) if all(_is_positive(row.get(k)) for k in ("fps", "params"))
-    ]
+    rows = [row for row in _scored(rows) if "fps" in row and "params" in row]
     with _figure(path, 1, width=7, height=4.4) as (ax,):
         for i, row in enumerate(rows):
             area = 40 + 30 * row["params"] / 1e6
@@ -123,8 +121,7 @@ def plot_figure1(rows: List[Row], path: PathLike) -> None:
             _log_axis(ax)
         ax.margins(x=0.3, y=0.3)
         ax.set(xlabel="FPS", ylabel="F")
-        names = [row.get("method") or row.get("model") for row in rows]
-        _legend(ax, [f"{name} ({row['params'] / 1e6:.2f} M)" for name, row in zip(names, rows)])
+        _legend(ax, [f"{row['name']} ({row['params'] / 1e6:.2f} M)" for row in rows])
 
 
 def _style(i: int) -> Dict[str, str]:
@@ -185,8 +182,15 @@ def _cell(picture: np.ndarray) -> np.ndarray:
 
 
 def _scored(rows: List[Row]) -> List[Row]:
-    """Leave out the rows without F. Raises InputError if none has one."""
-    scored = [row for row in rows if _is_positive(row.get("F"))]
+    """Return the rows that have an F, each with its `name` and what of it, which a person may have
+    written, can be drawn. Raises InputError if none has an F.
+    """
+    scored = []
+    for row in rows:
+        numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+        drawn = {key: value for key, value in numbers.items() if 0 < value < np.inf}
+        if "F" in drawn:
+            scored.append({**drawn, "name": str(row.get("method") or row.get("model"))})
     if not scored:
         raise InputError(
             "no row of the results has an F: python tools/benchmark.py --scores takes it along"
@@ -204,11 +208,6 @@ def _log_axis(ax: "Axes") -> None:
     ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1,) if high > 99 * low else (1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(ticker.NullLocator())
-
-
-def _is_positive(value: object) -> bool:
-    """Return whether a value of a row, which a person may have written, can be drawn."""
-    return isinstance(value, (int, float)) and 0 < value < np.inf
 
 
 @contextmanager

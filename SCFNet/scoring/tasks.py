@@ -82,19 +82,17 @@ def pair_maps(
     `allow_missing` only if no pair is left.
     """
     maps = list_folder(folder)
-    found, pattern = match_stems(
-        masks, [stem for stem in maps if stem in masks or not _is_rendering(stem, maps)]
-    )
+    known = [stem for stem in maps if stem in masks or not _is_rendering(stem, maps)]
+    found, pattern = match_stems(masks, known)
     whites = find_whites(maps.values())
-    paths = {stem: maps[own] for stem, own in found.items()}
     pairs = [
-        Pair(stem, paths[stem], mask, whites[paths[stem]])
+        Pair(stem, maps[found[stem]], mask, whites[maps[found[stem]]])
         for stem, mask in masks.items()
-        if stem in paths
+        if stem in found
     ]
     missing = [stem for stem in masks if stem not in found]
     used = set(found.values())
-    extra = [stem for stem in maps if stem not in used and not _is_rendering(stem, maps)]
+    extra = [stem for stem in known if stem not in used]
     faults = []
     if missing:
         faults.append(f"{len(missing)} of {len(masks)} maps are missing ({first_few(missing)})")

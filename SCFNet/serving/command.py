@@ -40,7 +40,7 @@ def run_command() -> None:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Serve until a signal comes; the exit status."""
+    """Serve until a signal comes, and return the exit status."""
     args = parse_arguments(arguments)
     import fastapi  # noqa: F401
     import python_multipart  # noqa: F401
@@ -77,7 +77,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the socket to listen on; raises ArgumentError if host or port cannot be had."""
+    """Open the socket to listen on, and return it.
+
+    Raises ArgumentError if the host or the port cannot be had.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except OSError as error:

@@ -105,7 +105,7 @@ def make_app(
 def predict_body(
     predictor: Predictor, body: bytes, content_type: str, kind: str, suffix: str
 ) -> bytes:
-    """Predict the photo in a body, and encode the picture of `kind` as predict.py writes it: for
+    """Predict the photo in a body, and return the picture of `kind` as predict.py writes it: for
     a form's file as for that file, else as for standard input.
     """
     name, data = upload_of(body, content_type)
@@ -162,7 +162,9 @@ def refusal(status: int, line: str, **headers: str) -> JSONResponse:
 
 
 async def answer_fault(_: Request, error: Exception) -> Response:
-    """Answer what is refused: a photo that cannot be read with 422 and the line of predict.py."""
+    """Return the answer to a request that is refused; for a photo that cannot be read it is 422
+    with the line of predict.py.
+    """
     if isinstance(error, ClientLeft):
         return Response(status_code=400)  # which nobody reads
     if isinstance(error, TooLarge):

@@ -6,7 +6,7 @@ import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -53,13 +53,13 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
     )
     with ThreadPoolExecutor(CACHE_THREADS) as pool, bar:
 
-        def taught() -> Iterator[Tuple[Decoded, np.ndarray]]:
+        def taught() -> Iterator[Tuple[List[Sample], np.ndarray]]:
             """Run the teacher, while photos are read and maps are written beside it."""
             read = in_parallel(lambda chunk: decode(chunk, folder, size), chunks, CACHE_AHEAD, pool)
-            for decoded in read:
-                bar.update(decoded.looked_at)
-                if decoded.samples:
-                    yield decoded, teacher.run(paddle.to_tensor(decoded.batch)).numpy()[:, 0]
+            for (missing, batch), chunk in zip(read, chunks):
+                bar.update(len(chunk))
+                if missing:
+                    yield missing, teacher.run(paddle.to_tensor(batch)).numpy()[:, 0]
 
         for _ in in_parallel(lambda one: write_maps(*one, folder), taught(), CACHE_AHEAD, pool):
             pass
@@ -67,24 +67,17 @@ def with_cached_labels(teacher: Teacher, samples: Sequence[Sample], folder: Path
     return [sample._replace(mask=map_path(folder, sample), white=255.0) for sample in samples]
 
 
-class Decoded(NamedTuple):
-    """Photos ready for a teacher: those whose maps are missing, of all that were looked at."""
-
-    samples: List[Sample]
-    batch: np.ndarray  # [n, 3, size, size]
-    looked_at: int
-
-
-def decode(samples: Sequence[Sample], folder: Path, size: int) -> Decoded:
-    """Read the photos that have no map in `folder` yet, as the student's loader reads them."""
+def decode(samples: Sequence[Sample], folder: Path, size: int) -> Tuple[List[Sample], np.ndarray]:
+    """Return those of `samples` that have no map in `folder` yet, and their photos, [n, 3, size,
+    size], as the student's loader reads them.
+    """
     missing = [sample for sample in samples if not map_path(folder, sample).exists()]
-    photos = [read_pair(sample)[0] for sample in missing]
-    return Decoded(missing, photo_batch(photos, size), len(samples))
+    return missing, photo_batch([read_pair(sample)[0] for sample in missing], size)
 
 
-def write_maps(decoded: Decoded, maps: np.ndarray, folder: Path) -> None:
-    """Write the maps [n, size, size] in [0, 1] of the photos that were decoded."""
-    for saliency, sample in zip(maps, decoded.samples):
+def write_maps(samples: Sequence[Sample], maps: np.ndarray, folder: Path) -> None:
+    """Write the maps [n, size, size] in [0, 1] of `samples`."""
+    for saliency, sample in zip(maps, samples):
         write_png(map_path(folder, sample), np.rint(saliency * 255).astype("uint8"))
 
 
@@ -120,14 +113,10 @@ def set_digest(samples: Sequence[Sample]) -> str:
     """Return what tells one set of photos from another: their number, names and bytes."""
     ordered = sorted({*samples}, key=lambda sample: sample.stem)
     total = hashlib.sha256()
-    for sample, digest in zip(ordered, in_parallel(photo_digest, ordered)):
+    digests = in_parallel(lambda one: hashlib.sha256(one.image.read_bytes()).digest(), ordered)
+    for sample, digest in zip(ordered, digests):
         total.update(os.fsencode(sample.stem) + b"\n" + digest)
     return f"{len(ordered)} {total.hexdigest()}"
-
-
-def photo_digest(sample: Sample) -> bytes:
-    """Return the digest of a photo's file."""
-    return hashlib.sha256(sample.image.read_bytes()).digest()
 
 
 def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
