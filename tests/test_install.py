@@ -9,13 +9,14 @@ import subprocess
 import sys
 from functools import partial
 
+import numpy
 import pytest
 from packaging.requirements import Requirement
 
 import SCFNet
 from SCFNet import NEEDS_REPOSITORY
 from SCFNet.cli import run
-from SCFNet.packages import OURS, PACKAGES
+from SCFNet.packages import BESIDE_NUMPY_2, OURS, PACKAGES
 from SCFNet.prediction.command import run_command
 from tests.conftest import ROOT, run_here
 
@@ -34,63 +35,56 @@ OPTIONAL = {"av", "pillow_heif"}  # named in the README, and missed in one line
 STANDARD_LIBRARY = getattr(sys, "stdlib_module_names", ())  # Python 3.10
 
 
-def installed_on(python, system, machine):
-    environment = {
-        "python_version": python,
-        "sys_platform": system,
-        "platform_machine": machine,
-    }
-    found = [r for r in REQUIREMENTS if r.marker is None or r.marker.evaluate(environment)]
-    return [f"{r.name}{r.specifier}" for r in found]
-
-
 @pytest.mark.parametrize(
-    ("machine", "paddle", "paddle2onnx"),
+    ("python", "system", "machine", "paddles"),
     [
-        (("3.8", "linux", "x86_64"), "paddlepaddle-gpu==2.6.2", ["paddle2onnx==1.3.1"]),
-        (("3.12", "win32", "AMD64"), "paddlepaddle-gpu==2.6.2", ["paddle2onnx==1.3.1"]),
-        (("3.13", "linux", "x86_64"), "paddlepaddle>=3", []),
-        (("3.11", "linux", "aarch64"), "paddlepaddle>=3", ["paddle2onnx==2.1.0"]),
-        (("3.11", "darwin", "arm64"), "paddlepaddle>=3", ["paddle2onnx==2.1.0"]),
-        (("3.11", "darwin", "x86_64"), "paddlepaddle>=3", ["paddle2onnx==2.1.0"]),
+        ("3.8", "linux", "x86_64", ["paddlepaddle-gpu==2.6.2", "paddle2onnx==1.3.1"]),
+        ("3.12", "win32", "AMD64", ["paddlepaddle-gpu==2.6.2", "paddle2onnx==1.3.1"]),
+        ("3.13", "linux", "x86_64", ["paddlepaddle>=3"]),
+        ("3.11", "linux", "aarch64", ["paddlepaddle>=3", "paddle2onnx==2.1.0"]),
+        ("3.11", "darwin", "arm64", ["paddlepaddle>=3", "paddle2onnx==2.1.0"]),
+        ("3.11", "darwin", "x86_64", ["paddlepaddle>=3", "paddle2onnx==2.1.0"]),
     ],
 )
-def test_each_machine_gets_one_paddle_and_its_converter(machine, paddle, paddle2onnx):
-    found = installed_on(*machine)
-    assert [name for name in found if name.startswith("paddlepaddle")] == [paddle]
-    assert [name for name in found if name.startswith("paddle2onnx")] == paddle2onnx
-
-
-def imported_packages():
-    """What this repository imports of others, within functions too, as pip calls it."""
-    files = [f for room in (*OURS, "tools", "tests") for f in (ROOT / room).glob("**/*.py")]
-    modules = set()
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                modules.update(alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                modules.add((node.module or "").partition(".")[0])
-    others = modules - {*STANDARD_LIBRARY, *OURS, "_repository", "tests", "paddle", "packaging"}
-    return {package for module in others for package in PACKAGES.get(module, module).split()}
+def test_each_machine_gets_one_paddle_and_its_converter(python, system, machine, paddles):
+    place = {"python_version": python, "sys_platform": system, "platform_machine": machine}
+    found = [r for r in REQUIREMENTS if r.marker is None or r.marker.evaluate(place)]
+    assert {f"{r.name}{r.specifier}" for r in found if "paddle" in r.name} == set(paddles)
 
 
 @pytest.mark.skipif(not STANDARD_LIBRARY, reason="needs Python 3.10")
 def test_all_that_is_imported_is_named():
-    assert imported_packages() - OPTIONAL <= {r.name for r in REQUIREMENTS}
+    """Within functions too."""
+    modules = set()
+    for room in (*OURS, "tools", "tests"):
+        for file in (ROOT / room).glob("**/*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    modules.update(alias.name.partition(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    modules.add((node.module or "").partition(".")[0])
+    modules -= {*STANDARD_LIBRARY, *OURS, "_repository", "tests", "paddle", "packaging"}
+    packages = {package for module in modules for package in PACKAGES.get(module, module).split()}
+    assert packages - OPTIONAL <= {r.name for r in REQUIREMENTS}
+
+
+def run_python(code, *arguments, folder=ROOT, path="", environment=os.environ):
+    """Run Python code in `folder`, where `path` is searched for modules first."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = {**environment, "PYTHONPATH": str(path)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def tool_code(tool):
+    """Python code that runs tools/`tool`.py."""
+    start = "import runpy, sys; sys.path.insert(0, 'tools')"
+    return f"{start}; runpy.run_path('tools/{tool}.py', run_name='__main__')"
 
 
 def without(modules, tool, *arguments):
     """Run tools/`tool`.py where `modules` are not installed."""
-    code = (
-        "import runpy, sys\n"
-        "sys.path.insert(0, 'tools')\n"
-        f"sys.modules.update(dict.fromkeys({sorted(modules)!r}))\n"
-        f"sys.argv = {['tool', *map(str, arguments)]!r}\n"
-        f"runpy.run_path('tools/{tool}.py', run_name='__main__')\n"
-    )
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    missing = f"import sys; sys.modules.update(dict.fromkeys({sorted(modules)!r}))\n"
+    return run_python(missing + tool_code(tool), *arguments)
 
 
 def test_prediction_needs_five_packages(tmp_path):
@@ -174,29 +168,23 @@ def installed(tmp_path_factory):
     return folder
 
 
-def run_installed(installed, folder, code, *arguments):
-    """Run Python code in `folder`, where SCFNet is installed."""
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-
-
 ENTRY = PYPROJECT["project"]["scripts"]["scfnet"].partition(":")
 SCFNET = f"from {ENTRY[0]} import {ENTRY[2]}; {ENTRY[2]}()"
 
 
-def test_what_is_installed_predicts_anywhere(installed, tmp_path):
-    arguments = COFFEE, "--save", "cutout", "--weights", "accurate"
-    done = run_installed(installed, tmp_path, SCFNET, *arguments)
+def test_what_is_installed_predicts_anywhere_and_serves(installed, tmp_path):
+    """`serve` as the first word is the server, and else a file."""
+    run_command = partial(run_python, SCFNET, folder=tmp_path, path=installed)
+    done = run_command(COFFEE, "--save", "cutout", "--weights", "accurate")
     assert (done.returncode, done.stderr) == (0, "written: output/coffee-cutout.png\n")
-
-
-def test_serve_as_first_word_is_the_server_and_else_a_file(installed, tmp_path):
-    shutil.copy(COFFEE, tmp_path / "serve")
-    helped = run_installed(installed, tmp_path, SCFNET, "serve", "--help")
+    helped = run_command("serve", "--help")
     assert helped.returncode == 0 and "Serve a page" in helped.stdout
-    done = run_installed(installed, tmp_path, SCFNET, "./serve")
-    assert done.returncode == 0 and (tmp_path / "output/serve.png").is_file()
+    shutil.copy(COFFEE, tmp_path / "serve")
+    assert run_command("./serve").returncode == 0 and (tmp_path / "output/serve.png").is_file()
+    for weights in ("tests/data/release_M3_0.5.pdparams", "weights/SCFNet-DUTS.pdparams"):
+        alone = shutil.copy(ROOT / weights, tmp_path)  # without its .onnx file
+        done = run_command(COFFEE, "--weights", alone)
+        assert (done.returncode, done.stderr) == (2, f"error: {alone}: {NEEDS_REPOSITORY}\n")
 
 
 def test_what_is_installed_imports_one_top_level_package(installed, tmp_path):
@@ -204,22 +192,10 @@ def test_what_is_installed_imports_one_top_level_package(installed, tmp_path):
         "import sys, numpy, SCFNet; from SCFNet import Predictor\n"
         "assert Predictor('small')(numpy.zeros((64, 64, 3), 'uint8')).shape == (64, 64)\n"
         "print(SCFNet.__file__, {'datasets', 'backbones', 'paddle'} & set(sys.modules))\n"
+        "from SCFNet import load_net\n"
     )
-    done = run_installed(installed, tmp_path, code)
+    done = run_python(code, folder=tmp_path, path=installed)
     assert done.stdout.split() == [str(installed / "SCFNet/__init__.py"), "set()"], done.stderr
-
-
-@pytest.mark.parametrize(
-    "weights", ["tests/data/release_M3_0.5.pdparams", "weights/SCFNet-DUTS.pdparams"]
-)
-def test_a_checkpoint_in_an_installed_package_is_one_line(installed, tmp_path, weights):
-    checkpoint = shutil.copy(ROOT / weights, tmp_path)
-    done = run_installed(installed, tmp_path, SCFNET, COFFEE, "--weights", checkpoint)
-    assert (done.returncode, done.stderr) == (2, f"error: {checkpoint}: {NEEDS_REPOSITORY}\n")
-
-
-def test_the_network_in_an_installed_package_is_one_line(installed, tmp_path):
-    done = run_installed(installed, tmp_path, "from SCFNet import load_net")
     assert done.stderr.splitlines()[-1] == f"ImportError: {NEEDS_REPOSITORY}"
 
 
@@ -251,18 +227,21 @@ def test_a_hosts_own_modules_of_our_names_are_left_alone(tmp_path, kind):
         "assert Predictor('small')(numpy.zeros((64, 64, 3), 'uint8')).shape == (64, 64)\n"
         f"print(all(module.MINE for module in ({', '.join(names)})), main())\n"
     )
-    done = run_installed(ROOT, tmp_path, code, COFFEE)
+    done = run_python(code, COFFEE, folder=tmp_path, path=ROOT)
     assert (done.returncode, done.stdout) == (0, "True 0\n"), done.stderr
 
 
-def beside(folder, code, tool_or_code, *arguments):
-    """Run a tool, or Python code, where `code` is what a package in `folder` holds."""
-    (folder / "__init__.py").write_text(code)
-    command = [sys.executable, "-c", tool_or_code]
-    if tool_or_code.isidentifier():
-        command = [sys.executable, str(ROOT / "tools" / f"{tool_or_code}.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": f"{folder.parent}{os.pathsep}{ROOT}"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+def fails_in_one_line(folder, module, code, line):
+    """Predicting by the tool, and by Python, where `code` is what the package `module` holds."""
+    (folder / module).mkdir()
+    (folder / module / "__init__.py").write_text(code)
+    path = f"{folder}{os.pathsep}{ROOT}"
+    done = run_python(tool_code("predict"), COFFEE, path=path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(f"error: .*{line}", done.stderr.strip().splitlines()[-1])
+    done = run_python("from SCFNet import Predictor; Predictor('small')", path=path)
+    assert done.returncode == 1
+    assert re.search(f"(ImportError|InputError): .*{line}", done.stderr.strip().splitlines()[-1])
 
 
 BROKEN = {
@@ -277,15 +256,8 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_package_that_does_not_import_is_one_line(kind, tmp_path):
     module, code = BROKEN[kind]
-    (tmp_path / module).mkdir()
-    done = beside(tmp_path / module, code, "predict", COFFEE)
-    lines = done.stderr.strip().splitlines()[-1:]
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert re.search(rf"{module} (does not import|is not installed).*: pip install ", lines[0])
-    done = beside(tmp_path / module, code, "from SCFNet import Predictor; Predictor('small')")
-    assert done.returncode == 1 and re.search(
-        rf"(ImportError|InputError): .*{module} (does not|is not).*pip install .*$", done.stderr
-    )
+    line = rf"{module} (does not import|is not installed).*: pip install "
+    fails_in_one_line(tmp_path, module, code, line)
 
 
 @pytest.mark.parametrize(
@@ -297,33 +269,22 @@ def test_a_package_that_does_not_import_is_one_line(kind, tmp_path):
     ],
 )
 def test_what_ends_the_process_beside_numpy_2_is_not_imported(module, package, version, tmp_path):
-    import numpy
-
     if int(numpy.__version__.partition(".")[0]) < 2:
         pytest.skip("numpy 1 is installed")
-    from SCFNet.packages import BESIDE_NUMPY_2
-
-    (tmp_path / module).mkdir()
     for name in BESIDE_NUMPY_2[module][0]:
         info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     line = rf"{version} does not run beside numpy 2.*: pip install --upgrade "
-    done = beside(tmp_path / module, "import os; os.abort()", "predict", COFFEE)
-    assert done.returncode == 2 and re.search(line, done.stderr.strip().splitlines()[-1])
-    code = "from SCFNet import Predictor; Predictor('small')"
-    done = beside(tmp_path / module, "import os; os.abort()", code)
-    assert done.returncode == 1 and re.search(f"(ImportError|InputError): .*{line}", done.stderr)
+    fails_in_one_line(tmp_path, module, "import os; os.abort()", line)
 
 
 def test_onnx_runtime_tells_nobody_unless_the_host_lets_it(tmp_path):
     """Its telemetry is read from the environment when it is imported."""
-    code = "import os, SCFNet; print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    for environment, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
-        clean = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-        command = [sys.executable, "-c", code]
-        found = subprocess.check_output(command, cwd=ROOT, env={**clean, **environment}, text=True)
-        assert found.strip() == expected
+    clean = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    for host, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        code = "import os, SCFNet; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+        assert run_python(code, environment={**clean, **host}).stdout.strip() == expected
 
 
 def test_a_missing_module_of_this_repository_is_a_bug_and_is_shown():

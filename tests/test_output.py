@@ -12,12 +12,16 @@ from SCFNet.training.state import LAST, new_run
 from tests.conftest import recipe
 
 
-def test_two_runs_do_not_share_an_output_folder(pairs, tmp_path):
+def test_two_runs_do_not_share_a_folder_and_what_killed_ones_left_goes(pairs, tmp_path):
     one = recipe(data=pairs, output=tmp_path, epochs=1)
-    with OutputFolder(one), pytest.raises(InputError, match="another run"):
-        engine.train(one)
-    assert not (tmp_path / "last.state").exists()
+    leftover = Path(tmp_path, ".last.4711-140.tmp")
+    with OutputFolder(one):
+        leftover.write_bytes(b"half a state")
+        with pytest.raises(InputError, match="another run"):
+            engine.train(one)
+    assert not (tmp_path / "last.state").exists() and leftover.exists()
     assert engine.train(one) == 0
+    assert not leftover.exists()
 
 
 def test_a_folder_that_cannot_be_locked(pairs, tmp_path):
@@ -55,10 +59,3 @@ def test_a_run_whose_folder_was_taken_ends_before_it_writes(pairs, tmp_path, mon
         engine.train(knobs)
     assert [path.name for path in other.path.iterdir()] == [LOCK]
     other.__exit__()
-
-
-def test_what_killed_runs_left_is_removed_at_the_next_start(pairs, tmp_path):
-    leftover = Path(tmp_path, ".last.4711-140.tmp")
-    leftover.write_bytes(b"half a state")
-    assert engine.train(recipe(data=pairs, output=tmp_path, epochs=1)) == 0
-    assert not leftover.exists()

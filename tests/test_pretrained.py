@@ -8,7 +8,7 @@ from SCFNet.checkpoint import dump_plain
 from SCFNet.errors import InputError
 from SCFNet.files import write_atomically
 from SCFNet.training import state
-from SCFNet.training.pretrained import load_pretrained
+from SCFNet.training.pretrained import imagenet_file
 from tests.conftest import recipe
 
 
@@ -17,13 +17,11 @@ def test_imagenet_offline_says_which_file_goes_where(monkeypatch):
         raise RuntimeError("no network")
 
     monkeypatch.setattr(paddle.utils.download, "get_weights_path_from_url", offline)
-    net = state.new_run(recipe()).net
     with pytest.raises(InputError) as error:
-        load_pretrained(net, "imagenet")
-    assert "MobileNetV3_large_x0_5_pretrained.pdparams" in str(error.value)
-    assert paddle.utils.download.WEIGHTS_HOME in str(error.value) and "--pretrained FILE" in str(
-        error.value
-    )
+        imagenet_file("M3_0.5")
+    folder = paddle.utils.download.WEIGHTS_HOME
+    for text in ("MobileNetV3_large_x0_5_pretrained.pdparams", folder, "--pretrained FILE"):
+        assert text in str(error.value)
 
 
 def test_pretrained_files_of_backbone_and_network(tmp_path):

@@ -28,11 +28,10 @@ def test_defaults_are_the_papers():
     knobs = parse(Recipe, "", [])
     assert (knobs.epochs, knobs.batch_size, knobs.lr, knobs.min_lr) == (69, 128, 0.064, 0.00064)
     assert (knobs.momentum, knobs.weight_decay, knobs.warmup_epochs) == (0.9, 5e-4, 5)
-    assert (knobs.sizes, knobs.loss, knobs.kernel_size) == (
-        (224, 256, 288, 320, 352),
-        "sp",
-        "paper",
-    )
+    assert (knobs.loss, knobs.kernel_size) == ("sp", "paper")
+    assert knobs.sizes == (224, 256, 288, 320, 352)
+    assert parse(Recipe, "", ["--backbone", "ST"]).sizes == (384,)
+    assert parse(Recipe, "", ["--backbone", "ST", "--sizes", "224"]).sizes == (224,)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +57,6 @@ def test_impossible_flags_are_refused(flags, message):
     assert "\n" not in str(error.value)
 
 
-def test_swin_trains_at_its_own_size():
-    assert parse(Recipe, "", ["--backbone", "ST"]).sizes == (384,)
-    assert parse(Recipe, "", ["--backbone", "ST", "--sizes", "224"]).sizes == (224,)
-
-
 def test_fine_tuning_is_one_flag_and_others_change_it():
     knobs = parse(Recipe, "", ["--finetune", "small", "--lr", "0.1", "--sizes", "64"])
     assert (knobs.model, knobs.pretrained) == ("M3_0.5", str(SHIPPED["small"]))
@@ -83,6 +77,8 @@ def test_fine_tuning_from_what_is_no_network_is_one_line(tmp_path):
         parse(Recipe, "", ["--finetune", "nowhere"])
 
 
-def test_distilling_needs_a_teacher():
+def test_distilling_needs_a_teacher_and_numbers_for_it():
     with pytest.raises(InputError, match="teacher: name a"):
         distill_recipe()
+    with pytest.raises(InputError, match=r"teacher_std: must be more than 0, not 0\.0"):
+        distill_recipe(teacher="small", teacher_std=(1, 0, 1))
