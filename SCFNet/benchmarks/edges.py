@@ -1,4 +1,4 @@
-"""Roughness of cut-outs of smooth shapes, in made photos of three sizes."""
+"""Roughness of cut-outs of smooth shapes, in cells of the networks' grid of 88 a side."""
 
 from itertools import product
 from typing import List, Tuple
@@ -12,14 +12,12 @@ from SCFNet.scoring.tables import Row
 
 
 def measure_all(shapes: int = 8, sides: Tuple[int, ...] = (500, 1500, 4000)) -> List[Row]:
-    """Measure cut-outs of the shipped networks in photos of these longer sides: a row has means of
-    what `roughness` returns, by cells of the networks' grid of 88, and of the alpha of thin parts.
-    """
+    """Measure cut-outs of the shipped networks: means of `roughness`, and of alpha in thin parts."""
     rows, made = [], [make_photos(seed) for seed in range(shapes)]
     for (name, file), side in product(SHIPPED.items(), sides):
         predictor, size, found = Predictor(file, threads=0), (side, side * 2 // 3), []
-        for *pictures, outline in made:
-            photo, legged, legs = (cv2.resize(p, size, None, 0, 0, 3) for p in pictures)
+        for *parts, outline in made:
+            photo, legged, legs = (cv2.resize(p, size, None, 0, 0, cv2.INTER_AREA) for p in parts)
             thin = np.average(predictor.cutout(legged)[..., 3] / 255, weights=legs)
             alpha, cell = predictor.cutout(photo)[..., 3], (size[0] * size[1]) ** 0.5 / 88
             found.append([*roughness(alpha, outline * side / 4000, cell), float(thin)])
