@@ -12,7 +12,7 @@ from SCFNet.scoring.tables import Row
 
 
 def measure_all(shapes: int = 8, sides: Tuple[int, ...] = (500, 1500, 4000)) -> List[Row]:
-    """Measure cut-outs of the shipped networks: means of `roughness`, and of alpha in thin parts."""
+    """Measure cut-outs of the shipped networks: mean `roughness`, and the alpha of thin parts."""
     rows, made = [], [make_photos(seed) for seed in range(shapes)]
     for (name, file), side in product(SHIPPED.items(), sides):
         predictor, size, found = Predictor(file, threads=0), (side, side * 2 // 3), []
