@@ -157,6 +157,8 @@ def combed(image):
     ],
 )
 def test_two_fields_become_one_picture(tmp_path, name, codec, first):
+    if codec == "ffv1" and av.library_versions["libavcodec"][0] < 61:
+        pytest.skip("FFmpeg 6 does not mark the fields of FFV1")
     clip = write_fields(tmp_path / name, codec, first)
     assert combed(read_clip(clip)[0][3]) > 0.05
     frames, times = read_clip(predict_clip(clip, tmp_path / "out", "mask"))
