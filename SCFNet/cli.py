@@ -25,7 +25,8 @@ class Parser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         """Parse `args`, by default the program's own, with ~ as the home folder."""
         given = sys.argv[1:] if args is None else args
-        return super().parse_args([expand_home(arg) for arg in given], namespace)
+        expanded = ["=".join(map(os.path.expanduser, arg.split("="))) for arg in given]
+        return super().parse_args(expanded, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
@@ -66,11 +67,6 @@ def run(main: Callable[[], int]) -> None:
     if stdout.fault and stdout.fault.errno not in (errno.EPIPE, errno.EINVAL):  # EINVAL: Windows'
         code = fail(f"the output cannot be written: {stdout.fault.strerror}")
     sys.exit(code)
-
-
-def expand_home(argument: str) -> str:
-    """Put the home folder in place of ~ at the beginning of an argument, and behind its =."""
-    return "=".join(map(os.path.expanduser, argument.split("=")))
 
 
 def as_flag(argument: str) -> str:

@@ -14,7 +14,7 @@ DEVICES = ("auto", "cpu", "gpu")
 
 
 def parse_device(name: str) -> Tuple[str, Optional[int]]:
-    """Split 'auto', 'cpu', 'gpu' or 'gpu:N' into the kind and N, which may be None.
+    """Split 'auto', 'cpu', 'gpu' or 'gpu:N' into the kind and N, None if not given.
 
     Raises ArgumentError for any other name.
     """
@@ -26,7 +26,7 @@ def parse_device(name: str) -> Tuple[str, Optional[int]]:
 
 
 def set_device(name: str = "auto", deterministic: bool = False) -> str:
-    """Make `name` ('auto', 'cpu', 'gpu' or 'gpu:N') the device of all that follows; its name.
+    """Make `name` ('auto', 'cpu', 'gpu' or 'gpu:N') the device of all that follows; return it.
 
     'auto' is the GPU if there is one that runs a kernel, else the CPU. Under
     `paddle.distributed.launch` 'auto' and 'gpu' are the GPU of this process. With `deterministic`

@@ -6,6 +6,7 @@ so that a run that goes on from a checkpoint equals the one that was never stopp
 
 import itertools
 import math
+import re
 import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -50,7 +51,7 @@ REHEARSED = 2  # steps of a dry run, of which the last is timed
 
 
 def train(recipe: Recipe) -> int:
-    """Train on the masks of `recipe.data`, as tools/train.py does; see `fit`."""
+    """Train on the masks of `recipe.data`, as tools/train.py does; return what `fit` does."""
     prepare(recipe)
     samples, scored = training_samples(recipe)
     return fit(recipe, samples, {"": scored} if scored else {})
@@ -100,11 +101,10 @@ def fit(
     target: Optional[Target] = None,
     teacher_side: int = 0,
 ) -> int:
-    """Train on `samples`; returns the exit code.
+    """Train on `samples` and return the exit code: 0 when done, 1 if a loss was not finite, 128 and
+    the number of the signal that stopped the run, which is then saved.
 
-    Codes: 0 done, 1 the loss was not finite, 128 and its number a signal stopped the run, which is
-    saved. Raises InputError for bad input: before the first step, but for files that turn bad
-    later.
+    Raises InputError for bad input: before the first step, but for files that turn bad later.
 
     Args:
         recipe: how to train, and into which folder to write.
@@ -123,10 +123,8 @@ def fit(
                     return rehearse(run, log)
                 return train_epochs(run, output, log, stops)
             except (MemoryError, RuntimeError) as error:
-                exhausted = "out of memory" in str(error).lower() or "ResourceExhausted" in str(
-                    error
-                )
-                if not (exhausted or isinstance(error, MemoryError)):
+                exhausted = re.search("out of memory|ResourceExhausted", str(error), re.IGNORECASE)
+                if not exhausted and not isinstance(error, MemoryError):
                     raise
                 raise InputError(
                     f"memory is short for a step of {recipe.batch_size} images of "
@@ -139,7 +137,7 @@ def fit(
 
 
 def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int]) -> int:
-    """Train until all epochs are done, or one of `stops` has come; returns as `fit`."""
+    """Train until all epochs are done, or one of `stops` has come; return what `fit` does."""
     recipe = run.recipe
     if run.is_done:
         log.write(f"{recipe.output}: all {run.epoch} epochs were done before")
@@ -194,8 +192,8 @@ def losses_are_due(run: Run) -> bool:
 def fetch_losses(run: Run, begun: Sequence[Step]) -> Iterator[np.ndarray]:
     """Wait for the device, then add up and yield the losses of each step, float64 [1 + maps].
 
-    Raises NotFiniteError for the first step whose losses are not finite, in mixed precision after
-    SKIPS steps in a row; nothing is saved before all losses so far have come here.
+    Nothing is saved before all losses so far have come here. Raises NotFiniteError for the first
+    step whose losses are not finite, in mixed precision after SKIPS such steps in a row.
     """
     for step, values in zip(begun, paddle.stack([step.losses for step in begun]).numpy()):
         losses = values.astype("float64")
@@ -220,7 +218,7 @@ def learn(run: Run, batch: Sequence[Any], lr: float) -> Step:
 
 
 def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size: int) -> Tensor:
-    """Run one step of the optimizer; returns float32 [1 + maps]: the total loss, then each map's.
+    """Run one step of the optimizer; return the total loss and each map's, float32 [1 + maps].
 
     Several processes average gradients, losses and batch norm statistics by their images, so that
     all stay equal. The images are worked through in `recipe.accumulate` parts, whose gradients are
@@ -260,7 +258,9 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
 
 
 def validate(run: Run, output: OutputFolder) -> Dict[str, float]:
-    """Score all sets, and write the weights if they are the best so far: MAE and Max-F by name."""
+    """Score all sets, write the weights if they are the best so far, and return MAE and Max-F by
+    name.
+    """
     size = run.recipe.val_size or run.net.input_size
     scores: Dict[str, float] = {}
     for prefix, samples in run.scored.items():
@@ -304,7 +304,7 @@ def seed_step(seed: int, step: int) -> None:
 
 
 def rehearse(run: Run, log: Log) -> int:
-    """Run a few steps at the largest size and print what the whole run takes; returns 0."""
+    """Run a few steps at the largest size, print what the whole run takes, and return 0."""
     side = largest_side(run.recipe)
     seconds = math.nan
     epochs = (epoch_batches(run, epoch, [side]) for epoch in range(REHEARSED))
@@ -324,7 +324,7 @@ def largest_side(recipe: Recipe) -> int:
 
 
 def rounded(record: Dict[str, Any]) -> Dict[str, Any]:
-    """Round a record to DIGITS after the point, as it is written and shown."""
+    """Return a record with its numbers rounded to DIGITS after the point, as it is written."""
 
     def short(value: Any) -> Any:
         if isinstance(value, list):

@@ -152,7 +152,7 @@ def _shapes(epoch: Epoch, count: int, side: int) -> List[Tuple[int, ...]]:
 
 
 def _readable(epoch: Epoch, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Return what `_augmented` does, by an epoch that leaves bad files out that of the next sample
+    """Return what `_augmented` does; if the epoch leaves bad files out, that of the next sample
     whose files can be read.
     """
     for shift in range(len(epoch.samples)):

@@ -23,6 +23,16 @@ def frame_at(i, shape=(48, 64)):
     return frame
 
 
+def square_frames(count, times, shape, alpha):
+    """PyAV's frames of `frame_at`, shown at `times` in milliseconds, by default 24 a second."""
+    for i, time in enumerate(times or range(count)):
+        image = frame_at(i, shape)
+        pixels = image if alpha is None else np.dstack([image, alpha])
+        frame = av.VideoFrame.from_ndarray(pixels, "rgb24" if alpha is None else "rgba")
+        frame.pts, frame.time_base = time, Fraction(1, 1000 if times else 24)
+        yield frame
+
+
 def write_clip(
     path,
     count=12,
@@ -34,46 +44,42 @@ def write_clip(
     alpha=None,
     options=None,
     tracks=((None, None, False),),
+    frames=None,
+    rate=24,
     **settings,
 ):
-    """A video of `frame_at`, with `alpha`, uint8 [H, W], shown at `times` in milliseconds, by
-    default 24 a second. `tracks` of `sound` have a language, a title, and the default flag or not.
+    """A video of `frames`, PyAV's of `shape`, by default `square_frames` with `alpha`, uint8
+    [H, W]. `tracks` of `sound` have a language, a title, and the default flag or not.
     """
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=24)
+        video = container.add_stream(codec, rate=rate, options=options or {})
         video.height, video.width = shape
         video.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else pixels
-        video.options = options or {}
-        video.codec_context.time_base = Fraction(1, 1000 if times else 24)
+        video.codec_context.time_base = Fraction(1, 1000 if times else rate)
         for name, value in settings.items():
             setattr(video.codec_context, name, value)
-        rate = 48000 if sound == "libopus" else 44100
-        heard = []
-        for language, title, is_default in tracks if sound else ():
-            audio = container.add_stream(sound, rate=rate, layout="stereo")
-            if language:
-                audio.metadata.update({"language": language, "title": title or ""})
-                audio.disposition = DEFAULT * is_default
-            heard.append(audio)
-        for i, time in enumerate(times or range(count)):
-            image = frame_at(i, shape)
-            if alpha is None:
-                frame = av.VideoFrame.from_ndarray(image, "rgb24")
-            else:
-                frame = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), "rgba")
-            frame.pts, frame.time_base = time, video.codec_context.time_base
+        heard = [_add_track(container, sound, *track) for track in tracks if sound]
+        for frame in (*(frames or square_frames(count, times, shape, alpha)), None):
             container.mux(video.encode(frame))
-        container.mux(video.encode())
         for audio in heard:
             wave = (8000 * np.sin(np.arange(22050) / 16)).astype("int16").repeat(2)[None]
             tone = av.AudioFrame.from_ndarray(wave, "s16", "stereo")
             tone.sample_rate, tone.pts = 44100, 0
             codec = audio.codec_context
             samples = codec.frame_size or 1024
-            for frame in av.AudioResampler(codec.format, "stereo", rate, samples).resample(tone):
+            resampler = av.AudioResampler(codec.format, "stereo", codec.sample_rate, samples)
+            for frame in (*resampler.resample(tone), None):
                 container.mux(audio.encode(frame))
-            container.mux(audio.encode())
     return path
+
+
+def _add_track(container, sound, language, title, is_default):
+    rate = 48000 if sound == "libopus" else 44100
+    audio = container.add_stream(sound, rate=rate, layout="stereo")
+    if language:
+        audio.metadata.update({"language": language, "title": title or ""})
+        audio.disposition = DEFAULT * is_default
+    return audio
 
 
 def read_clip(path):

@@ -95,6 +95,33 @@ def test_an_edge_is_smooth_where_a_map_resized_has_steps():
     )
 
 
+def test_the_grid_of_a_network_does_not_show_in_the_outline_of_a_disc():
+    """An uneven disc on a grid of a quarter of the map: how far its radius is from even."""
+    rows, columns = np.mgrid[:88, :88]
+    grid = 60 - 2 * np.hypot(columns - 44, rows - 44)
+    grid += np.random.default_rng(0).normal(0, 0.5, grid.shape)
+    logits = cv2.resize(grid.clip(-6, 6).astype("float32"), (352, 352))
+    shape = (1408, 1408)
+
+    def roughness(seen):
+        polar = cv2.warpPolar(seen, (700, 2048), (711.5, 711.5), 700, cv2.WARP_POLAR_LINEAR)
+        return (polar >= 128).sum(1).std()
+
+    alpha = clean_alpha(sigmoid(logits), shape)
+    assert roughness(alpha) < 0.5 * roughness(to_bytes(resize_map(logits, shape), 0))
+
+
+@pytest.mark.parametrize("slope", [0, 0.3, 1])
+def test_thin_parts_are_not_smoothed_away(slope):
+    """A weak line of four pixels from an object to the edge of the photo."""
+    rows, columns = np.mgrid[:352, :352]
+    thin = (np.abs(rows - 120 - slope * (columns - 180)) <= 2) & (columns > 230)
+    saliency = blobs((180, 120, 60, 0.99)).clip(0.01)
+    saliency[thin] = 0.7
+    alpha = clean_alpha(saliency, (1056, 1056))
+    assert alpha[1::3, 1::3][thin & (columns > 245)].min() >= 128
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_map_of_one_value_stays_one(value):
     alpha = clean_alpha(np.full((32, 32), value, "float32"), (50, 40))

@@ -141,19 +141,11 @@ def test_colours_are_those_of_the_source(tmp_path, space, range_):
     scale, offset = (1, 0) if range_ == 2 else (219 / 255, 16)
     chroma_scale = 1 if range_ == 2 else 224 / 255
     planes = [luma * scale + offset, *(128 + c * chroma_scale for c in chroma)]
-    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
-        video = container.add_stream("ffv1", rate=24)
-        video.height, video.width, video.pix_fmt = 48, 64, "yuv444p"
-        codec = video.codec_context
-        codec.colorspace, codec.color_range = space, range_
-        array = np.array(planes).round().astype("uint8")[:, None, None] + np.zeros(
-            (48, 64), "uint8"
-        )
-        frame = av.VideoFrame.from_ndarray(array, "yuv444p")
-        frame.pts, frame.colorspace, frame.color_range = 0, space, range_
-        container.mux([*video.encode(frame), *video.encode()])
-    image = first_frame(tmp_path / "clip.mkv")
-    np.testing.assert_allclose(image[20, 20], (red, green, blue), atol=4)
-    made = predict_clip(tmp_path / "clip.mkv", tmp_path / "out")
-    again = first_frame(made)
-    np.testing.assert_allclose(again[40, 60], (red, green, blue), atol=6)
+    array = np.full((48, 64, 3), np.round(planes), "uint8").transpose(2, 0, 1).copy()
+    frame = av.VideoFrame.from_ndarray(array, "yuv444p")
+    frame.pts, frame.colorspace, frame.color_range = 0, space, range_
+    settings = {"pixels": "yuv444p", "colorspace": space, "color_range": range_}
+    clip = write_clip(tmp_path / "clip.mkv", codec="ffv1", frames=[frame], **settings)
+    np.testing.assert_allclose(first_frame(clip)[20, 20], (red, green, blue), atol=4)
+    made = predict_clip(clip, tmp_path / "out")
+    np.testing.assert_allclose(first_frame(made)[40, 60], (red, green, blue), atol=6)

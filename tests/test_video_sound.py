@@ -6,6 +6,13 @@ import pytest
 from tests.clips import DEFAULT, av, predict_clip, read_clip, seconds, sound_of, write_clip
 
 
+def beginnings(path):
+    """When a video's first picture is shown, and its first packet of sound heard, in seconds."""
+    with av.open(str(path)) as container:
+        heard = next(packet for packet in container.demux(audio=0) if packet.size)
+        return read_clip(path)[1][0], float(heard.pts * heard.time_base)
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.mkv", "clip.avi"])
 @pytest.mark.parametrize("sound", ["aac", "libmp3lame"])
 def test_the_sound_is_copied(tmp_path, name, sound):
@@ -16,8 +23,9 @@ def test_the_sound_is_copied(tmp_path, name, sound):
     # in a transport stream each packet of AAC has a header of 7 bytes
     headers = 7 if (name, sound) == ("clip.ts", "aac") else 0
     assert packets == [packet[headers:] for packet in sound_of(clip)[1]]
-    shift = read_clip(clip)[1][0] - read_clip(made)[1][0]
-    assert 0 <= shift < 2  # a transport stream's clock begins anywhere
+    pictures, sound = np.subtract(beginnings(clip), beginnings(made))
+    assert abs(pictures) < 2  # a transport stream's clock begins anywhere
+    assert abs(pictures - sound) < 0.003
     assert abs(seconds(made) - seconds(clip)) < 0.05
 
 
@@ -70,7 +78,10 @@ def test_subtitles_that_are_left_out_are_said(tmp_path, capfd):
         str(tmp_path / "text.mkv"), "w"
     ) as container:
         streams = source.streams.video[0], text.streams[0]
-        copies = [container.add_stream_from_template(stream) for stream in streams]
+        if hasattr(container, "add_stream_from_template"):
+            copies = [container.add_stream_from_template(stream) for stream in streams]
+        else:  # PyAV 12
+            copies = [container.add_stream(template=stream) for stream in streams]
         copies[1].metadata["language"] = "fra"
         for stream, copy in zip(streams, copies):
             for packet in stream.container.demux(stream):

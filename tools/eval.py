@@ -29,75 +29,32 @@ def parse_arguments() -> argparse.Namespace:
 
     parser = Parser(__doc__)
     what = parser.add_argument_group("what to score")
-    masks = what.add_mutually_exclusive_group(required=True)
-    masks.add_argument("--masks", type=Path, metavar="DIR", help="folder with one set's masks")
-    masks.add_argument(
-        "--data",
-        nargs="+",
-        type=Path,
-        default=(),
-        metavar="SET",
-        help="folders of data sets, each with mask/",
+    one_of = what.add_mutually_exclusive_group(required=True)
+    one_of.add_argument("--masks", type=Path, metavar="DIR", help="folder with one set's masks")
+    add = one_of.add_argument
+    add(
+        "--data", nargs="+", type=Path, default=(), metavar="SET", help="data sets, each with mask/"
     )
     add = what.add_argument
     add("--maps", nargs="+", default=[], metavar="[NAME=]DIR", help="each method's folder of maps")
+    networks = "networks that predict the maps: checkpoints, .onnx files, small or accurate"
+    add("--weights", nargs="+", default=[], metavar="[NAME=]FILE", help=networks)
+    add = parser.add_argument_group("how --weights predict").add_argument
+    add("--device", default="auto", help="device to run on: auto, cpu, gpu or gpu:N; default: auto")
+    add("--size", type=int, metavar="N", help="side of the input in pixels; default: their own")
     add(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="networks that predict the maps: checkpoints, .onnx files, small or accurate",
+        "--align-corners", action="store_true", help="resize maps as the release's test script does"
     )
-    add(
-        "--device",
-        default="auto",
-        help="device that --weights run on: auto, cpu, gpu or gpu:N; default: auto",
-    )
-    add(
-        "--size",
-        type=int,
-        metavar="N",
-        help="side of the input of --weights, in pixels; default: each network's own",
-    )
-    add(
-        "--align-corners",
-        action="store_true",
-        help="resize the maps of --weights as the release's test script does",
-    )
-    add(
-        "--save-maps",
-        type=Path,
-        metavar="DIR",
-        help="keep the maps of --weights as DIR/NAME/SET/STEM.png",
-    )
-    how = parser.add_argument_group("how to score")
-    how.add_argument(
-        "--protocol",
-        choices=list(PROTOCOLS),
-        default="paper",
-        help="protocol of the measures; default: paper",
-    )
-    how.add_argument(
-        "--metrics",
-        nargs="+",
-        default=[],
-        choices=sorted({name for kind in PROTOCOLS.values() for name in kind.all_names()}),
-        metavar="NAME",
-        help="more columns for the table: Max-F, S-measure, ..., and, at a threshold of .5, "
-        f"{', '.join(BINARY)}",
-    )
-    how.add_argument(
-        "--workers",
-        type=int,
-        default=cores(),
-        metavar="N",
-        help="processes that score; default: one for each core",
-    )
-    how.add_argument(
-        "--allow-missing",
-        action="store_true",
-        help="average over the maps that are there and can be read",
-    )
+    add("--save-maps", type=Path, metavar="DIR", help="keep the maps as DIR/NAME/SET/STEM.png")
+    add = parser.add_argument_group("how to score").add_argument
+    add("--protocol", choices=PROTOCOLS, default="paper", help="of the measures; default: paper")
+    names = sorted({name for kind in PROTOCOLS.values() for name in kind.all_names()})
+    more = f"more columns: Max-F, S-measure, ..., and, at a threshold of .5, {', '.join(BINARY)}"
+    add("--metrics", nargs="+", default=[], choices=names, metavar="NAME", help=more)
+    processes = "processes that score; default: one for each core"
+    add("--workers", type=int, default=cores(), metavar="N", help=processes)
+    there = "average over the maps that are there and can be read"
+    add("--allow-missing", action="store_true", help=there)
     out = parser.add_argument_group("what to write, beside the table that is printed")
     files = (
         ("--json", "FILE", "write all values and curves as JSON"),
@@ -111,9 +68,8 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     for flag, metavar, text in files:
         out.add_argument(flag, type=Path, metavar=metavar, help=text)
-    out.add_argument(
-        "--published", action="store_true", help="put the paper's own rows above the table's"
-    )
+    above = "put the paper's own rows above the table's"
+    out.add_argument("--published", action="store_true", help=above)
     args = parser.parse_args()
     if not args.maps and not args.weights:
         parser.error("give --maps or --weights")
@@ -151,16 +107,7 @@ def main() -> int:
     costs = report.read_costs(args.costs) if args.costs else {}
     if args.plot or args.grid:
         plots.check_matplotlib()
-    sources = Sources(
-        masks=args.masks,
-        data=args.data,
-        maps=args.maps,
-        weights=args.weights,
-        device=args.device,
-        size=args.size,
-        align_corners=args.align_corners,
-        save_maps=args.save_maps,
-    )
+    sources = Sources(**{name: getattr(args, name) for name in Sources._fields})
     binary = [name for name in args.metrics if name in BINARY]
     with find_tasks(sources, args.allow_missing) as (tasks, found):
         costs.update(found)

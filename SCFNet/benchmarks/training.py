@@ -50,13 +50,13 @@ def parts(rounds: int = 5, batch_sizes: Sequence[int] = (8, 128)) -> List[Row]:
 
 
 def load(samples: List[Sample], count: int) -> Way:
-    """Load the next of `count` batches of as many images as there are `samples`."""
+    """Return a call that loads the next of `count` batches, each as large as `samples`."""
     epoch = Epoch(samples * count, [LARGEST_SIDE], len(samples))
     return partial(next, batches(epoch))
 
 
 def sp_loss() -> Way:
-    """Compute the SP loss of four maps [8, 1, 224, 224] and its gradient."""
+    """Return a call that computes the SP loss of four maps [8, 1, 224, 224] and its gradient."""
     import paddle
 
     from SCFNet.device import set_device
@@ -125,7 +125,7 @@ def images_per_second(
 
 
 def write_photos(folder: Path, count: int) -> List[Sample]:
-    """Write `count` pairs of DUTS-TR's usual size, made of scikit-image's photos; the pairs."""
+    """Write `count` pairs of DUTS-TR's usual size, made of scikit-image's photos; return them."""
     from skimage import data
 
     sources = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())

@@ -49,9 +49,8 @@ def formats_of(data: bytes) -> Tuple[List[str], str]:
 
 
 def tiff_pictures(data: bytes) -> List[Any]:
-    """Return the tags, by number, of a TIFF's pictures: the first, those in it, those behind it.
-
-    Nothing for any other file, or a damaged one.
+    """Return the tags, by number, of a TIFF's pictures: the first, those in it, those behind it; of
+    any other file none, and of a damaged one those before the damage.
     """
     if not data.startswith(TIFF_STARTS):
         return []
@@ -66,23 +65,21 @@ def tiff_pictures(data: bytes) -> List[Any]:
             stream.seek(places.pop(0))
             tags.load(stream)
             inside = tags.get(SUB_IFDS, ())
-            places += [
-                *(inside if isinstance(inside, tuple) else [inside]),
-                *filter(None, [tags.next]),
-            ]
+            places += inside if isinstance(inside, tuple) else [inside]
+            places += [tags.next] if tags.next else []
             pictures.append(tags)
     return pictures
 
 
 def is_raw(data: bytes, pictures: List[Any]) -> bool:
-    """Return whether a file is a camera's raw one, by its first bytes, or `pictures` of the sensor,
-    before its colours are made: what Pillow would read is a small preview.
+    """Return whether a file is a camera's raw one, of which Pillow would read a small preview: by
+    its first bytes, or because `pictures` has the sensor's, before its colours are made.
     """
     if data.startswith(RAW_STARTS) or data[8:10] == CR2 or CR3 in _brands(data):
         return True
-    return (
-        any(p.get(PHOTOMETRIC) in SENSOR for p in pictures) or DNG_VERSION in (pictures or [()])[0]
-    )
+    if pictures and DNG_VERSION in pictures[0]:
+        return True
+    return any(picture.get(PHOTOMETRIC) in SENSOR for picture in pictures)
 
 
 def _brands(data: bytes) -> Set[bytes]:

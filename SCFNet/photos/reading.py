@@ -14,7 +14,7 @@ from SCFNet.photos.orientation import orientation_of, upright
 
 STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF's tags
-PER_CENTIMETRE, CENTIMETRES = 3, 2.54  # EXIF's unit, and how many are an inch
+UNITS = {2: 1.0, 3: 2.54}  # EXIF's inch and centimetre: how many are an inch
 
 Dpi = Tuple[int, int]
 
@@ -68,8 +68,9 @@ def _dpi_of(image: Image.Image) -> Optional[Dpi]:
     """Return the resolution of an open photo; None if it has none, or a broken one."""
     with contextlib.suppress(Exception):
         exif = image.getexif()  # where WebP has it
-        inch = CENTIMETRES if exif.get(RESOLUTION_UNIT) == PER_CENTIMETRE else 1
-        found = image.info.get("dpi") or [exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch]
+        found = image.info.get("dpi") or [
+            exif[tag] * UNITS[exif.get(RESOLUTION_UNIT, 2)] for tag in (X_RESOLUTION, Y_RESOLUTION)
+        ]
         across, down = (round(float(value)) for value in found)
         if 0 < across < 65536 and 0 < down < 65536:
             return across, down

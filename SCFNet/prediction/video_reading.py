@@ -202,7 +202,11 @@ class VideoReader:
         matrix = self._source_colors.matrix
         try:
             rgb = frame.reformat(
-                *self._size, pixels[has_alpha], matrix, src_color_range=frame.color_range
+                *self._size,
+                pixels[has_alpha],
+                matrix,
+                "DEFAULT",  # without which PyAV 12 takes no notice of the source's matrix
+                src_color_range=frame.color_range,
             )
         except Exception as error:  # a format of pixels that FFmpeg cannot convert, or no memory
             raise InputError(
@@ -226,7 +230,9 @@ def open_container(path: Path, stack: ExitStack) -> "av.container.InputContainer
         # opened here, as FFmpeg takes no names but those in UTF-8
         file = stack.enter_context(path.open("rb"))
         options = {"format_whitelist": DEMUXERS}
-        return stack.enter_context(av.open(file, options=options, metadata_errors="replace"))
+        # not `options=`, by which PyAV 12 crashes on MPEG files, whose streams it counts too early
+        container = av.open(file, container_options=options, metadata_errors="replace")
+        return stack.enter_context(container)
     except Exception as error:  # PyAV raises nearly every type
         raise InputError(f"{path}: cannot be read as a video") from error
 
