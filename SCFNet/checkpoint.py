@@ -140,7 +140,7 @@ def _read_any(stream: BinaryIO) -> Any:
 
 
 def sharpened_by(path: PathLike) -> float:
-    """Read what `export.sharpen_logits` multiplied the logits of a checkpoint by; 1 if by nothing.
+    """Read the factor by which `export.sharpen_logits` multiplied a checkpoint's logits, or 1.
 
     Raises CheckpointError: see `load_plain`.
     """

@@ -102,17 +102,13 @@ def _mean_along_edges(logits: np.ndarray) -> np.ndarray:
     """
     gradient = cv2.Sobel(logits, cv2.CV_32F, 1, 0) + 1j * cv2.Sobel(logits, cv2.CV_32F, 0, 1)
     squares = cv2.GaussianBlur(_planes(gradient**2), (0, 0), DIRECTION / 2)
-
-    def direction(places: np.ndarray) -> np.ndarray:
-        found = np.sqrt(-_look_up(squares, places).view("complex64")[..., 0])
-        return found / (np.abs(found) + np.float32(1e-9))
-
+    along = np.sqrt(-squares.view("complex64")[..., 0])
+    along = _planes(along / (np.abs(along) + np.float32(1e-9)))
     rows, columns = np.indices(logits.shape, "float32")
     start = columns + 1j * rows
-    ahead = direction(start)
     total, weights = logits.copy(), 1.0
-    for heading in (ahead, -ahead):
-        places = start
+    for side in (1, -1):
+        places, heading = start, side * along.view("complex64")[..., 0]
         for distance in range(4, 5 * ALONG // 2 + 1, 4):  # to 2.5 standard deviations
             weight = np.exp(-0.5 * (distance / ALONG) ** 2)
             moved = places + 2 * heading
@@ -121,14 +117,14 @@ def _mean_along_edges(logits: np.ndarray) -> np.ndarray:
             places = np.where(inside, moved, places)
             total += np.float32(weight) * _look_up(logits, places)
             weights += weight
-            found = direction(places)
+            found = _look_up(along, places, cv2.INTER_NEAREST).view("complex64")[..., 0]
             heading = np.where((found * heading.conj()).real < 0, -found, found)
     return total / np.float32(weights)
 
 
-def _look_up(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _look_up(image: np.ndarray, places: np.ndarray, method: int = cv2.INTER_LINEAR) -> np.ndarray:
     """Interpolate `image` float32 [h, w, ...] at places x + iy, complex64 [h, w]."""
-    return cv2.remap(image, places.real, places.imag, cv2.INTER_LINEAR)
+    return cv2.remap(image, places.real, places.imag, method)
 
 
 def _planes(numbers: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ Value = TypeVar("Value", float, np.ndarray)
 
 
 def _white(image: np.ndarray) -> float:
-    """Return what is white in the image's type: 255 in uint8, 1 in bool and floats."""
+    """Return the white of an image's type: 255 of uint8, 1 of bool and floats."""
     return np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
 
 

@@ -48,7 +48,7 @@ def resize_to(x: Tensor, reference: Tensor, align_corners: bool = False) -> Tens
 
 
 class SaliencyNet(nn.Layer):
-    """What every network of this repository is.
+    """The base of every network of this repository.
 
     `forward` maps normalised photos [N, 3, H, W] to logits [N, 1, H, W], the finest map, which is
     the answer, first. `model_type` is the network's name, `input_size` the height and width that

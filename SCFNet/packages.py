@@ -1,11 +1,12 @@
-"""Packages of others: what pip calls them, and in one line why one does not import."""
+"""Packages of others: their names for pip, and a line that says why one does not import."""
 
 import traceback
+from contextlib import suppress
 from typing import Optional, Tuple
 
 OURS = ("SCFNet", "backbones", "datasets")
 
-# What to give to `pip install` for a module, if that is not its own name.
+# What `pip install` takes for a module, if that is not its own name.
 PACKAGES = {
     "PIL": "Pillow",
     "cv2": "opencv-python-headless",
@@ -41,10 +42,8 @@ def check_beside_numpy(module: str) -> None:
     packages, needed = BESIDE_NUMPY_2[module]
     found = {}
     for package in packages:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     if found and all(_is_before(version, needed) for version in found.values()):
         package, version = next(iter(found.items()))
         raise ImportError(

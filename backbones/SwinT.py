@@ -29,7 +29,7 @@ def _unwindows(x: paddle.Tensor, window: int, size: Size) -> paddle.Tensor:
 
 
 def _attention_mask(size: Size, window: int, shift: Size) -> np.ndarray:
-    """Say what may not attend to what: float32 [windows, window², window²], 0 or -100.
+    """Build the mask of attention, 0 or -100: float32 [windows, window², window²].
 
     Within a window of the padded and rolled map of `size` (H, W), a position attends only to
     those of its own region: not across the seam of the roll, nor to padding.

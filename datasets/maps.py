@@ -17,7 +17,7 @@ from SCFNet.photos.orientation import orientation_of, upright
 
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
 SLACK = 0.01  # by which a resized map may pass its white
-LARGEST = {"8": 255.0, "16": 65535.0, "32": math.inf}  # number that a file of each depth can hold
+LARGEST = {8: 255.0, 16: 65535.0, 32: math.inf}  # number that a file of so many bits can hold
 NOISE = 16  # levels by which the channels of a grey picture may differ, as WebP stores it
 
 
@@ -29,7 +29,7 @@ def find_whites(paths: Collection[Path]) -> Dict[Path, float]:
     nothing: `read_map` raises for it.
     """
     depths = {path: _depth(path) for path in paths}
-    brightest: Dict[str, float] = {}
+    brightest: Dict[int, float] = {}
     for path, depth in depths.items():
         so_far = brightest.get(depth, 0.0)
         if white_of(so_far) < LARGEST[depth]:
@@ -70,14 +70,14 @@ def check_not_turned(path: PathLike, shape: Tuple[int, ...], wanted: Tuple[int, 
         )
 
 
-def _depth(path: PathLike) -> str:
-    """Return how many bits a number of a map has, by the header of its file; '8' if it has none."""
+def _depth(path: PathLike) -> int:
+    """Return how many bits a number of a map has, by the header of its file; 8 if it has none."""
     with suppress(Exception), header_of(path) as image:  # the fault is for the reader to tell
         if image.mode in ("I", "F"):
-            return "32"
+            return 32
         in_colours = image.format == "PNG" and ";16" in str(getattr(image, "tile", ""))
-        return "16" if ";16" in image.mode or in_colours else "8"
-    return "8"
+        return 16 if ";16" in image.mode or in_colours else 8
+    return 8
 
 
 def _read_numbers(path: PathLike) -> np.ndarray:

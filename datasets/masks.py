@@ -1,4 +1,4 @@
-"""Masks in whatever coding they come: which pixels are the object, for training and scoring."""
+"""Masks in any coding: reading which pixels are the object, for training and scoring."""
 
 from typing import NamedTuple, Optional, Tuple
 

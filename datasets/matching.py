@@ -75,7 +75,7 @@ def _by_affix(short: Dict[str, str], long: Dict[str, str]) -> Tuple[Dict[str, st
 
 
 def _affixes(name: str, long: Dict[str, str]) -> Iterator[Tuple[str, str]]:
-    """Yield what stands before and behind `name` in others; not where that would cut a number."""
+    """Yield the texts before and behind `name` in others; not where that would cut a number."""
     for other in long:
         before, found, after = other.partition(name)
         cuts = [a + b for a, b in ((before[-1:], name[:1]), (name[-1:], after[:1])) if a and b]

@@ -132,7 +132,7 @@ def has_masks(root: PathLike, split: str = "test") -> bool:
 
 
 class Checked(NamedTuple):
-    """What `check_files` finds out about a sample: its fault, and what its mask is like."""
+    """The fault of a sample, or whether its mask is empty, is full, and has a void."""
 
     fault: str = ""
     is_empty: bool = False

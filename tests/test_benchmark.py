@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from SCFNet.benchmarks import deploy, metrics, models, training
+from SCFNet.benchmarks import deploy, edges, metrics, models, training
 from SCFNet.benchmarks.timing import seconds_per_call, time_in_turns
 from SCFNet.errors import InputError
 from SCFNet.photos.reading import read_image
@@ -136,3 +137,29 @@ def test_scores_become_figures_1_and_3(tmp_path):
 )
 def test_wrong_usage_is_one_line(arguments, fault):
     assert fault in fault_of("benchmark", *arguments)
+
+
+def test_the_roughness_of_an_edge_is_that_of_its_short_waves():
+    """A disc of 100 cells around, in waves of five cells, lies outside and is flattened."""
+    y, x = np.mgrid[:1000, :1000]
+    turn, cell = np.arctan2(y - 499.5, x - 499.5), 2 * np.pi * 300 / 100
+    outline = 500 + 500j + 300 * np.exp(2j * np.pi * np.arange(1024) / 1024)
+
+    def measure(height, waves, offset=0.0):
+        radius = 300 + cell * (offset + height * np.sin(waves * turn))
+        gap = radius - np.hypot(y - 499.5, x - 499.5)
+        return edges.roughness((gap * 64 + 128).clip(0, 255).astype("uint8"), outline, cell)
+
+    assert measure(0, 20) == pytest.approx((0, 0), abs=0.01)
+    assert measure(0.2, 20) == pytest.approx((0.2 / 2**0.5,) * 2, abs=0.01)
+    assert measure(0.2, 2, offset=0.5) == pytest.approx((0, (0.25 + 0.02) ** 0.5), abs=0.01)
+
+
+def test_cut_outs_of_each_network_are_measured_at_each_size():
+    rows = edges.measure_all(shapes=1, sides=(600, 900))
+    assert [(row["network"], row["photo"]) for row in rows] == [
+        (name, side) for name in ("small", "accurate") for side in (600, 900)
+    ]
+    for row in rows:
+        assert 0 < row["roughness, cells"] < 0.05 and row["error, cells"] < 0.5
+        assert 0.1 < row["alpha of thin parts"] <= 1

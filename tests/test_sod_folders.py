@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.loader import Epoch, batches
 from datasets.sod import (
     Sample,
     check_files,
@@ -376,9 +375,6 @@ def test_damaged_files_and_masks_of_another_size_are_named(tmp_path, name, damag
         check_files(samples)
     with pytest.raises(InputError, match=name):
         read_pair(samples[1])
-    for workers in (0, 2):
-        with pytest.raises(InputError, match=name):
-            list(batches(Epoch(samples, [16], 2), workers=workers))
 
 
 def test_photos_are_turned_upright_and_the_mask_is_expected_so(tmp_path):

@@ -73,14 +73,15 @@ def test_a_killed_run_goes_on_as_if_never_stopped(pairs, tmp_path, capsys, more)
     assert [json.loads(line)["step"] for line in records] == [3, 6, 9]
 
 
-def test_a_dry_run_reports_what_a_run_takes_and_writes_nothing(pairs, tmp_path, capsys):
+@pytest.mark.parametrize("sizes", ["96", "64 96"])
+def test_a_dry_run_reports_what_a_run_takes_and_writes_nothing(pairs, tmp_path, capsys, sizes):
     knobs = recipe(data=pairs, output=tmp_path / "out", epochs=6, val_fraction=0.2, dry_run=True)
-    assert engine.train(knobs) == 0
+    assert engine.train(replace(knobs, sizes=tuple(map(int, sizes.split())))) == 0
     printed = capsys.readouterr().out
     assert "M3_0.5: 800,154 parameters" in printed
     assert "8 photos to train on, 2 to score" in printed
     assert re.search(r"a step of 4 images of 96 px on cpu: \d+\.\d\d s, \d+\.\d GB", printed)
-    assert re.search(r"6 epochs of 2 steps, sizes 64 96: \d+\.\d hours", printed)
+    assert re.search(rf"6 epochs of 2 steps, sizes {sizes}: \d+\.\d hours", printed)
     assert not (tmp_path / "out").exists()
 
 

@@ -4,6 +4,7 @@
     python tools/benchmark.py --models M3_0.5 R50 --engines dygraph static --batches 1 8
     python tools/benchmark.py --deploy     # ONNX Runtime beside Paddle; predicting a folder
     python tools/benchmark.py --metrics    # scoring a map, and a folder
+    python tools/benchmark.py --edges      # how rough cut-outs are, by the photo's size
     python tools/benchmark.py --training   # loading, the loss, training and distilling
 
 The paper's figures 1 and 3, F against Params, FLOPs, FPS and MACCs, a point for each method that
@@ -40,6 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--metrics", action="store_true", help="time scoring")
     add("--training", action="store_true", help="time training, its parts, and distilling")
     add("--deploy", action="store_true", help="time ONNX Runtime, and predicting a folder")
+    add("--edges", action="store_true", help="measure how rough cut-outs of smooth shapes are")
     add("--plot", type=Path, metavar="FILE", help="draw figures 3 and 1 of the rows in this file")
     add = parser.add_argument
     add(
@@ -100,6 +102,10 @@ def measure(args: argparse.Namespace) -> List[List["Row"]]:
         from SCFNet.benchmarks import deploy
 
         return [deploy.measure_all(args.photos)]
+    if args.edges:
+        from SCFNet.benchmarks import edges
+
+        return [edges.measure_all()]
     if args.training:
         from SCFNet.benchmarks import training
 

@@ -51,8 +51,8 @@ def measure_all(
     batches: Sequence[int],
     seconds: float,
 ) -> List[Row]:
-    """Measure every model by every engine, each in a process of its own, as `measure` does, and say
-    on stderr when each begins and ends.
+    """Measure every model by every engine as `measure` does, each in a process of its own, and
+    print on stderr when each begins and ends.
     """
     cases = [(model, engine) for model in models for engine in engines]
     rows = []
@@ -66,9 +66,9 @@ def measure_all(
 
 
 def join(scores: Sequence[Row], measured: Sequence[Row]) -> List[Row]:
-    """Give each scored method what was measured of its network; of others what its score knows.
+    """Add to each method's scores the measurements of its network.
 
-    The rows have the same keys: what is not known is None.
+    The rows have the same keys; an unknown value is None.
     """
     rows = []
     for score in scores:

@@ -112,7 +112,7 @@ def from_bfloat16(raw: np.ndarray) -> np.ndarray:
 
 
 def _storage_finder(make: Callable[[str, str, int], np.ndarray]) -> Callable[[Tuple], np.ndarray]:
-    """Return what maps persistent ids to storages, each made once by `make(type, name, length)`.
+    """Return a function from persistent ids to storages, made once by `make(type, name, length)`.
 
     An id is ('storage', type, name, device, length), in legacy files followed by None or by
     (name, begin, length), a part of the storage.

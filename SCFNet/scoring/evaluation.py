@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Sources(NamedTuple):
-    """What to score: every method on every set.
+    """The sets and the methods to score: every method on every set.
 
     The sets are one folder `masks`, or the data sets' folders `data`. The methods are `maps` and
     `weights`, 'NAME=PATH' each: folders of maps, with a folder for each set if there are `data`;

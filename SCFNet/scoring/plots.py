@@ -182,8 +182,8 @@ def _cell(picture: np.ndarray) -> np.ndarray:
 
 
 def _scored(rows: List[Row]) -> List[Row]:
-    """Return the rows that have an F, each with its `name` and what of it, which a person may have
-    written, can be drawn. Raises InputError if none has an F.
+    """Return the rows that have an F, each with its `name` and those of its numbers that can be
+    drawn: a person may have written them. Raises InputError if none has an F.
     """
     scored = []
     for row in rows:

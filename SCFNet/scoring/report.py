@@ -1,4 +1,4 @@
-"""Files of scores: writing JSON and CSV, and reading back what was written."""
+"""Files of scores: writing them as JSON and CSV, and reading JSON back."""
 
 import csv
 import io

@@ -67,7 +67,7 @@ def latex(
 
 
 def escape_latex(text: str) -> str:
-    """Escape a text so that LaTeX prints it, whatever is in it."""
+    """Escape a text for LaTeX, which then prints every character of it."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in _one_line(text))
 
 

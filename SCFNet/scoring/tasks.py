@@ -60,7 +60,7 @@ class Result(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a worker found: `Score.sums`, and by stem each image's values, or its fault."""
+    """The scores of some pairs: `Score.sums`, and by stem each image's values, or its fault."""
 
     sums: np.ndarray
     values: List[Tuple[str, Dict[str, float]]]

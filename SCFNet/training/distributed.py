@@ -1,4 +1,4 @@
-"""Several processes under `paddle.distributed.launch`: who speaks, and what they agree on."""
+"""Several processes under `paddle.distributed.launch`: printing once, and combining numbers."""
 
 import math
 from functools import lru_cache

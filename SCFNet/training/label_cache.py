@@ -87,7 +87,10 @@ def map_path(folder: Path, sample: Sample) -> Path:
 
 
 def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
-    """Write into a new cache what makes it, or check that an old one was made alike."""
+    """Write the manifest of a new cache, or check that of an old one against `made_by`.
+
+    Raises InputError if they differ, or if a folder that holds files has none.
+    """
     path = folder / MANIFEST
     # looked at before the manifest: if another process has maps by now, it wrote that first
     occupied = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
@@ -110,7 +113,7 @@ def check_manifest(folder: Path, made_by: Dict[str, object]) -> None:
 
 
 def set_digest(samples: Sequence[Sample]) -> str:
-    """Return what tells one set of photos from another: their number, names and bytes."""
+    """Return the number of the photos, and the digest of their names and bytes."""
     ordered = sorted({*samples}, key=lambda sample: sample.stem)
     total = hashlib.sha256()
     digests = in_parallel(lambda one: hashlib.sha256(one.image.read_bytes()).digest(), ordered)

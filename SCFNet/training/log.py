@@ -126,10 +126,7 @@ class Log:
 
 
 def rehearsal(run: Run, seconds: float) -> List[str]:
-    """Write the lines that a dry run reports, after a few steps.
-
-    `seconds` are those of a step at the largest size.
-    """
+    """Return the lines that a dry run prints; a step at the largest size took `seconds`."""
     recipe, steps = run.recipe, run.steps_per_epoch
     scored = sum(map(len, run.scored.values()))
     sides = sorted({*recipe.sizes, *recipe.late_sizes})

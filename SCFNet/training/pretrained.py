@@ -1,4 +1,4 @@
-"""What a network starts from: ImageNet weights of its backbone, or any file with weights."""
+"""Starting weights: ImageNet's for the backbone, or those of any file."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What changes in the course of a run: learning rate, kernel size of the boundary, input sizes."""
+"""Schedules of a run: the learning rate, the kernel size of the boundary, the input sizes."""
 
 import math
 from typing import List, Sequence

@@ -1,4 +1,4 @@
-"""A training run: network, optimizer, averaged weights, progress; how it begins, what is kept."""
+"""A training run: its network, optimizer, averaged weights and progress, and its saved state."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ class Step(NamedTuple):
 
 @dataclass
 class Run:
-    """A training run: what it was told, what it learns from, and all that changes meanwhile.
+    """A training run: its recipe, networks, data and progress.
 
     An epoch is over when it has its record in `log`.
     """
@@ -190,7 +190,7 @@ def update_average(average: SaliencyNet, net: SaliencyNet, decay: float) -> None
 
 
 def state_of(run: Run) -> Dict[str, Any]:
-    """Collect all that `resume.restore` needs to go on as if the run had never been stopped.
+    """Collect the state from which `resume.restore` goes on as if the run had never been stopped.
 
     Raises NotFiniteError if weights are infinite or not numbers.
     """
@@ -220,7 +220,7 @@ def state_of(run: Run) -> Dict[str, Any]:
 
 
 def state_digest(state: Dict[str, Any]) -> str:
-    """Compute the SHA-256, in hex, of all that a state holds but its own digest.
+    """Compute the SHA-256, in hex, of a state without its own digest.
 
     Raises TypeError or ValueError for what no state holds.
     """
@@ -245,7 +245,7 @@ def samples_digest(samples: Sequence[Sample]) -> str:
 
 
 def optimizer_state(run: Run) -> Dict[str, StateDict]:
-    """Collect what the optimizer keeps: {parameter's key: {name: array}}.
+    """Collect the optimizer's accumulators: {parameter's key: {name: array}}.
 
     Paddle's own keys begin with automatic names, which depend on what was built before.
     """

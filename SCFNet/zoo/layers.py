@@ -1,4 +1,4 @@
-"""What several networks of the zoo share."""
+"""Layers that several networks of the zoo share."""
 
 from paddle import Tensor, nn
 from paddle.nn import functional as F
