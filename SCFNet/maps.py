@@ -133,13 +133,15 @@ def _planes(numbers: np.ndarray) -> np.ndarray:
 
 
 def _thinness(logits: np.ndarray) -> np.ndarray:
-    """Find what is thin in an object, float32 [h, w]: 1 there, 0 far from it. See THIN; what is
-    thinner than three pixels is roughness.
+    """Find thin parts of an object, and thin gaps in it, float32 [h, w]: 1 there, 0 far from them.
+    See THIN; what is thinner than three pixels is roughness.
     """
     disc, near = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (d, d)) for d in (THIN, 7))
     seen = (logits > 0).astype("uint8")
-    thin = seen - cv2.morphologyEx(seen, cv2.MORPH_OPEN, disc)
-    thin = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones((3, 3), "uint8"))
+    parts = seen - cv2.morphologyEx(seen, cv2.MORPH_OPEN, disc)
+    gaps = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, disc) - seen
+    rough = np.ones((3, 3), "uint8")
+    thin = cv2.max(*(cv2.morphologyEx(one, cv2.MORPH_OPEN, rough) for one in (parts, gaps)))
     return cv2.GaussianBlur(cv2.dilate(thin, near).astype("float32"), (0, 0), 2)
 
 

@@ -122,6 +122,16 @@ def test_thin_parts_are_not_smoothed_away(slope):
     assert alpha[1::3, 1::3][thin & (columns > 245)].min() >= 128
 
 
+def test_small_holes_stay_open():
+    """As between fingers, or in the handle of a cup: a hole of eight pixels in a disc."""
+    saliency = blobs((180, 120, 60, 0.99)).clip(0.01)
+    rows, columns = np.mgrid[:352, :352]
+    hole = np.hypot(rows - 120, columns - 180) <= 4
+    saliency[hole] = 0.3
+    alpha = clean_alpha(saliency, (1056, 1056))
+    assert alpha[1::3, 1::3][hole].max() < 128
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_map_of_one_value_stays_one(value):
     alpha = clean_alpha(np.full((32, 32), value, "float32"), (50, 40))

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import has_results, plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
@@ -20,6 +21,7 @@ from tests.clips import (
     seconds,
     write_clip,
 )
+from tests.conftest import ROOT, run_here
 
 
 def test_all_kinds_of_pictures_come_from_one_pass(tmp_path):
@@ -149,3 +151,16 @@ def test_colours_are_those_of_the_source(tmp_path, space, range_):
     np.testing.assert_allclose(first_frame(clip)[20, 20], (red, green, blue), atol=4)
     made = predict_clip(clip, tmp_path / "out")
     np.testing.assert_allclose(first_frame(made)[40, 60], (red, green, blue), atol=6)
+
+
+def test_photos_are_not_made_again_for_another_every(tmp_path):
+    """How many frames have a map is nothing to the photo beside the video."""
+    inputs = write_clip(tmp_path / "clip.mp4"), ROOT / "tests/data/chelsea.png"
+    flags = "--output", tmp_path / "out", "--weights", "small", "--skip-existing", "--every"
+    for every, last in (
+        (1, f"2 of 2 done, in {tmp_path}/out"),
+        (2, f"written: {tmp_path}/out/clip.mp4"),
+        (2, "nothing to do"),
+    ):
+        done = run_here(run_command, *inputs, *flags, every)
+        assert done.returncode == 0 and done.stderr.splitlines()[-1] == last

@@ -117,8 +117,10 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
     threads = 0 if len(planned) == 1 and not is_video(planned[0].source) else 1
     weights = DEFAULT_WEIGHTS if args.weights is None else args.weights
     predictor = Predictor(weights, args.backbone, args.device, args.size, args.engine, threads)
-    made_by = predictor.made_by(options, args.every)
-    planned = [job._replace(made_by=made_by) for job in planned]
+    made_by = {every: predictor.made_by(options, every) for every in (1, args.every)}
+    planned = [
+        job._replace(made_by=made_by[args.every if is_video(job.source) else 1]) for job in planned
+    ]
     jobs = [job for job in planned if not (args.skip_existing and has_results(job))]
     if left_out:
         say(f"left out: {describe(left_out)}")
