@@ -107,6 +107,12 @@ def test_the_papers_own_rows_stand_above():
         assert by_name[f"{name} (paper)"] == [*cells, *of_mine]
 
 
+def test_sets_that_the_paper_does_not_score_have_none_of_its_rows():
+    table = paper_table([result("here", "mine", 0.1, 0.8, 0.7)], "paper", {}, published=True)
+    assert [row[0].text for row in table.rows] == ["here"]
+    assert table.notes[-1] == "The paper scores none of these sets."
+
+
 def test_what_is_left_out_is_said():
     results = [
         result("a", "S", 0.1, 0.8, 0.7),

@@ -72,8 +72,10 @@ def paper_table(
         if empty:
             notes.append(f"All-black masks in {data}: {empty}; F is 0 there.")
     if published:
-        rows = [*_published_rows(sets, len(measures)), *rows]
-        notes.append("Rows (paper): as the authors publish them.")
+        above = _published_rows(sets, len(measures))
+        rows = [*above, *rows]
+        as_published = "Rows (paper): as the authors publish them."
+        notes.append(as_published if above else "The paper scores none of these sets.")
     return Table(columns, rows, notes)
 
 
@@ -114,9 +116,11 @@ def _first_cells(name: str, params: Optional[float], flops: Optional[float]) -> 
 
 
 def _published_rows(sets: List[str], width: int) -> List[List[Cell]]:
-    """Lay out PUBLISHED as rows of `paper_table`, with `width` columns a set."""
+    """Lay out what PUBLISHED has of `sets` as rows of `paper_table`, with `width` columns a set."""
     rows = []
     for name, row in PUBLISHED.items():
+        if row.scores.keys().isdisjoint(sets):
+            continue
         cells = _first_cells(f"{name} (paper)", row.params, row.flops)
         for data in sets:
             values = [*row.scores.get(data, ()), *[None] * width][:width]
