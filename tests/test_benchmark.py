@@ -155,6 +155,7 @@ def test_the_roughness_of_an_edge_is_that_of_its_short_waves():
     assert measure(0.2, 2, offset=0.5) == pytest.approx((0, (0.25 + 0.02) ** 0.5), abs=0.01)
 
 
+@pytest.mark.slow
 def test_cut_outs_of_each_network_are_measured_at_each_size():
     rows = edges.measure_all(shapes=1, sides=(600, 900))
     assert [(row["network"], row["photo"]) for row in rows] == [

@@ -85,7 +85,8 @@ def test_masks_teach_beside_a_teacher(pairs, teacher_file, tmp_path):
     np.testing.assert_array_equal(target[5:].numpy(), masks[5:].numpy())
 
 
-@pytest.mark.parametrize("name", ["U2Netp", pytest.param("ST", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["U2Netp", "ST"])
 def test_a_teacher_with_a_size_of_its_own_says_what_it_predicts(tmp_path, name):
     """It sees the photo at its size, not the student's smaller batch."""
     net = build_network(name)
