@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optiona
 import numpy as np
 
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY
-from SCFNet.checkpoint import check_weights, digest, load_checkpoint, sharpened_by
+from SCFNet.checkpoint import (
+    build_net,
+    check_weights,
+    digest,
+    load_checkpoint,
+    load_network,
+    sharpened_by,
+)
 from SCFNet.device import parse_device, set_device
 from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.files import check_is_file, without_suffix
@@ -170,10 +177,9 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
         raise InputError(f"{weights}: {NEEDS_REPOSITORY}")
     import paddle
 
-    from SCFNet.checkpoint import load_net
-
     set_device(device)
-    net = load_net(weights)
+    name, state = load_network(weights)
+    net = build_net(name, state, str(weights))
     lock = threading.Lock()
 
     def run(batch: np.ndarray) -> np.ndarray:
@@ -188,7 +194,7 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
         size=size or net.input_size,
         normalisation=net.normalisation,
         run=run,
-        weights_sha256=digest(load_checkpoint(weights)),
+        weights_sha256=digest(state),
         sharpened=sharpened_by(weights),
     )
 

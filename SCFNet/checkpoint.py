@@ -1,6 +1,6 @@
 """Checkpoints: reading any without running what is in it, and writing them safely.
 
-Nothing here imports Paddle or a network, but for `load_net`, which builds one.
+Nothing here imports Paddle or a network, but for `build_net`, which builds one.
 """
 
 import hashlib
@@ -274,11 +274,18 @@ def load_net(path: PathLike) -> "SaliencyNet":
     """
     if IS_INSTALLED:
         raise CheckpointError(f"{path}: {NEEDS_REPOSITORY}")
+    return build_net(*load_network(path), str(path))
+
+
+def build_net(name: str, state: StateDict, source: str) -> "SaliencyNet":
+    """Build the network that `load_network` has read, in eval mode; `source` names it in errors.
+
+    Raises CheckpointError if the weights do not fit.
+    """
     from SCFNet.zoo import build_network
 
-    name, state = load_network(path)
     net = build_network(name, decoder="scfm" if "linear5.weight" in state else "base")
-    assign_weights(net, state, str(path))
+    assign_weights(net, state, source)
     net.eval()
     return net
 
