@@ -11,6 +11,7 @@ from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, name_video_endings
 from SCFNet.prediction.video import predict_video
 from SCFNet.prediction.video_reading import VideoReader
+from tests.conftest import bright
 
 av = pytest.importorskip("av")
 DEFAULT = 1  # FFmpeg's flag of a track
@@ -124,18 +125,6 @@ def patch(path, box, offset, format, *values):
     struct.pack_into(format, data, data.index(box) + len(box) + offset, *values)
     path.write_bytes(data)
     return path
-
-
-class Bright:
-    """Stands in for a predictor: what is bright is the object."""
-
-    sharpened = 1
-
-    def maps(self, images):
-        return [(image.astype("float32").mean(2) > 110).astype("float32") for image in images]
-
-
-bright = Bright()
 
 
 def predict_clip(clip, output, kind="overlay", format="", **options):
