@@ -7,7 +7,7 @@ from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import Photo, opaque, read_photo
-from SCFNet.prediction.encoding import encode_result
+from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.progress import progress
@@ -97,7 +97,7 @@ def _finish(
             with memory_faults(job.source):
                 pictures = draw(photo, image, saliency, options, predictor.sharpened)
                 for target, picture in zip(job.targets, pictures):
-                    encoded = encode_result(target, picture, job.mark, photo.dpi)
+                    encoded = encode_image(target, picture, job.mark, photo.dpi)
                     write_atomically(target, encoded, flush=False)
         except InputError as error:
             errors.append(str(error))

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from SCFNet.errors import InputError, memory_faults
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import opaque, read_photo
-from SCFNet.prediction.encoding import encode_result
+from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.marks import make_mark
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, draw
 from SCFNet.predictor import Predictor
@@ -117,7 +117,7 @@ def predict_body(
         (picture,) = draw(photo, shown, saliency, options, predictor.sharpened)
         target = Path(f"{name or 'photo'}{suffix}")
         mark = make_mark(name or "stdin", len(data), predictor.made_by(options))
-        return encode_result(target, picture, mark, photo.dpi)
+        return encode_image(target, picture, mark, photo.dpi)
 
 
 def suffix_for(accept: str, kind: str) -> str:
