@@ -18,7 +18,7 @@ from datasets.sod import (
 )
 from SCFNet.errors import InputError
 from SCFNet.photos.damage import has_hole
-from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo
+from tests.conftest import HEIGHT, WIDTH, disc, encoded, make_set, photo, write_png_header
 
 # --- folders and lists: no file is opened but a list
 
@@ -325,6 +325,7 @@ def put_zeros_inside(path):
         ("image/b.jpg", lambda path: path.write_bytes(b"no image")),
         ("mask/b.png", lambda path: path.write_bytes(b"")),
         ("mask/b.png", lambda path: Image.fromarray(disc(HEIGHT, WIDTH + 1)).save(path)),
+        ("mask/b.png", lambda path: write_png_header(path, 16000)),
         ("image/b.jpg", put_zeros_inside),  # which passes the quick check of a photo
     ],
 )
