@@ -272,6 +272,9 @@ def test_a_hole_of_zeros_is_found_and_flat_ground_is_none(tmp_path, cat, quality
     half = len(data) // 2
     data[half : half + 200] = bytes(200)
     assert has_hole(bytes(data))
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(InputError, match="a part of the picture is zeros"):
+        check_files([Sample("a", tmp_path / "a.jpg", None)], skip_unreadable=True)
     for ground in ("white", "black", "grey"):
         flat = Image.new(mode, (1500, 1500), ground)
         flat.paste(large, (40, 40))
