@@ -127,9 +127,14 @@ def patch(path, box, offset, format, *values):
     return path
 
 
+def predict_kinds(clip, output, kinds, format="", **options):
+    """The videos that are made of `clip` in one pass."""
+    endings = name_video_endings(kinds, format, "background" in options)
+    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind] for kind in kinds], (), endings)
+    predict_video(bright, job, RenderOptions(kinds, **options))
+    return job.targets
+
+
 def predict_clip(clip, output, kind="overlay", format="", **options):
     """The video that is made of `clip`."""
-    endings = name_video_endings([kind], format, "background" in options)
-    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]], (), endings)
-    predict_video(bright, job, RenderOptions((kind,), **options))
-    return job.targets[0]
+    return predict_kinds(clip, output, [kind], format, **options)[0]

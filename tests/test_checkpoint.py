@@ -1,7 +1,6 @@
 """Checkpoints: every coding reads, what does not fit is named, writing is safe."""
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +20,6 @@ from SCFNet.net import SCFNet
 import paddle  # isort: skip
 
 from tests.conftest import ARRAYS, assert_same, write_pickle
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_pickles_of_either_numpy_read(tmp_path):

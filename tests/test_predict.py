@@ -320,10 +320,13 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
         (["a.png", "--output", "c.jpg", "--save", "cutout"], "give cut-outs a --background"),
         (["a.png", "--output", "-", "--save", "mask", "overlay"], "--save one kind"),
         (["a.png", "b.png", "--output", "-"], "--output: - takes one picture, not those of 2"),
-        (
-            ["a.png", "--save", "cutout", "--background", "nonsense"],
-            "error: --background: nonsense: neither a colour",
-        ),
+        *[
+            (
+                ["a.png", "--save", "cutout", "--background", background],
+                f"error: --background: {background}: neither a colour",
+            )
+            for background in ("nonsense", "x" * 5000, "")
+        ],
     ],
 )
 def test_wrong_usage_is_exit_status_2(arguments, said):
