@@ -22,7 +22,6 @@ from SCFNet.checkpoint import SHIPPED
 from SCFNet.maps import clean_alpha, resize_map
 from SCFNet.photos.reading import read_image, read_photo
 from SCFNet.prediction import pipeline
-from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.marks import is_result
 from SCFNet.prediction.pipeline import predict_jobs
@@ -147,28 +146,27 @@ def test_progress_is_said_at_tenths(capsys, total, size, said):
     assert lines == [f"clip.mp4: {n} of {total} done" for n in said]
 
 
-@pytest.mark.parametrize("step", ["read", "predict", "write"])
+FAILING = {
+    "read": (pipeline, "read_photo", lambda path: path.name == "x.jpg"),
+    "predict": (bright, "maps", lambda images: 24 in [image.shape[1] for image in images]),
+    "write": (pipeline, "encode_image", lambda path: path.name == "x.png"),
+}
+
+
+@pytest.mark.parametrize("step", FAILING)
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_photo_too_large_for_the_memory_does_not_cost_the_rest(
     photos, tmp_path, monkeypatch, batch_size, step
 ):
-    def fails_for(function, is_large):
-        def call(*args):
-            if is_large(args[0]):
-                raise MemoryError
-            return function(*args)
+    owner, name, is_large = FAILING[step]
+    function = getattr(owner, name)
 
-        return call
+    def call(*args):
+        if is_large(args[0]):
+            raise MemoryError
+        return function(*args)
 
-    if step == "read":
-        read = fails_for(pipeline.read_photo, lambda path: path.name == "x.jpg")
-        monkeypatch.setattr(pipeline, "read_photo", read)
-    elif step == "write":
-        encode = fails_for(pipeline.encode_image, lambda path: path.name == "x.png")
-        monkeypatch.setattr(pipeline, "encode_image", encode)
-    else:
-        maps = fails_for(bright.maps, lambda images: 24 in [i.shape[1] for i in images])
-        monkeypatch.setattr(bright, "maps", maps)
+    monkeypatch.setattr(owner, name, call)
     jobs = plan_jobs([str(photos)], tmp_path / "out", [".png"])
     errors = predict_jobs(bright, jobs, RenderOptions(), batch_size)
     assert errors == [f"{photos}/day/x.jpg: not enough memory"]
@@ -225,17 +223,21 @@ def test_skip_existing_says_what_it_skipped(photos, tmp_path):
 
 
 def test_results_of_other_weights_or_settings_are_made_again(tmp_path):
-    flags = CHELSEA, "--output", tmp_path, "--skip-existing", "--weights"
+    flags = CHELSEA, "--output", tmp_path / "chelsea.png", "--skip-existing", "--weights"
     exported = SHIPPED["small"].with_suffix(".onnx")  # of the same weights
-    for weights, *settings, again in (
+    cutout = "accurate", "--save", "cutout", "--background"
+    for *settings, again in (
         ("small", True),
         ("small", False),
         (exported, False),
         ("accurate", True),
         ("accurate", "--threshold", "0.5", True),
         ("accurate", "--threshold", "0.5", "--batch-size", "2", False),
+        (*cutout, "white", True),
+        (*cutout, "black", True),
+        (*cutout, "#000", False),
     ):
-        done = predict(*flags, weights, *settings)
+        done = predict(*flags, *settings)
         last = f"written: {tmp_path}/chelsea.png" if again else "nothing to do"
         assert done.returncode == 0 and done.stderr.splitlines()[-1] == last
 
@@ -275,20 +277,17 @@ def test_a_closed_stream_is_an_error_where_it_is_needed(tmp_path, arguments, sta
 NO_FOLDER = "error: - cannot be read, or kept in a temporary folder: No"
 
 
-def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
+def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch):
     def none_there(*_):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []")
 
     monkeypatch.setattr(tempfile, "gettempdir", none_there)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", none_there)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no photo")))
-    photo = str(COFFEE)
-    for arguments, status in (([photo], 0), (["-"], 2), ([photo, "--output", "-"], 2)):
-        monkeypatch.setattr("sys.argv", ["scfnet", "--output", str(tmp_path / "out"), *arguments])
-        with pytest.raises(SystemExit) as end:
-            run_command()
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert (end.value.code, line.startswith(NO_FOLDER)) == (status, status == 2)
+    for arguments, status in (([COFFEE], 0), (["-"], 2), ([COFFEE, "--output", "-"], 2)):
+        done = predict("--output", tmp_path / "out", *arguments)
+        assert done.returncode == status
+        assert done.stderr.splitlines()[-1].startswith(NO_FOLDER) == (status == 2)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["coffee.png"]
 
 

@@ -15,7 +15,6 @@ from SCFNet.checkpoint import find_weights
 from SCFNet.errors import InputError
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import MEAN, STD
-from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.predictor import Predictor, network_input, predict, resize_map
 from tests.conftest import CHELSEA, COFFEE, DATA, RELEASED
 from tests.conftest import predict as run_predict
@@ -46,25 +45,6 @@ def test_a_list_is_one_batch_and_equals_one_by_one(weights, cat):
         assert saliency.shape == image.shape[:2] and saliency.dtype == np.float32
         assert saliency.min() >= 0 and saliency.max() <= 1
         np.testing.assert_allclose(saliency, predictor(image), atol=1e-5)
-
-
-def test_results_tell_by_what_they_were_made():
-    pytest.importorskip("onnxruntime")
-    by_onnx, by_paddle, accurate = (
-        Predictor(name, device="cpu", engine=engine)
-        for name, engine in (("small", "onnx"), ("small", "paddle"), ("accurate", "onnx"))
-    )
-    options = RenderOptions(["cutout"])
-    made_by = by_onnx.made_by(options)
-    assert made_by == by_paddle.made_by(options._replace(kinds=["mask"]))
-    white, black = (np.full((1, 1, 3), value, "uint8") for value in (255, 0))
-    others = {
-        accurate.made_by(options),
-        by_onnx.made_by(options, every=2),
-        *(by_onnx.made_by(options._replace(background=colour)) for colour in (white, black)),
-        by_onnx.made_by(options._replace(threshold=0.5)),
-    }
-    assert len(others - {made_by}) == 5
 
 
 def test_the_notebooks_cells_run_unchanged(cat):
@@ -175,6 +155,7 @@ def test_a_cut_out_is_what_predict_py_writes(tmp_path):
         ({"weights": ONNX, "device": "gpu"}, "runs on a GPU by pip install onnxruntime-gpu"),
         ({"weights": ONNX, "size": 224}, "is of size 352; renew it: .* --size 224"),
         ({"weights": "gone.pdparams", "engine": "onnx"}, r"gone\.pdparams: cannot be read"),
+        *[({"weights": where}, rf"^{where}: .*weights/README\.md") for where in ("gone", "tests")],
     ],
 )
 def test_wrong_arguments_are_value_errors_of_one_line(arguments, fault):
