@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from SCFNet.errors import InputError
 from SCFNet.maps import EDGE, clean_alpha, resize_map, to_bytes
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.writing import write_png
@@ -160,6 +161,8 @@ def test_a_background_is_a_colour_or_a_picture_that_covers(tmp_path):
     write_png(tmp_path / "wide.png", picture)
     fitted = cover(parse_background(str(tmp_path / "wide.png")), (20, 20))
     assert fitted.shape == (20, 20, 3) and fitted.min() == 255
+    with pytest.raises(InputError, match="neither a colour"):
+        parse_background("")
 
 
 @pytest.mark.parametrize(("scale", "softness"), [(1, 0.05), (1, 0.15), (3, 0.1)])
