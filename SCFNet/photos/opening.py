@@ -9,6 +9,7 @@ from typing import Iterator, Optional
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
 from SCFNet.errors import InputError, is_memory_short
 from SCFNet.files import PathLike, check_is_file
@@ -24,7 +25,6 @@ LARGE_PIXELS = 32_000_000  # more are worked on one at a time
 
 JPEGS = ("JPEG", "MPO")
 ANY_BYTES = bytes(range(1, 255)) * 16  # no marker of JPEG
-WIDTH, HEIGHT = 256, 257  # TIFF's tags
 COLOURS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # simplejpeg's names for Pillow's modes
 
 _large = threading.RLock()
@@ -151,7 +151,8 @@ def _open(path: PathLike, data: bytes) -> Image.Image:
     if is_raw(data, pictures):
         raise InputError(f"{path}: is a camera's raw file: develop it first")
     if pictures:
-        check_pixels(path, pictures[0].get(WIDTH, 0), pictures[0].get(HEIGHT, 0))
+        sides = (pictures[0].get(tag, 0) for tag in (Base.ImageWidth, Base.ImageLength))
+        check_pixels(path, *sides)
         deep = read_deep_tiff(path, data, pictures[0])
         if deep:
             return deep
