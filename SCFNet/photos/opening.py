@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from SCFNet.errors import InputError, is_memory_short
+from SCFNet.errors import InputError, memory_faults
 from SCFNet.files import PathLike, check_is_file
 from SCFNet.photos import jpeg
 from SCFNet.photos.damage import Damaged, check_end, check_png
@@ -169,15 +169,14 @@ def _open(path: PathLike, data: bytes) -> Image.Image:
 def _faults_of(path: PathLike) -> Iterator[None]:
     """Raise every fault of an image file as InputError, which names it in one line."""
     try:
-        yield
+        with memory_faults(path):
+            yield
     except InputError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
         fault = getattr(error, "strerror", None) or " ".join(str(error).split())
-        fault = f"cannot be read as an image: {fault or type(error).__name__}"
-        if is_memory_short(error):
-            fault = "not enough memory"
-        raise InputError(f"{path}: {fault}") from error
+        fault = fault or type(error).__name__
+        raise InputError(f"{path}: cannot be read as an image: {fault}") from error
 
 
 @contextlib.contextmanager
