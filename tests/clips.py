@@ -92,7 +92,7 @@ def read_clip(path):
 def first_frame(path):
     """The first frame as predicting gets it, RGB uint8 [H, W, 3]."""
     with ExitStack() as stack:
-        return next(iter(VideoReader(path, stack))).image
+        return next(iter(VideoReader(path, stack))).photo.image
 
 
 def read_alpha(path):

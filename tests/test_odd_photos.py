@@ -211,7 +211,7 @@ def test_too_little_memory_is_no_damage(tmp_path, cat, monkeypatch, image_format
     with pytest.raises(InputError, match=r"a name: not enough memory$"):
         read(encoded(cat, image_format))
     (tmp_path / "a.pdparams").write_bytes(b"sound")
-    monkeypatch.setattr("SCFNet.checkpoint._read_any", fail)
+    monkeypatch.setattr("SCFNet.checkpoint.read_weights", fail)
     with pytest.raises(InputError, match=r"a\.pdparams: .*(not enough|out of) memory"):
         load_checkpoint(tmp_path / "a.pdparams")
     assert not is_memory_short(OSError("image file is truncated"))

@@ -10,9 +10,13 @@ from SCFNet.errors import InputError
 from SCFNet.training.output import LOCK, OutputFolder
 from SCFNet.training.state import LAST, new_run
 from tests.conftest import recipe
+from tests.steps import skim
 
 
-def test_two_runs_do_not_share_a_folder_and_what_killed_ones_left_goes(pairs, tmp_path):
+def test_two_runs_do_not_share_a_folder_and_what_killed_ones_left_goes(
+    pairs, tmp_path, monkeypatch
+):
+    skim(monkeypatch)
     one = recipe(data=pairs, output=tmp_path, epochs=1)
     leftover = Path(tmp_path, ".last.4711-140.tmp")
     with OutputFolder(one):
@@ -46,15 +50,14 @@ def test_a_folder_that_was_deleted_is_taken_again(tmp_path):
 
 def test_a_run_whose_folder_was_taken_ends_before_it_writes(pairs, tmp_path, monkeypatch):
     knobs = recipe(data=pairs, output=tmp_path / "out", epochs=1)
-    learn, other = engine.learn, OutputFolder(knobs)
+    other = OutputFolder(knobs)
 
-    def learn_and_lose_the_folder(run, *rest):
+    def lose_the_folder(run):
         if not run.step:
             shutil.rmtree(other.path)
             other.__enter__()
-        return learn(run, *rest)
 
-    monkeypatch.setattr(engine, "learn", learn_and_lose_the_folder)
+    skim(monkeypatch, lose_the_folder)
     with pytest.raises(InputError, match="another run is writing here"):
         engine.train(knobs)
     assert [path.name for path in other.path.iterdir()] == [LOCK]

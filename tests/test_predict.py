@@ -180,8 +180,8 @@ def test_a_photo_too_large_for_the_memory_does_not_cost_the_rest(
         read = fails_for(pipeline.read_photo, lambda path: path.name == "x.jpg")
         monkeypatch.setattr(pipeline, "read_photo", read)
     elif step == "write":
-        encode = fails_for(pipeline.encode_result, lambda path: path.name == "x.png")
-        monkeypatch.setattr(pipeline, "encode_result", encode)
+        encode = fails_for(pipeline.encode_image, lambda path: path.name == "x.png")
+        monkeypatch.setattr(pipeline, "encode_image", encode)
     else:
         maps = fails_for(predictor.maps, lambda images: 24 in [i.shape[1] for i in images])
         monkeypatch.setattr(predictor, "maps", maps)

@@ -19,6 +19,9 @@ from SCFNet.training import state
 from SCFNet.training.output import OutputFolder
 from SCFNet.training.resume import restore
 from tests.conftest import recipe, reference_batch, write_pairs
+from tests.steps import skim
+
+WEIGHT = "linear2.weight"
 
 
 def step(run):
@@ -119,32 +122,13 @@ def test_a_state_of_another_run_is_refused(saved, change, message):
         restore(other, path.with_name(state.LAST))
 
 
-def set_item(*keys_and_value):
-    """A change of a nested dict: its last key gets the value."""
-    *keys, last, value = keys_and_value
-
-    def change(content):
-        for key in keys:
-            content = content[key]
-        content[last] = value
-
-    return change
-
-
-WEIGHT = "linear2.weight"
-
-
 @pytest.mark.parametrize(
     "change",
     [
-        set_item("step", 3),
-        set_item("log", [{"epoch": 1}]),
-        set_item("recipe", "lr", 1.0),
-        set_item("sums", np.zeros(3)),
-        set_item("weights", WEIGHT, np.zeros((1, 16, 3, 3), "float32")),
-        set_item("optimizer", WEIGHT, {}),
-        set_item("scaler", {1: 2}),
-        set_item("sha256", 0),
+        lambda content: content.update(step=3),
+        lambda content: content["weights"].update({WEIGHT: np.zeros((1, 16, 3, 3), "float32")}),
+        lambda content: content["optimizer"].update({WEIGHT: {}}),
+        lambda content: content["scaler"].update({1: 2}),  # what no digest is of
         lambda content: content.pop("best"),
     ],
 )
@@ -154,9 +138,8 @@ def test_a_state_that_is_not_as_written_is_refused_and_changes_nothing(saved, tm
     change(content)
     write_atomically(tmp_path / state.STATE, dump_plain(content))
     before = run.net.linear2.weight.numpy()
-    with pytest.raises(InputError, match=r"last\.state: damaged: it is not as") as error:
+    with pytest.raises(InputError, match=r"last\.state: damaged: it is not as [^\n]+$"):
         restore(run, tmp_path / state.STATE)
-    assert "\n" not in str(error.value)
     assert run.step == 2 and np.array_equal(run.net.linear2.weight.numpy(), before)
 
 
@@ -182,7 +165,8 @@ def test_mutated_states_are_refused_or_unchanged(saved, tmp_path):
     assert refused > 20
 
 
-def test_a_run_does_not_go_on_with_other_photos(tmp_path, capsys):
+def test_a_run_does_not_go_on_with_other_photos(tmp_path, capsys, monkeypatch):
+    skim(monkeypatch)
     write_pairs(tmp_path / "a", 6)
     knobs = {"data": tmp_path / "a", "output": tmp_path / "out", "epochs": 1}
     assert engine.train(recipe(**knobs)) == 0

@@ -7,11 +7,11 @@ from SCFNet.files import remove_leftovers, write_atomically
 from SCFNet.parallel import in_parallel
 from SCFNet.photos.opening import large_photo
 from SCFNet.photos.reading import Photo, opaque, read_photo
-from SCFNet.prediction.encoding import encode_result
+from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.inputs import is_video
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.progress import progress
-from SCFNet.prediction.rendering import RenderOptions, draw
+from SCFNet.prediction.rendering import RenderOptions, draw, make_alphas
 from SCFNet.prediction.video import predict_video
 from SCFNet.predictor import Predictor
 
@@ -84,20 +84,20 @@ def _finish(
         return []
     errors = []
     try:
-        images = [opaque(photo) for _, photo in read]
-        maps = predictor.maps(images)
+        maps = predictor.maps([opaque(photo) for _, photo in read])
     except Exception as error:
         if not is_memory_short(error):
             raise
         if len(read) == 1:
             return [f"{read[0][0].source}: not enough memory"]
         return [fault for one in read for fault in _finish(predictor, [one], options)]
-    for (job, photo), image, saliency in zip(read, images, maps):
+    for (job, photo), saliency in zip(read, maps):
         try:
             with memory_faults(job.source):
-                pictures = draw(photo, image, saliency, options, predictor.sharpened)
-                for target, picture in zip(job.targets, pictures):
-                    encoded = encode_result(target, picture, job.mark, photo.dpi)
+                shape = photo.image.shape[:2]
+                alphas = make_alphas(saliency, shape, predictor.sharpened, options)
+                for target, picture in zip(job.targets, draw(photo, alphas, options)):
+                    encoded = encode_image(target, picture, job.mark, photo.dpi)
                     write_atomically(target, encoded, flush=False)
         except InputError as error:
             errors.append(str(error))
