@@ -92,14 +92,10 @@ def test_flags_in_commands_exist(readme, help_of):
 
 @pytest.mark.parametrize("readme", READMES)
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-def test_shell_blocks_parse(readme):
+def test_blocks_parse(readme):
     script = "\n".join(commands_of(readme))
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("readme", READMES)
-def test_python_blocks_compile(readme):
     for block in re.findall(r"```python\n(.*?)```", text_of(readme), re.DOTALL):
         compile(block, readme, "exec")
 
