@@ -16,7 +16,7 @@ import numpy as np
 from SCFNet import IS_INSTALLED, NEEDS_REPOSITORY, WEIGHTS
 from SCFNet.errors import CheckpointError, InputError, is_memory_short
 from SCFNet.files import PathLike, write_atomically
-from SCFNet.formats.torch_files import from_bfloat16, is_torch_file, read_torch
+from SCFNet.formats.torch_files import from_bfloat16, read_weights
 from SCFNet.formats.unpickle import COPIES, SLACK, Refused, printable, unpickle
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def load_checkpoint(path: PathLike) -> StateDict:
     """
     path = Path(path)
     check_weights(path)
-    found = _read(path, _read_any)
+    found = _read(path, read_weights)
     while isinstance(found, dict) and any(isinstance(found.get(name), dict) for name in WRAPPERS):
         found = next(found[name] for name in WRAPPERS if isinstance(found.get(name), dict))
     if not isinstance(found, dict):
@@ -135,16 +135,12 @@ def load_checkpoint(path: PathLike) -> StateDict:
     return _named_by_paddle(state)
 
 
-def _read_any(stream: BinaryIO) -> Any:
-    return read_torch(stream) if is_torch_file(stream) else unpickle(stream)
-
-
 def sharpened_by(path: PathLike) -> float:
     """Read the factor by which `export.sharpen_logits` multiplied a checkpoint's logits, or 1.
 
     Raises CheckpointError: see `load_plain`.
     """
-    found = _read(Path(path), _read_any)
+    found = _read(Path(path), read_weights)
     factor = found.get(SHARPENED, 1) if isinstance(found, dict) else 1
     return float(factor) if isinstance(factor, (int, float)) else 1.0
 

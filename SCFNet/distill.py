@@ -11,7 +11,7 @@ from SCFNet.engine import fit, hold_back, prepare
 from SCFNet.training.distributed import say
 from SCFNet.training.label_cache import labelled_from, with_cached_labels
 from SCFNet.training.recipe import DistillRecipe
-from SCFNet.training.state import Target
+from SCFNet.training.state import Target, new_run
 from SCFNet.training.teacher import Teacher, open_teacher, resized
 
 
@@ -38,7 +38,7 @@ def distill(recipe: DistillRecipe) -> int:
         if compared and not recipe.val:
             compared = labelled_from(compared, Path(recipe.teacher))
             scored["teacher-"] = check_files(compared, skip, say)
-        return fit(recipe, photos + labelled, scored)
+        return fit(new_run(recipe, photos + labelled, scored))
 
     teacher = open_teacher(recipe)
     if compared:
@@ -46,8 +46,8 @@ def distill(recipe: DistillRecipe) -> int:
         scored["teacher-"] = with_cached_labels(teacher, compared, folder)
     if recipe.cache_labels and not recipe.dry_run:
         photos = with_cached_labels(teacher, photos, Path(recipe.cache_labels))
-        return fit(recipe, photos + labelled, scored)
-    return fit(recipe, photos + labelled, scored, taught_by(teacher), teacher.size)
+        return fit(new_run(recipe, photos + labelled, scored))
+    return fit(new_run(recipe, photos + labelled, scored, taught_by(teacher), teacher.size))
 
 
 def taught_by(teacher: Teacher) -> Target:

@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -35,9 +35,7 @@ from SCFNet.training.schedules import kernel_at, lr_at, sizes_at
 from SCFNet.training.state import (
     DIGITS,
     Run,
-    ScoredSets,
     Step,
-    Target,
     new_run,
     quality,
     update_average,
@@ -54,7 +52,7 @@ def train(recipe: Recipe) -> int:
     """Train on the masks of `recipe.data`, as tools/train.py does; return what `fit` does."""
     prepare(recipe)
     samples, scored = training_samples(recipe)
-    return fit(recipe, samples, {"": scored} if scored else {})
+    return fit(new_run(recipe, samples, {"": scored} if scored else {}))
 
 
 def prepare(recipe: Recipe) -> None:
@@ -94,27 +92,13 @@ def hold_back(samples: List[Sample], fraction: float) -> Tuple[List[Sample], Lis
     return [one for one in samples if one.image not in scored], list(scored.values())
 
 
-def fit(
-    recipe: Recipe,
-    samples: Sequence[Sample],
-    scored: ScoredSets,
-    target: Optional[Target] = None,
-    teacher_side: int = 0,
-) -> int:
-    """Train on `samples` and return the exit code: 0 when done, 1 if a loss was not finite, 128 and
-    the number of the signal that stopped the run, which is then saved.
+def fit(run: Run) -> int:
+    """Train, and return the exit code: 0 when done, 1 if a loss was not finite, 128 and the number
+    of the signal that stopped the run, which is then saved.
 
     Raises InputError for bad input: before the first step, but for files that turn bad later.
-
-    Args:
-        recipe: how to train, and into which folder to write.
-        samples: what to train on.
-        scored: sets that are scored each epoch, by what is written before the names of their
-            scores. The first one decides which weights are the best.
-        target: what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
-        teacher_side: of the photos that `target` gets, in pixels; 0 if they are the batch's images.
     """
-    run = new_run(recipe, samples, scored, target, teacher_side)
+    recipe = run.recipe
     with OutputFolder(recipe) as output:
         output.begin(run)
         with stop_requests() as stops, Log(run) as log:
@@ -142,7 +126,7 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
     if run.is_done:
         log.write(f"{recipe.output}: all {run.epoch} epochs were done before")
     if run.step == 0 and run.starts_whole and run.scored:
-        log.scores("start", rounded(validate(run, output)))
+        log.scores("start", validate(run, output))
     while not run.is_done:
         start = run.step - run.epoch * run.steps_per_epoch  # not 0 if the run was stopped within
         begun: List[Step] = []  # whose losses were not fetched yet
@@ -162,15 +146,15 @@ def train_epochs(run: Run, output: OutputFolder, log: Log, stops: Sequence[int])
                 return 128 + stopped_by
         if not run.sums[-1]:
             raise NotFiniteError(f"no loss of epoch {run.epoch + 1} was finite")
-        losses = (run.sums[:-1] / run.sums[-1]).tolist()
-        record = {"epoch": run.epoch + 1, "step": run.step, "loss": losses[0], "maps": losses[1:]}
+        loss, *maps = (run.sums[:-1] / run.sums[-1]).round(DIGITS).tolist()
+        record = {"epoch": run.epoch + 1, "step": run.step, "loss": loss, "maps": maps}
         if run.scored and (
             record["epoch"] == recipe.epochs or record["epoch"] % recipe.val_every == 0
         ):
             output.save(run)  # scoring takes long
             record.update(validate(run, output))
         record["minutes"] = round(run.minutes, 2)
-        run.log.append(rounded(record))
+        run.log.append(record)
         run.sums = np.zeros_like(run.sums)
         output.save(run)
         output.save_epoch(run)
@@ -259,13 +243,13 @@ def train_step(run: Run, images: Tensor, target: Tensor, lr: float, kernel_size:
 
 def validate(run: Run, output: OutputFolder) -> Dict[str, float]:
     """Score all sets, write the weights if they are the best so far, and return MAE and Max-F by
-    name.
+    name, rounded to DIGITS after the point.
     """
     size = run.recipe.val_size or run.net.input_size
     scores: Dict[str, float] = {}
     for prefix, samples in run.scored.items():
-        of_one = evaluate(run.result, samples, size)
-        scores.update({prefix + name: value for name, value in of_one.items()})
+        for name, value in evaluate(run.result, samples, size).items():
+            scores[prefix + name] = round(value, DIGITS)
     if quality(scores) > run.best:
         run.best = quality(scores)
         output.save_best(run)
@@ -321,14 +305,3 @@ def rehearse(run: Run, log: Log) -> int:
 def largest_side(recipe: Recipe) -> int:
     """Return the largest side of the input in a run, in pixels."""
     return max((*recipe.sizes, *recipe.late_sizes))
-
-
-def rounded(record: Dict[str, Any]) -> Dict[str, Any]:
-    """Return a record with its numbers rounded to DIGITS after the point, as it is written."""
-
-    def short(value: Any) -> Any:
-        if isinstance(value, list):
-            return [short(item) for item in value]
-        return round(value, DIGITS) if isinstance(value, float) else value
-
-    return {name: short(value) for name, value in record.items()}

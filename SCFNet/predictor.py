@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from functools import lru_cache
-from typing import Any, List, Optional, Sequence, Tuple, Union, overload
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union, overload
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ from SCFNet.files import PathLike
 from SCFNet.maps import resize_map
 from SCFNet.photos.reading import Photo, opaque, read_image, read_photo
 from SCFNet.photos.transform import check_size, network_input
-from SCFNet.prediction.rendering import RenderOptions, draw
+from SCFNet.prediction.rendering import RenderOptions, draw, make_alphas
 
 AnImage = Union[np.ndarray, PathLike, Image.Image]
 AN_IMAGE = "an image is RGB uint8 [H, W, 3], a path or a PIL image"  # in errors
@@ -106,12 +106,14 @@ class Predictor:
 
         What is transparent in a photo stays so. Raises ValueError for what is no image.
         """
-        photo = _as_photo(image)
-        shown = opaque(photo)
-        (saliency,) = self.maps([shown])
-        options = RenderOptions(kinds=["cutout"])
-        (picture,) = draw(photo, shown, saliency, options, self.sharpened)
+        (picture,) = self.pictures(_as_photo(image), RenderOptions(kinds=["cutout"]))
         return picture
+
+    def pictures(self, photo: Photo, options: RenderOptions) -> Iterator[np.ndarray]:
+        """Predict a photo and draw the picture of each of `options.kinds`: see `draw`."""
+        (saliency,) = self.maps([opaque(photo)])
+        alphas = make_alphas(saliency, photo.image.shape[:2], self.sharpened, options)
+        return draw(photo, alphas, options)
 
     def maps(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Predict the network's own maps, float32 [N, size, size] in [0, 1], of images."""

@@ -3,7 +3,8 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Dict, NamedTuple, Sequence
 
 import numpy as np
 
@@ -242,16 +243,8 @@ def quantised(model: bytes, photos: Sequence[Path], normalisation: Normalisation
     size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     chosen = photos[:: max(1, -(-len(photos) // CALIBRATION))]
 
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches: Iterator[np.ndarray] = (
-                network_input([read_image(path)], size, normalisation) for path in chosen
-            )
-
-        def get_next(self) -> Optional[Dict[str, np.ndarray]]:
-            batch = next(self.batches, None)
-            return None if batch is None else {INPUT: batch}
-
+    batches = ({INPUT: network_input([read_image(path)], size, normalisation)} for path in chosen)
+    reader = SimpleNamespace(get_next=lambda: next(batches, None))
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(model)
@@ -260,7 +253,7 @@ def quantised(model: bytes, photos: Sequence[Path], normalisation: Normalisation
             quantization.quantize_static(
                 str(source),
                 str(target),
-                Reader(),
+                reader,
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,  # twice as fast as QInt8 on x86

@@ -1,14 +1,12 @@
-"""VGG-16 without its head; keys equal paddle.vision.models.vgg16's `features`.
+"""VGG-16 without its head: paddle.vision's own layers, under its keys.
 
 Source: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015, table 1, column D.
 """
 
 from typing import List
 
-import paddle
-from paddle import nn
-
-STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
+from paddle import Tensor, nn
+from paddle.vision import models
 
 
 class VGG16(nn.Layer):
@@ -22,16 +20,10 @@ class VGG16(nn.Layer):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: List[nn.Layer] = []
-        in_c = 3
-        for width, depth in STAGES:
-            for _ in range(depth):
-                layers += [nn.Conv2D(in_c, width, 3, padding=1), nn.ReLU()]
-                in_c = width
-            layers.append(nn.MaxPool2D(2, 2))
-        self.features = nn.Sequential(*layers[:-1])  # nothing reads the last pool
+        whole = models.vgg16(num_classes=0, with_pool=False)
+        self.features = whole.features[:-1]  # nothing reads the last pool
 
-    def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
+    def forward(self, x: Tensor) -> List[Tensor]:
         features = []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2D):

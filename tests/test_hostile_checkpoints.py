@@ -75,7 +75,7 @@ def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path, monkeypatch, funct
         (opcodes(b"\x8e" + struct.pack("<Q", 2**62)), "damaged"),
         (opcodes(b"B" + struct.pack("<I", 2**32 - 1)), "damaged"),
         (opcodes(b"}\x8b", struct.pack("<i", 1100), b"\1" * 1100, b"Ns"), "integer of 1100 bytes"),
-        (opcodes(b"\x8b", struct.pack("<i", -1)), "integer of -1 bytes"),
+        (opcodes(b"\x8b", struct.pack("<i", -1)), "damaged"),
         # one datum used many times
         (opcodes(name("_codecs", "encode"), b"q\0", text(b"a" * 10**6), text(b"latin1"), b"\x86q\1",
                  b"h\0h\1R" * 100, b"]"),

@@ -32,24 +32,19 @@ STORAGES = {  # type codes of what is stored
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8")
 
 
-def is_torch_file(stream: BinaryIO) -> bool:
-    """Return whether a stream at its start is one of PyTorch's, or some other archive."""
-    start = stream.read(32)
-    stream.seek(0)
-    return start.startswith(ZIP_START) or LEGACY_MAGIC in start
-
-
-def read_torch(stream: BinaryIO) -> Any:
-    """Return what `torch.save` wrote, with arrays for tensors; half precision becomes float32.
+def read_weights(stream: BinaryIO) -> Any:
+    """Return what `torch.save` wrote, with arrays for tensors, half precision as float32; of a
+    stream that is no file of PyTorch's the value of its pickle.
 
     Raises `unpickle.Refused` for code, and for what needs much more memory than the file's size,
     and any other exception for a damaged file.
     """
+    start = stream.read(32)
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    is_zip = stream.read(len(ZIP_START)) == ZIP_START
-    stream.seek(0)
-    return _read_archive(stream, size) if is_zip else _read_legacy(stream, size)
+    if start.startswith(ZIP_START):
+        return _read_archive(stream, size)
+    return _read_legacy(stream, size) if LEGACY_MAGIC in start else unpickle(stream)
 
 
 def _read_archive(stream: BinaryIO, size: int) -> Any:

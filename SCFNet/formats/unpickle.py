@@ -1,13 +1,14 @@
 """Pickles of arrays, read by an interpreter that builds plain values and can run nothing.
 
 Python's own unpickler calls what a file names, allocates what a file claims, and follows a file
-into endless recursion. This one knows the opcodes of protocols 2 to 5 alone, admits a table of
-names, never recurses, and spends on a file a few times its size and a few million steps.
+into endless recursion. Here `pickletools` reads the opcodes, which are those of protocols 2 to 5;
+the names are those of a table, nothing recurses, and a file is given a few times its size and a few
+million steps.
 """
 
 import os
+import pickletools
 import re
-import struct
 from functools import lru_cache
 from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
@@ -31,13 +32,11 @@ class Refused(Exception):
 class Deferred:
     """Something that a pickle names first and completes later, by the opcode BUILD.
 
-    `finish` is called with the state and returns the `value`, which later references get.
+    `finish` makes the `value`, which later references get, of BUILD's state.
     """
 
-    value: Any
-
-    def finish(self, state: Any) -> Any:
-        raise NotImplementedError
+    def __init__(self, finish: Callable[[Any], Any], value: Any = None) -> None:
+        self.finish, self.value = finish, value
 
 
 def printable(value: Any, limit: int = 80) -> str:
@@ -69,15 +68,33 @@ def unpickle(
 
     Raises Refused for what is not admitted, and any other exception for a damaged pickle.
     """
-    machine = _Machine(stream, ARRAY_NAMES if names is None else names, persistent, beside)
-    for _ in range(MAX_STEPS):
-        opcode = stream.read(1)
-        if opcode == b".":
-            value = machine.stack.pop()
-            _check_tree(value)
-            return value
-        OPERATIONS[opcode](machine)
-    raise Refused(f"it takes more than {MAX_STEPS} steps to read")
+    source = _Source(stream)
+    budget = COPIES * (source.size + beside) + SLACK
+    machine = _Machine(ARRAY_NAMES if names is None else names, persistent, budget)
+    opcodes = pickletools.genops(source)  # type: ignore[arg-type]
+    for step, (opcode, argument, _) in enumerate(opcodes):
+        if step >= MAX_STEPS:
+            raise Refused(f"it takes more than {MAX_STEPS} steps to read")
+        OPERATIONS[opcode.name](machine, argument)
+    value = machine.stack.pop()
+    _check_tree(value)
+    return value
+
+
+class _Source:
+    """What is left of a stream, for `pickletools`: no claim of a file allocates more than that."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        here = stream.tell()
+        self.size = stream.seek(0, os.SEEK_END) - here
+        stream.seek(here)
+        self.stream = stream
+
+    def read(self, size: int) -> bytes:
+        return self.stream.read(min(size, self.size))
+
+    def readline(self) -> bytes:
+        return self.stream.readline(MAX_NAME)
 
 
 def _check_tree(value: Any) -> None:
@@ -108,47 +125,24 @@ def _size(value: Any) -> int:
 
 
 class _Machine:
-    """The stack and the memo of one pickle, and what may be spent on it."""
+    """The stack and the memo of one pickle, and the bytes that may be spent on it."""
 
     def __init__(
-        self,
-        stream: BinaryIO,
-        names: Names,
-        persistent: Optional[Callable[[Any], Any]],
-        beside: int,
+        self, names: Names, persistent: Optional[Callable[[Any], Any]], budget: int
     ) -> None:
-        here = stream.tell()
-        self.size = stream.seek(0, os.SEEK_END) - here
-        stream.seek(here)
-        self.budget = COPIES * (self.size + beside) + SLACK
-        self.stream, self.names, self.persistent = stream, names, persistent
+        self.names, self.persistent, self.budget = names, persistent, budget
         self.stack: List[Any] = []
         self.marks: List[int] = []  # heights of the stack
         self.memo: Dict[int, Any] = {}
 
-    def take(self, size: int) -> bytes:
-        """Read the next `size` bytes."""
-        data = self.stream.read(size) if size <= self.size else b""
-        if len(data) < size:
-            raise EOFError("cut short")
-        return data
-
-    def number(self, code: str) -> Any:
-        """Read the next number, of a struct `code`."""
-        return struct.unpack(code, self.take(struct.calcsize(code)))[0]
-
-    def data(self, code: str) -> bytes:
-        """Read the next number, of a struct `code`, and as many bytes as it says."""
-        return self.take(self.number(code))
-
-    def line(self) -> str:
-        data = self.stream.readline(MAX_NAME)
-        if not data.endswith(b"\n"):
-            raise Refused("it has a name without an end")
-        return data[:-1].decode()
-
     def push(self, value: Any) -> None:
         self.stack.append(value)
+
+    def push_integer(self, value: int) -> None:
+        size = (value.bit_length() + 7) // 8
+        if size > MAX_INTEGER:
+            raise Refused(f"it has an integer of {size} bytes")
+        self.push(value)
 
     def pop_to_mark(self) -> List[Any]:
         height = self.marks.pop()
@@ -182,7 +176,7 @@ class _Machine:
         function, arguments = self.pop_last(2)
         if type(arguments) is not tuple:
             raise TypeError("arguments that are no tuple")
-        self.stack.append(self.spend(function(*arguments)))
+        self.push(self.spend(function(*arguments)))
 
     def build(self) -> None:
         target, state = self.pop_last(2)
@@ -207,15 +201,7 @@ class _Machine:
 
     def recall(self, index: int) -> None:
         value = self.memo[index]
-        self.stack.append(value.value if isinstance(value, Deferred) else value)
-
-    def push_integer(self, size: int) -> None:
-        if not 0 <= size <= MAX_INTEGER:
-            raise Refused(f"it has an integer of {size} bytes")
-        self.push(int.from_bytes(self.take(size), "little", signed=True))
-
-    def push_text(self, code: str) -> None:
-        self.push(self.data(code).decode("utf-8", "surrogatepass"))
+        self.push(value.value if isinstance(value, Deferred) else value)
 
     def push_persistent(self) -> None:
         if self.persistent is None:
@@ -247,86 +233,71 @@ def dict_of(items: Any = ()) -> Dict[Any, Any]:
     return made
 
 
-OPERATIONS: Dict[bytes, Callable[[_Machine], Any]] = {
-    # the frame of the file
-    b"\x80": lambda m: m.take(1),  # PROTO
-    b"\x95": lambda m: m.take(8),  # FRAME
+# What is done at each opcode, called by the machine and the opcode's argument.
+OPERATIONS: Dict[str, Callable[[_Machine, Any], Any]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda m, _: None),
     # plain values
-    b"N": lambda m: m.push(None),
-    b"\x88": lambda m: m.push(True),
-    b"\x89": lambda m: m.push(False),
-    b"K": lambda m: m.push(m.number("B")),
-    b"M": lambda m: m.push(m.number("<H")),
-    b"J": lambda m: m.push(m.number("<i")),
-    b"G": lambda m: m.push(m.number(">d")),
-    b"\x8a": lambda m: m.push_integer(m.number("B")),
-    b"\x8b": lambda m: m.push_integer(m.number("<i")),
-    b"\x8c": lambda m: m.push_text("B"),
-    b"X": lambda m: m.push_text("<I"),
-    b"\x8d": lambda m: m.push_text("<Q"),
-    b"U": lambda m: m.push(m.data("B").decode("latin1")),  # Python 2's str
-    b"T": lambda m: m.push(m.data("<I").decode("latin1")),
-    b"C": lambda m: m.push(m.data("B")),
-    b"B": lambda m: m.push(m.data("<I")),
-    b"\x8e": lambda m: m.push(m.data("<Q")),
-    b"\x96": lambda m: m.push(bytearray(m.data("<Q"))),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "BINFLOAT"), _Machine.push),
+    **dict.fromkeys(("LONG1", "LONG4"), _Machine.push_integer),
+    **dict.fromkeys(("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), _Machine.push),
+    **dict.fromkeys(("SHORT_BINSTRING", "BINSTRING"), _Machine.push),  # Python 2's str
+    **dict.fromkeys(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"), _Machine.push),
     # the stack and the memo
-    b"(": lambda m: m.marks.append(len(m.stack)),
-    b"0": lambda m: m.stack.pop(),
-    b"1": _Machine.pop_to_mark,
-    b"2": lambda m: m.push(m.stack[-1]),
-    b"q": lambda m: m.remember(m.number("B")),
-    b"r": lambda m: m.remember(m.number("<I")),
-    b"\x94": lambda m: m.remember(len(m.memo)),
-    b"h": lambda m: m.recall(m.number("B")),
-    b"j": lambda m: m.recall(m.number("<I")),
+    "MARK": lambda m, _: m.marks.append(len(m.stack)),
+    "POP": lambda m, _: m.stack.pop(),
+    "POP_MARK": lambda m, _: m.pop_to_mark(),
+    "DUP": lambda m, _: m.push(m.stack[-1]),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.remember),
+    "MEMOIZE": lambda m, _: m.remember(len(m.memo)),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.recall),
     # containers
-    b")": lambda m: m.push(()),
-    b"\x85": lambda m: m.push(tuple(m.pop_last(1))),
-    b"\x86": lambda m: m.push(tuple(m.pop_last(2))),
-    b"\x87": lambda m: m.push(tuple(m.pop_last(3))),
-    b"t": lambda m: m.push(tuple(m.pop_to_mark())),
-    b"]": lambda m: m.push([]),
-    b"l": lambda m: m.push(m.pop_to_mark()),
-    b"a": lambda m: m.append(m.pop_last(1)),
-    b"e": lambda m: m.append(m.pop_to_mark()),
-    b"}": lambda m: m.push({}),
-    b"d": lambda m: m.push(dict_of(_pairs(m.pop_to_mark()))),
-    b"s": lambda m: m.set_items(m.pop_last(2)),
-    b"u": lambda m: m.set_items(m.pop_to_mark()),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "TUPLE1": lambda m, _: m.push(tuple(m.pop_last(1))),
+    "TUPLE2": lambda m, _: m.push(tuple(m.pop_last(2))),
+    "TUPLE3": lambda m, _: m.push(tuple(m.pop_last(3))),
+    "TUPLE": lambda m, _: m.push(tuple(m.pop_to_mark())),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "LIST": lambda m, _: m.push(m.pop_to_mark()),
+    "APPEND": lambda m, _: m.append(m.pop_last(1)),
+    "APPENDS": lambda m, _: m.append(m.pop_to_mark()),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "DICT": lambda m, _: m.push(dict_of(_pairs(m.pop_to_mark()))),
+    "SETITEM": lambda m, _: m.set_items(m.pop_last(2)),
+    "SETITEMS": lambda m, _: m.set_items(m.pop_to_mark()),
     # names
-    b"c": lambda m: m.push_name(m.line(), m.line()),
-    b"\x93": lambda m: m.push_name(*m.pop_last(2)),
-    b"R": _Machine.call,
-    b"\x81": _Machine.call,  # NEWOBJ
-    b"b": _Machine.build,
-    b"Q": _Machine.push_persistent,
+    "GLOBAL": lambda m, names: m.push_name(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda m, _: m.push_name(*m.pop_last(2)),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda m, _: m.call()),
+    "BUILD": lambda m, _: m.build(),
+    "BINPERSID": lambda m, _: m.push_persistent(),
 }
 
 
 # The names by which pickles hold numpy's arrays and Paddle's tensors, and what they stand for.
 
 
-class _Dtype(Deferred):
-    """numpy.dtype(code, align, copy), whose state tells the byte order."""
+def _dtype(code: str, *_: Any) -> Deferred:
+    """Stand in for numpy.dtype(code, align, copy), whose state tells the byte order."""
+    dtype = _number_type(code)
 
-    def __init__(self, code: str, *_: Any) -> None:
-        self.value = _number_type(code)
+    def in_order(state: Any) -> np.dtype:
+        return dtype.newbyteorder(state[1]) if state[1] in ("<", ">") else dtype
 
-    def finish(self, state: Tuple) -> np.dtype:
-        return self.value.newbyteorder(state[1]) if state[1] in ("<", ">") else self.value
+    return Deferred(in_order, dtype)
 
 
-class _Array(Deferred):
-    """numpy's `_reconstruct`, whose state is (version, shape, dtype, order, data)."""
+def _array(*_: Any) -> Deferred:
+    """Stand in for numpy's `_reconstruct`, whose state is (version, shape, dtype, order, data)."""
 
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def finish(self, state: Tuple) -> np.ndarray:
+    def filled(state: Tuple) -> np.ndarray:
         _, shape, dtype, fortran, data = state
         data = data.encode("latin1") if isinstance(data, str) else data
         return _from_buffer(data, dtype, shape, "F" if fortran else "C")
+
+    return Deferred(filled)
 
 
 @lru_cache(maxsize=64)
@@ -337,10 +308,10 @@ def _number_type(code: str) -> np.dtype:
 
 
 def _from_buffer(
-    data: Union[bytes, bytearray], dtype: Union[np.dtype, _Dtype], shape: Tuple, order: str
+    data: Union[bytes, bytearray], dtype: Union[np.dtype, Deferred], shape: Tuple, order: str
 ) -> np.ndarray:
     """Make an array as protocol 5 writes it."""
-    dtype = dtype.value if isinstance(dtype, _Dtype) else dtype
+    dtype = dtype.value if isinstance(dtype, Deferred) else dtype
     if not isinstance(data, (bytes, bytearray)) or not isinstance(dtype, np.dtype):
         raise TypeError("no data, or no dtype")
     values = np.frombuffer(data, dtype)
@@ -375,15 +346,15 @@ def tuple_of(items: Tuple = ()) -> Tuple:
 
 ARRAY_NAMES: Names = {
     # how `checkpoint.dump_plain` writes arrays
-    ("numpy", "ndarray"): lambda shape, code, data: _from_buffer(data, _Dtype(code), shape, "C"),
-    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): lambda shape, code, data: _from_buffer(data, _dtype(code), shape, "C"),
+    ("numpy", "dtype"): _dtype,
     ("collections", "OrderedDict"): dict_of,
     ("_codecs", "encode"): _encode,
     **{
         (f"{core}.{module}", name): function
         for core in ("numpy.core", "numpy._core")  # numpy 1 and numpy 2
         for module, name, function in (
-            ("multiarray", "_reconstruct", _Array),
+            ("multiarray", "_reconstruct", _array),
             ("multiarray", "scalar", lambda dtype, data: _from_buffer(data, dtype, (1,), "C")[0]),
             ("numeric", "_frombuffer", _from_buffer),
         )

@@ -34,10 +34,7 @@ def _make_graph(frame: "av.VideoFrame") -> "av.filter.Graph":
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
     )
     fields = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-    sink = graph.add("buffersink")
-    source.link_to(fields)
-    fields.link_to(sink)
-    graph.configure()
+    graph.link_nodes(source, fields, graph.add("buffersink")).configure()
     return graph
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from SCFNet.errors import ArgumentError
 from SCFNet.files import exists
 from SCFNet.maps import clean_alpha, resize_map, to_bytes
-from SCFNet.photos.reading import Photo, read_image
+from SCFNet.photos.reading import Photo, opaque, read_image
 
 # How a picture of each kind is named after the photo's stem.
 ENDINGS = {"mask": ".png", "cutout": "-cutout.png", "overlay": "-overlay.jpg"}
@@ -52,6 +52,18 @@ def name_endings(kinds: Sequence[str], picture_format: str = "") -> List[str]:
     return [f"{ending[: ending.rindex('.')]}.{picture_format}" for ending in endings]
 
 
+def name_video_endings(
+    kinds: Sequence[str], video_format: str = "", on_background: bool = False
+) -> List[str]:
+    """Return how videos of these kinds are named behind the stem: in the format that is given
+    ('mp4', 'webm', 'mov'), else as MP4, but cut-outs as WebM, which can be transparent, unless they
+    lie on a background.
+    """
+    stems = [ENDINGS[kind].rpartition(".")[0] for kind in kinds]
+    clear = [kind == "cutout" and not on_background for kind in kinds]
+    return [f"{s}.{video_format or ('webm' if c else 'mp4')}" for s, c in zip(stems, clear)]
+
+
 def make_alphas(
     saliency: np.ndarray, shape: Tuple[int, int], sharpened: float, options: RenderOptions
 ) -> Dict[str, np.ndarray]:
@@ -76,40 +88,19 @@ def make_alphas(
 
 
 def draw(
-    photo: Photo,
-    shown: np.ndarray,
-    saliency: np.ndarray,
-    options: RenderOptions,
-    sharpened: float = 1,
+    photo: Photo, alphas: Dict[str, np.ndarray], options: RenderOptions
 ) -> Iterator[np.ndarray]:
     """Draw the picture of each of `options.kinds`, as `render` returns it.
 
-    Args:
-        photo: cut-outs are of its image; what is transparent in it stays so.
-        shown: overlays are of this, which is the photo over white.
-        saliency: its map, float32 [h, w] in [0, 1], at the network's size.
-        options: what is drawn, and how.
-        sharpened: see `clean_alpha`.
+    Cut-outs are of the photo's own colours, overlays of the photo over white; what is transparent
+    in it stays so. `alphas` are those of `make_alphas`.
     """
-    alphas = make_alphas(saliency, shown.shape[:2], sharpened, options)
     if photo.alpha is not None:
         alphas = {kind: np.minimum(alpha, photo.alpha) for kind, alpha in alphas.items()}
     box = object_box(alphas["crop"]) if options.crop else (slice(None), slice(None))
     for kind in options.kinds:
-        base = photo.image if kind == "cutout" else shown
-        yield render(kind, base[box], alphas[kind][box], options)
-
-
-def name_video_endings(
-    kinds: Sequence[str], video_format: str = "", on_background: bool = False
-) -> List[str]:
-    """Return how videos of these kinds are named behind the stem: in the format that is given
-    ('mp4', 'webm', 'mov'), else as MP4, but cut-outs as WebM, which can be transparent, unless they
-    lie on a background.
-    """
-    stems = [ENDINGS[kind].rpartition(".")[0] for kind in kinds]
-    clear = [kind == "cutout" and not on_background for kind in kinds]
-    return [f"{s}.{video_format or ('webm' if c else 'mp4')}" for s, c in zip(stems, clear)]
+        image = opaque(photo) if kind == "overlay" else photo.image
+        yield render(kind, image[box], alphas[kind][box], options)
 
 
 def render(kind: str, image: np.ndarray, alpha: np.ndarray, options: RenderOptions) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 from SCFNet.errors import InputError
 from SCFNet.files import replacing
 from SCFNet.parallel import in_parallel, workers
+from SCFNet.photos.reading import opaque
 from SCFNet.prediction.jobs import Job
 from SCFNet.prediction.progress import progress
-from SCFNet.prediction.rendering import RenderOptions, cover, make_alphas, render
+from SCFNet.prediction.rendering import RenderOptions, cover, draw, make_alphas
 from SCFNet.prediction.video_reading import Frame, VideoReader
 from SCFNet.prediction.video_writing import VideoWriter, ffmpeg_errors_as_os_errors
 from SCFNet.predictor import Predictor
@@ -47,19 +48,12 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
             number, frame = numbered
             if number % every:
                 return frame, None
-            (saliency,) = predictor.maps([frame.shown])
+            (saliency,) = predictor.maps([opaque(frame.photo)])
             return frame, make_alphas(saliency, reader.shape, predictor.sharpened, options)
 
         def render_frame(mapped: Mapped) -> Drawn:
             frame, alphas = mapped
-            pictures = []
-            for kind in options.kinds:
-                alpha = alphas[kind]
-                if frame.alpha is not None:  # what is transparent stays so
-                    alpha = np.minimum(alpha, frame.alpha)
-                image = frame.image if kind == "cutout" else frame.shown
-                pictures.append(render(kind, image, alpha, options))
-            return frame.time, pictures
+            return frame.time, list(draw(frame.photo, alphas, options))
 
         ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))

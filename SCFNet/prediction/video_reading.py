@@ -10,7 +10,7 @@ import numpy as np
 from SCFNet.errors import InputError
 from SCFNet.files import check_is_file
 from SCFNet.photos.colour import HLG, PQ, TO_709, coded_to_srgb
-from SCFNet.photos.reading import over_white
+from SCFNet.photos.reading import Photo
 from SCFNet.prediction.deinterlacing import deinterlaced
 
 if TYPE_CHECKING:
@@ -29,18 +29,10 @@ RGB, BT709, UNMARKED, BT2020 = 0, 1, 2, (9, 10)
 
 
 class Frame(NamedTuple):
-    """A frame, RGB uint8 [H, W, 3], when it is shown, in units of the reader's `time_base`, and its
-    own alpha, uint8 [H, W], or None if it is opaque. Where alpha is 0 the colours mean nothing.
-    """
+    """A frame, and when it is shown, in units of the reader's `time_base`."""
 
     time: int
-    image: np.ndarray
-    alpha: Optional[np.ndarray] = None
-
-    @property
-    def shown(self) -> np.ndarray:
-        """The frame over white, as photos are shown to the network."""
-        return self.image if self.alpha is None else over_white(self.image, self.alpha)
+    photo: Photo
 
 
 class Colors(NamedTuple):
@@ -127,7 +119,7 @@ class VideoReader:
         while frame is not None:
             time = max(time + 1, self.end if frame.pts is None else frame.pts - start)
             self.end = time + (self._durations.pop(frame.pts, 0) or usual)
-            yield Frame(time, *self._pixels(frame))
+            yield Frame(time, self._photo(frame))
             frame = next(self._decoded, None)
 
     def check_complete(self) -> None:
@@ -178,8 +170,8 @@ class VideoReader:
                 self.damaged += 1
             yield frame
 
-    def _pixels(self, frame: "av.VideoFrame") -> Tuple[np.ndarray, Optional[np.ndarray]]:
-        """Return the upright pixels of a frame, and its alpha, as `Frame` has them."""
+    def _photo(self, frame: "av.VideoFrame") -> Photo:
+        """Return the upright pixels of a frame, and its alpha."""
         has_alpha = any(component.is_alpha for component in frame.format.components)
         pixels = turned(self._to_rgb(frame, has_alpha), self._turn)
         image = np.ascontiguousarray(pixels[..., :3])
@@ -194,7 +186,7 @@ class VideoReader:
             except ValueError as error:
                 raise InputError(f"{self.path}: {error}") from error
             alpha = None if alpha is None else (alpha >> 8).astype("uint8")
-        return image, None if alpha is None or alpha.min() == 255 else alpha
+        return Photo(image, None if alpha is None or alpha.min() == 255 else alpha)
 
     def _to_rgb(self, frame: "av.VideoFrame", has_alpha: bool) -> np.ndarray:
         """Return the RGB or RGBA of a frame [H, W, C], uint8, or uint16 of wide colours."""

@@ -3,10 +3,11 @@
 MP4 and MOV files have H.264, WebM files VP9, MOV files ProRes 4444 if they are transparent.
 """
 
+import math
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Dict, Iterable, Iterator, List, Optional
+from typing import TYPE_CHECKING, BinaryIO, Dict, Iterable, Iterator, List, Optional, Union
 
 import numpy as np
 
@@ -188,49 +189,48 @@ class SoundCopy:
                 self._tracks[stream.index] = _Track(stream, target, suffix)
             else:
                 self.unknown.append(stream.name if stream.codec_context else "unknown")
-        heard = [source.streams[index] for index in self._tracks]
-        self._packets = source.demux(*heard) if heard else iter(())
-        self._next = self._read()
+        self._packets = self._heard(source)
+        self._reached: Union[Fraction, float] = -math.inf  # the time of the last copied packet
 
-    def copy(self, until: Optional[Fraction] = None) -> None:
-        """Copy the sound that begins before `until`, in seconds, or all that is left."""
-        while self._next:
-            if until is not None and self._time(self._next) >= until:
-                break
-            self._pass_on(self._next)
-            self._next = self._read()
+    def copy(self, until: Union[Fraction, float]) -> None:
+        """Copy the sound to the first packet at `until`, in seconds."""
+        import av
+
+        while self._reached < until:
+            packet = next(self._packets, None)
+            if packet is None:
+                return
+            self._reached = self._time(packet)
+            try:
+                for copy in self._tracks[packet.stream.index].convert(packet, self._reader.start):
+                    self._target.mux(copy)
+            except av.error.InvalidDataError:
+                self._reader.damaged += 1
 
     def finish(self) -> None:
         """Copy all that is left, and what the encoders hold back."""
-        self.copy()
+        self.copy(math.inf)
         for track in self._tracks.values():
             for packet in track.flush():
                 self._target.mux(packet)
 
-    def _pass_on(self, packet: "av.Packet") -> None:
-        import av
-
-        try:
-            for copy in self._tracks[packet.stream.index].convert(packet, self._reader.start):
-                self._target.mux(copy)
-        except av.error.InvalidDataError:
-            self._reader.damaged += 1
-
     def _time(self, packet: "av.Packet") -> Fraction:
         return packet.dts * packet.time_base - self._reader.start
 
-    def _read(self) -> Optional["av.Packet"]:
-        """Return the next packet that is to be heard, None at the end."""
+    def _heard(self, source: "av.container.InputContainer") -> Iterator["av.Packet"]:
+        """Yield the packets that are to be heard. Where the file breaks off they end, as the reader
+        will say.
+        """
         import av
 
-        with suppress(av.error.FFmpegError):  # the file breaks off there, as the reader will say
-            for packet in self._packets:
+        streams = [source.streams[index] for index in self._tracks]
+        with suppress(av.error.FFmpegError):
+            for packet in source.demux(*streams) if streams else ():
                 if packet.dts is None or packet.is_corrupt:
                     continue
                 # what an edit list leaves out is not wanted, but for what a decoder starts with
                 if not packet.is_discard or PRIMING <= self._time(packet) <= 0:
-                    return packet
-        return None
+                    yield packet
 
 
 class _Track:

@@ -7,7 +7,7 @@ from SCFNet.files import first_few
 from SCFNet.metrics import PROTOCOLS
 from SCFNet.scoring.cost import NO_COST, Cost
 from SCFNet.scoring.published import PUBLISHED
-from SCFNet.scoring.tables import escape_latex, latex, markdown
+from SCFNet.scoring.tables import escape_latex, markdown
 from SCFNet.scoring.tasks import Result
 
 LOWER_IS_BETTER = ("MAE", "BER")
@@ -88,14 +88,25 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     r"""Write a table for LaTeX to \input, with rules of the package booktabs, marked alike."""
-    groups = [(group, len([*same])) for group, same in groupby(table.columns, lambda c: c[0])]
+    above, spans, end = [], [], 0
+    for group, columns in groupby(table.columns, lambda column: column[0]):
+        start, end = end + 1, end + len([*columns])
+        above.append(escape_latex(group))
+        if start < end:
+            above[-1] = f"\\multicolumn{{{end - start + 1}}}{{c}}{{{above[-1]}}}"
+            spans.append(f"\\cmidrule(lr){{{start}-{end}}}")
     header = [
         LATEX_LABELS.get(label)
         or escape_latex(label).replace(" ↓", r"$\downarrow$").replace(" ↑", r"$\uparrow$")
         for _, label in table.columns
     ]
     rows, notes = _marked(table, LATEX_MARKS, escape_latex)
-    return latex(groups, header, rows, notes)
+    above_line, head, *body = [" & ".join(cells) + r" \\" for cells in (above, header, *rows)]
+    lines = [r"% needs \usepackage{booktabs}", f"\\begin{{tabular}}{{l{'c' * (end - 1)}}}"]
+    lines += [r"\toprule", above_line, " ".join(spans), head, r"\midrule", *body]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [f"\\par{{\\footnotesize {note}\\par}}" for note in notes]
+    return "\n".join([*lines, ""])
 
 
 def _marked(

@@ -1,6 +1,6 @@
-"""Tables as text: Markdown, and LaTeX with the rules of its package booktabs."""
+"""Tables as text: Markdown, and the texts of LaTeX's."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 Row = Dict[str, Any]  # of measurements: what was measured, by column
 
@@ -37,33 +37,6 @@ def measurements(rows: List[Row]) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value)
 
     return markdown(list(rows[0]), [[cell(value) for value in row.values()] for row in rows])
-
-
-def latex(
-    groups: Sequence[Tuple[str, int]],
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    notes: Sequence[str],
-) -> str:
-    """Write a LaTeX tabular with notes below it: the first column left, the others centred.
-
-    `groups` are the text and the number of columns of each cell above the header, with rules under
-    wide ones. All but their texts is in LaTeX.
-    """
-    above, spans, column = [], [], 1
-    for text, width in groups:
-        if width > 1:
-            above.append(f"\\multicolumn{{{width}}}{{c}}{{{escape_latex(text)}}}")
-            spans.append(f"\\cmidrule(lr){{{column}-{column + width - 1}}}")
-        else:
-            above.append(escape_latex(text))
-        column += width
-    head, *body = [" & ".join(cells) + r" \\" for cells in (header, *rows)]
-    lines = [r"% needs \usepackage{booktabs}", f"\\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}"]
-    lines += [r"\toprule", " & ".join(above) + r" \\", " ".join(spans), head, r"\midrule", *body]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [f"\\par{{\\footnotesize {note}\\par}}" for note in notes]
-    return "\n".join([*lines, ""])
 
 
 def escape_latex(text: str) -> str:

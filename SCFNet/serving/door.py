@@ -15,10 +15,10 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from SCFNet.errors import InputError, memory_faults
 from SCFNet.photos.opening import large_photo
-from SCFNet.photos.reading import opaque, read_photo
-from SCFNet.prediction.encoding import encode_result
+from SCFNet.photos.reading import read_photo
+from SCFNet.photos.writing import encode_image
 from SCFNet.prediction.marks import make_mark
-from SCFNet.prediction.rendering import ENDINGS, RenderOptions, draw
+from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.predictor import Predictor
 from SCFNet.serving.body import PATIENCE, BodyReader, TooLarge, upload_of
 from SCFNet.serving.queue import WAITING, Busy, ClientLeft, Queue
@@ -111,13 +111,11 @@ def predict_body(
     name, data = upload_of(body, content_type)
     with memory_faults(name or "photo"), large_photo(name, data):
         photo = read_photo(name or "photo", data)
-        shown = opaque(photo)
-        (saliency,) = predictor.maps([shown])
         options = RenderOptions(kinds=[kind])
-        (picture,) = draw(photo, shown, saliency, options, predictor.sharpened)
+        (picture,) = predictor.pictures(photo, options)
         target = Path(f"{name or 'photo'}{suffix}")
         mark = make_mark(name or "stdin", len(data), predictor.made_by(options))
-        return encode_result(target, picture, mark, photo.dpi)
+        return encode_image(target, picture, mark, photo.dpi)
 
 
 def suffix_for(accept: str, kind: str) -> str:

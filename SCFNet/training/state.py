@@ -111,7 +111,13 @@ def new_run(
 ) -> Run:
     """Begin a run: build the network, with its starting weights by the seed, and its optimizer.
 
-    The arguments are those of `engine.fit`; without samples single steps can be done.
+    Args:
+        recipe: how to train, and into which folder to write.
+        samples: what to train on; without any, single steps can be done.
+        scored: sets that are scored each epoch, by what is written before the names of their
+            scores. The first one decides which weights are the best.
+        target: what a batch's maps are to become, [n, 1, H, W] in [0, 1]; by default the masks.
+        teacher_side: of the photos that `target` gets, in pixels; 0 if they are the batch's images.
 
     Raises ArgumentError for a batch that the processes cannot share, and InputError for fewer
     samples than processes.
