@@ -11,6 +11,7 @@ from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions, name_video_endings
 from SCFNet.prediction.video import predict_video
 from SCFNet.prediction.video_reading import VideoReader
+from tests.conftest import bright
 
 av = pytest.importorskip("av")
 DEFAULT = 1  # FFmpeg's flag of a track
@@ -126,21 +127,14 @@ def patch(path, box, offset, format, *values):
     return path
 
 
-class Bright:
-    """Stands in for a predictor: what is bright is the object."""
-
-    sharpened = 1
-
-    def maps(self, images):
-        return [(image.astype("float32").mean(2) > 110).astype("float32") for image in images]
-
-
-bright = Bright()
+def predict_kinds(clip, output, kinds, format="", **options):
+    """The videos that are made of `clip` in one pass."""
+    endings = name_video_endings(kinds, format, "background" in options)
+    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind] for kind in kinds], (), endings)
+    predict_video(bright, job, RenderOptions(kinds, **options))
+    return job.targets
 
 
 def predict_clip(clip, output, kind="overlay", format="", **options):
     """The video that is made of `clip`."""
-    endings = name_video_endings([kind], format, "background" in options)
-    (job,) = plan_jobs([str(clip)], output, [ENDINGS[kind]], (), endings)
-    predict_video(bright, job, RenderOptions((kind,), **options))
-    return job.targets[0]
+    return predict_kinds(clip, output, [kind], format, **options)[0]

@@ -24,9 +24,14 @@ from PIL import Image
 from SCFNet.errors import InputError
 from SCFNet.photos.reading import read_photo
 from SCFNet.photos.transform import MEAN, STD
+from SCFNet.prediction.command import run_command
+from SCFNet.predictor import Predictor
 from SCFNet.training.recipe import DistillRecipe, Recipe, parse
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data"
+COFFEE, CHELSEA = DATA / "coffee.jpg", DATA / "chelsea.png"  # photos of 600 x 400 and 451 x 300
+RELEASED = DATA / "release_M3_0.5.pdparams"  # of the release; no .onnx file is beside it
 SMALL_RUN = {
     "pretrained": "none",
     "device": "cpu",
@@ -48,6 +53,13 @@ def run_tool(tool, *arguments, cwd=ROOT):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
+def run_python(code, *arguments, folder=ROOT, path="", environment=os.environ):
+    """Run Python code in `folder`, where `path` is searched for modules first."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = {**environment, "PYTHONPATH": str(path)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
 def readme_block(text, language):
     """README.md's first code block in `language` with `text` in it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,6 +74,11 @@ def run_here(command, *arguments):
         with redirect_stdout(out), redirect_stderr(err):
             command()
     return subprocess.CompletedProcess([], end.value.code, out.getvalue(), err.getvalue())
+
+
+def predict(*arguments):
+    """Run `scfnet` in this process."""
+    return run_here(run_command, *arguments)
 
 
 def fault_of(tool, *arguments):
@@ -106,14 +123,10 @@ def losses_in(printed):
 
 
 def write_png_header(path, side):
-    """A grey PNG file that says to be `side` x `side`, and holds 16 rows."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(side + 1) * 16, 1)
-    chunks = [
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
-    ]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    """A grey PNG file that says to be `side` x `side`, and is smaller."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    small = encoded(Image.new("L", (8, 8)), "PNG")
+    path.write_bytes(small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:])
 
 
 def leave_temporary(folder):
@@ -178,31 +191,27 @@ def reference_batch():
     return [paddle.to_tensor(array) for array in (images, masks, teacher)]
 
 
+def onnx_model(nodes, source="float[N,3,32,32] image", target="saliency", **meta):
+    """A model of these nodes, in the language of onnx.parser, and what it says of itself."""
+    parser = pytest.importorskip("onnx.parser")
+    head = '<ir_version: 8, opset_import: ["": 13]> net'
+    model = parser.parse_model(f"{head} ({source}) => (float[] {target}) {nodes}")
+    for key, value in meta.items():
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
 def save_onnx_teacher(path, shape=("n", 3, 64, 64), operator=None):
     """An .onnx teacher: the mean of the three channels, as [N, 1, H, W].
 
     `operator` comes after it: "Log" gives NaN for most pixels, "first" the first photo's map alone.
     """
-    import onnx
-    from onnx import TensorProto, helper
-
-    nodes = [helper.make_node("ReduceMean", ["photo"], ["mean"], axes=[1], keepdims=1)]
-    constants = []
+    last = f"{operator or 'Identity'} (mean)"
     if operator == "first":
-        constants = [helper.make_tensor("zero", TensorProto.INT64, [1], [0])]
-        nodes.append(helper.make_node("Gather", ["mean", "zero"], ["map"], axis=0))
-    else:
-        nodes.append(helper.make_node(operator or "Identity", ["mean"], ["map"]))
-    graph = helper.make_graph(
-        nodes,
-        "teacher",
-        [helper.make_tensor_value_info("photo", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("map", TensorProto.FLOAT, None)],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-    model.ir_version = 8
-    onnx.save(model, str(path))
+        last = "Gather <axis = 0> (mean, zero)"
+    nodes = f"<int64[1] zero = {{0}}> {{mean = ReduceMean <axes = [1]> (photo) map = {last}}}"
+    source = f"float[{','.join(map(str, shape))}] photo"
+    Path(path).write_bytes(onnx_model(nodes, source, "map").SerializeToString())
     return path
 
 
@@ -223,6 +232,25 @@ def teacher_file(tmp_path_factory):
         net(paddle.to_tensor(rng.standard_normal((2, 3, 64, 64), "float32")))
     save_weights(net, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def predictor():
+    """The release's checkpoint in Paddle."""
+    pytest.importorskip("paddle")
+    return Predictor(RELEASED, device="cpu")
+
+
+class Bright:
+    """Stands in for a predictor: what is bright is the object."""
+
+    sharpened = 1
+
+    def maps(self, images):
+        return [(image.astype("float32").mean(2) > 110).astype("float32") for image in images]
+
+
+bright = Bright()
 
 
 HEIGHT, WIDTH = 24, 32
@@ -281,8 +309,7 @@ class Hostile:
 @pytest.fixture(scope="session")
 def cat():
     """A photo of 150 x 100 pixels, a PIL image in RGB; do not write into it."""
-    path = ROOT / "tests" / "data" / "chelsea.png"
-    return Image.open(path).convert("RGB").resize((150, 100))
+    return Image.open(CHELSEA).convert("RGB").resize((150, 100))
 
 
 def encoded(image, image_format="JPEG", **options):

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
+import pytest
+
 from tests.conftest import tool_command
 
 
@@ -14,12 +16,15 @@ class Server:
     """A running tools/serve.py."""
 
     def __init__(self, *flags):
+        for module in ("fastapi", "uvicorn", "python_multipart"):
+            pytest.importorskip(module)
         command = tool_command("serve", "--port", 0, *flags)
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.address = self.process.stdout.readline().split()[0]
         self.port = int(self.address.rpartition(":")[2])
+        self.ask("/health")  # waits until all is imported and opened
 
     def ask(self, path, data=None, headers=()):
         """Status, headers and body of an answer."""

@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -21,11 +19,11 @@ from SCFNet.errors import InputError
 from SCFNet.export import PADDLE2ONNX, _write_pads, export, sharpen_logits
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import RELEASE, network_input
+from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.predictor import DEFAULT_WEIGHTS, Predictor
+from tests.conftest import CHELSEA, COFFEE, RELEASED, onnx_model, run_python
 
-ROOT = Path(__file__).resolve().parents[1]
-WEIGHTS = ROOT / "tests" / "data" / "release_M3_0.5.pdparams"
-PHOTOS = [read_image(ROOT / "tests/data" / name) for name in ("coffee.jpg", "chelsea.png")]
+PHOTOS = [read_image(COFFEE), read_image(CHELSEA)]
 
 onnx = pytest.importorskip("onnxruntime")
 
@@ -52,37 +50,19 @@ def test_the_engines_agree_on_real_photos():
     by_onnx = Predictor(DEFAULT_WEIGHTS, device="cpu", engine="onnx")
     by_paddle = Predictor(DEFAULT_WEIGHTS, device="cpu", engine="paddle")
     assert (by_onnx.engine, by_paddle.engine) == ("onnx", "paddle")
+    assert by_onnx.made_by(RenderOptions()) == by_paddle.made_by(RenderOptions())
     for photo in PHOTOS:
         np.testing.assert_allclose(by_onnx(photo), by_paddle(photo), atol=1e-4)
 
 
-def test_without_paddle_weights_are_found_missing_or_read_by_onnx_runtime(tmp_path):
-    code = (
-        "import sys, numpy as np\nfrom SCFNet.predictor import Predictor\n"
-        "for weights in sys.argv[1:]:\n"
-        "    try: Predictor(weights, device='cpu')(np.zeros((9, 9, 3), 'uint8'))\n"
-        "    except ValueError as error: print(error)\n"
-        "print('paddle' in sys.modules)"
-    )
-    missing = [str(tmp_path / "gone.pdparams"), str(tmp_path), "."]
-    command = [sys.executable, "-c", code, str(DEFAULT_WEIGHTS), *missing]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    *lines, last = done.stdout.splitlines()
-    assert last == "False" and len(lines) == 3, done.stderr
-    for path, line in zip(missing, lines):
-        assert line.startswith(f"{path}: ") and "weights/README.md" in line
-
-
-def test_a_list_of_images_is_one_batch():
-    predictor = Predictor(DEFAULT_WEIGHTS.with_suffix(".onnx"))
-    images = [np.full((20, 30, 3), grey, "uint8") for grey in (0, 120, 255)]
-    for saliency, image in zip(predictor(images), images):
-        np.testing.assert_array_equal(saliency, predictor(image))
+def test_onnx_runtime_reads_a_checkpoints_exported_file_without_paddle():
+    code = "import sys, SCFNet; SCFNet.Predictor(sys.argv[1]); print('paddle' in sys.modules)"
+    assert run_python(code, DEFAULT_WEIGHTS).stdout == "False\n"
 
 
 def test_a_stale_file_is_refused_with_the_command_that_renews_it(shipped):
     assert Predictor(shipped, device="cpu").engine == "onnx"
-    shutil.copy(WEIGHTS, shipped)
+    shutil.copy(RELEASED, shipped)
     for engine in ("auto", "onnx"):
         with pytest.raises(InputError, match=r"other weights.*tools/export\.py --weights .*net"):
             Predictor(shipped, device="cpu", engine=engine)
@@ -90,7 +70,8 @@ def test_a_stale_file_is_refused_with_the_command_that_renews_it(shipped):
 
 
 def test_which_engine_runs(shipped, monkeypatch):
-    assert Predictor(shipped, device="cpu", size=224).engine == "paddle"
+    small = Predictor(shipped, device="cpu", size=224)
+    assert (small.engine, small.size, small(PHOTOS[1]).shape) == ("paddle", 224, (300, 451))
     monkeypatch.setattr(SCFNet.backends.shutil, "which", lambda name: None)
     assert Predictor(shipped).engine == "onnx"
     shipped.with_suffix(".onnx").unlink()
@@ -150,26 +131,6 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_told(shipped, on_gpu, monkeypatch
         Predictor(shipped.with_suffix(".onnx"), device="gpu")
 
 
-def test_wishes_that_cannot_be_fulfilled(shipped, tmp_path):
-    exported = shipped.with_suffix(".onnx")
-    for arguments, fault in (
-        ({"engine": "paddle"}, "takes a .pdparams"),
-        ({"device": "gpu"}, "runs on a GPU by pip install onnxruntime-gpu"),
-        ({"device": "tpu"}, "device: 'tpu' is none of auto, cpu, gpu and gpu:N"),
-        ({"size": 224}, "is of size 352; renew it: .* --size 224"),
-        ({"backbone": "R50"}, "is of EL0, not of R50"),
-    ):
-        with pytest.raises(InputError, match=fault):
-            Predictor(exported, **arguments)
-    with pytest.raises(InputError, match=r"gone\.pdparams: cannot be read"):
-        Predictor(tmp_path / "gone.pdparams", engine="onnx")
-    (tmp_path / "bad.onnx").write_bytes(b"not a network")
-    with pytest.raises(InputError, match=r"bad\.onnx: not an ONNX file, or damaged"):
-        Predictor(tmp_path / "bad.onnx")
-    with pytest.raises(ValueError, match="unknown engine"):
-        Predictor(shipped, engine="torch")
-
-
 @pytest.mark.parametrize(("name", "network"), [("small", "M3_0.5"), ("accurate", "EL0")])
 def test_shipped_files_say_what_they_take(name, network):
     import onnxruntime
@@ -204,17 +165,12 @@ def test_shipped_files_pad_by_numbers(file):
 
 
 def padded_convolution(size, kernel, stride, auto_pad):
-    """A model of one convolution of ones, [1, 1, *size] to [1, 1, h, w]."""
-    helper = pytest.importorskip("onnx.helper")
-    weights = helper.make_tensor("w", 1, [1, 1, *kernel], np.ones(kernel).ravel())
-    source = helper.make_tensor_value_info("x", 1, [1, 1, *size])
-    target = helper.make_tensor_value_info("y", 1, None)
-    options = {"kernel_shape": kernel, "auto_pad": auto_pad, "strides": [stride] * 2}
-    node = helper.make_node("Conv", ["x", "w"], ["y"], **options)
-    graph = helper.make_graph([node], "net", [source], [target], [weights])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
-    model.ir_version = 7
-    return model
+    """A model of one convolution of ones."""
+    (height, width), ones = kernel, ", ".join("1" * kernel[0] * kernel[1])
+    shape = f"kernel_shape = [{height}, {width}], strides = [{stride}, {stride}]"
+    weights = f"<float[1,1,{height},{width}] w = {{{ones}}}>"
+    nodes = f'{weights} {{y = Conv <auto_pad = "{auto_pad}", {shape}> (x, w)}}'
+    return onnx_model(nodes, f"float[1,1,{size[0]},{size[1]}] x", "y")
 
 
 @pytest.mark.parametrize(
@@ -228,31 +184,33 @@ def padded_convolution(size, kernel, stride, auto_pad):
     ],
 )
 def test_automatic_padding_becomes_numbers(size, kernel, stride, pads):
+    def run(model):
+        x = np.random.default_rng(0).random((1, 1, *size), "float32")
+        return onnx.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+
     model = padded_convolution(size, kernel, stride, "SAME_UPPER")
-    x = np.random.default_rng(0).random((1, 1, *size), "float32")
-    expected = onnx.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    expected = run(model)
     _write_pads(model)
     attributes = {a.name: a for a in model.graph.node[0].attribute}
     assert "auto_pad" not in attributes and list(attributes["pads"].ints) == pads
-    found = onnx.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(run(model), expected)
     with pytest.raises(InputError, match=r"Conv .*: has auto_pad SAME_LOWER"):
         _write_pads(padded_convolution(size, kernel, stride, "SAME_LOWER"))
 
 
 def test_sharpening_multiplies_the_logits(tmp_path):
     once, twice = tmp_path / "once.pdparams", tmp_path / "twice.pdparams"
-    export(WEIGHTS, "pdparams", once, sharpen=2)
+    export(RELEASED, "pdparams", once, sharpen=2)
     export(once, "pdparams", twice, sharpen=1.5)
-    assert [sharpened_by(file) for file in (WEIGHTS, once, twice)] == [1, 2, 3]
+    assert [sharpened_by(file) for file in (RELEASED, once, twice)] == [1, 2, 3]
     photo = paddle.to_tensor(network_input(PHOTOS[:1], 96, RELEASE))
     with paddle.no_grad():
-        nets = [load_net(file) for file in (WEIGHTS, once, twice)]
+        nets = [load_net(file) for file in (RELEASED, once, twice)]
         soft, sharp, sharper = ([m.numpy() for m in net(photo)] for net in nets)
     np.testing.assert_array_equal(sharp[0], 2 * soft[0])
     np.testing.assert_allclose(sharper[0], 3 * soft[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(sharp[1], soft[1])
-    plain = load_net(WEIGHTS)
+    plain = load_net(RELEASED)
     plain.load_dict(paddle.load(str(once)))  # the note is in no one's way
     np.testing.assert_array_equal(plain(photo)[0].numpy(), sharp[0])
 
@@ -260,22 +218,22 @@ def test_sharpening_multiplies_the_logits(tmp_path):
 def test_exports_that_cannot_be(tmp_path):
     for factor in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="sharpen: must be a positive number"):
-            export(WEIGHTS, "pdparams", tmp_path / "net", sharpen=factor)
+            export(RELEASED, "pdparams", tmp_path / "net", sharpen=factor)
     with pytest.raises(InputError, match="sharpen: goes with --format pdparams"):
-        export(WEIGHTS, "onnx", tmp_path / "net", sharpen=2)
+        export(RELEASED, "onnx", tmp_path / "net", sharpen=2)
     with pytest.raises(InputError, match=r"output: would write over .*: name another file"):
-        export(WEIGHTS, "pdparams", sharpen=2)
+        export(RELEASED, "pdparams", sharpen=2)
     with pytest.raises(InputError, match="sharpen: is for SCFNet, not for U2Netp"):
         sharpen_logits(SimpleNamespace(model_type="U2Netp"), 2)
     with pytest.raises(InputError, match=r"size: must be a multiple of 32.* not 100"):
-        export(WEIGHTS, size=100)
+        export(RELEASED, size=100)
     with pytest.raises(InputError, match=r"gone\.pdparams"):
         export(tmp_path / "gone.pdparams")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_digest_is_of_the_arrays_alone(tmp_path):
-    state = load_checkpoint(WEIGHTS)
+    state = load_checkpoint(RELEASED)
     again = {key: state[key].copy() for key in reversed(list(state))}
     assert digest(again) == digest(state)
     again[next(iter(again))].flat[0] += 1
@@ -294,7 +252,7 @@ def test_the_digest_is_of_the_arrays_alone(tmp_path):
 )
 def test_only_a_formats_suffix_is_replaced(tmp_path, output, written):
     (tmp_path / "there").mkdir()
-    assert export(WEIGHTS, "pdparams", f"{tmp_path}/{output}") == [tmp_path / written]
+    assert export(RELEASED, "pdparams", f"{tmp_path}/{output}") == [tmp_path / written]
     assert (tmp_path / written).is_file()
 
 
@@ -302,13 +260,13 @@ def test_only_a_formats_suffix_is_replaced(tmp_path, output, written):
 @pytest.mark.slow
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
-    weights = shutil.copy(WEIGHTS, tmp_path / "net.pdparams")
+    weights = shutil.copy(RELEASED, tmp_path / "net.pdparams")
     files = export(weights, size=96, dynamic_batch=dynamic_batch)
     assert files == [tmp_path / "net.onnx"]
     assert "largest difference from dygraph on a photo" in capsys.readouterr().out
     opened = open_onnx(files[0])
-    assert opened.size == 96 and opened.weights_sha256 == digest(load_checkpoint(WEIGHTS))
-    by_paddle = Predictor(WEIGHTS, device="cpu", size=96)
+    assert opened.size == 96 and opened.weights_sha256 == digest(load_checkpoint(RELEASED))
+    by_paddle = Predictor(RELEASED, device="cpu", size=96)
     images = [PHOTOS[1], np.zeros((5, 5, 3), "uint8")]
     by_onnx = Predictor(weights, device="cpu", engine="onnx", size=96)
     for saliency, expected in zip(by_onnx(images), by_paddle(images)):
@@ -320,13 +278,13 @@ def test_an_onnx_file_gives_paddles_maps(tmp_path, capsys, dynamic_batch):
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("SCFNet.export.TOLERANCE", -1.0)
     with pytest.raises(InputError, match="not written, it differs"):
-        export(WEIGHTS, output=tmp_path / "net.onnx", size=32)
+        export(RELEASED, output=tmp_path / "net.onnx", size=32)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_paddles_format_runs_in_paddle(tmp_path):
-    files = export(WEIGHTS, "paddle", tmp_path / "net", size=96)
+    files = export(RELEASED, "paddle", tmp_path / "net", size=96)
     assert {f.name for f in files} >= {"net.pdiparams", "net.meta"}
     assert json.loads((tmp_path / "net.meta").read_text())["size"] == "96"
     program = paddle.jit.load(str(tmp_path / "net"))

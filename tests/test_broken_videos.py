@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from SCFNet.errors import InputError
-from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.prediction.video import predict_video
-from tests.clips import Bright, av, predict_clip, read_clip, write_clip
-from tests.conftest import run_here, tool_command
+from tests.clips import av, predict_clip, read_clip, write_clip
+from tests.conftest import Bright, predict, tool_command
 
 
 def test_broken_videos_are_one_line(tmp_path):
@@ -113,7 +112,7 @@ def test_a_file_that_is_no_video_does_not_cost_the_others(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", 50)
     (tmp_path / "text.mp4").write_text("not a video")
     inputs = clip, tmp_path / "text.mp4", "--every", 10
-    done = run_here(run_command, *inputs, "--output", tmp_path / "out")
+    done = predict(*inputs, "--output", tmp_path / "out")
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if "error" in line]
     assert errors == [f"error: {tmp_path}/text.mp4: cannot be read as a video"]

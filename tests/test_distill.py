@@ -172,7 +172,7 @@ def test_killed_while_caching_and_while_training(pairs, teacher_file, tmp_path, 
 
     knobs.update(output=tmp_path / "cut", cache_labels=cut, save_every=1, resume="auto")
     killed = start_tool("distill", *as_flags(**knobs))
-    found = run_until(killed, random.randint(1, 5), signal.SIGKILL)
+    found = run_until(killed, random.randint(1, 3), signal.SIGKILL)  # of 6: it may come late
     assert killed.wait() == -signal.SIGKILL
     ended = start_tool("distill", *as_flags(**knobs))
     found.update(run_until(ended, 99, signal.SIGKILL))

@@ -12,8 +12,7 @@ import pytest
 
 from SCFNet.errors import ArgumentError, InputError
 from SCFNet.files import first_few, remove_leftovers, replacing, write_atomically
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT, run_python
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
@@ -40,13 +39,11 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
 
 
 def test_leftovers_of_a_killed_run_go_and_those_in_use_stay(tmp_path):
-    code = textwrap.dedent(f"""
-        import os, signal
-        from SCFNet.files import replacing
-        with replacing({str(tmp_path / "killed.png")!r}) as stream:
-            os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    run_python(
+        "import os, signal, sys\nfrom SCFNet.files import replacing\n"
+        "with replacing(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)",
+        tmp_path / "killed.png",
+    )
     killed = next(tmp_path.iterdir())
     own = tmp_path / ".own-notes.tmp"
     own.write_text("a person's")

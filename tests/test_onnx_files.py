@@ -8,44 +8,26 @@ import pytest
 
 from SCFNet.backends import open_onnx, open_session, photo_shape, run_session
 from SCFNet.errors import InputError
+from tests.conftest import onnx_model
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-META = {"model_type": "M3_0.5", "size": "32", "weights_sha256": "0" * 64}
-MEAN = helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1], keepdims=1)
-SIGMOID = helper.make_node("Sigmoid", ["grey"], ["saliency"])
-
-
-def ints(name, values):
-    return numpy_helper.from_array(np.array(values, "int64"), name)
+SAID = {"model_type": "M3_0.5", "size": "32", "weights_sha256": "0" * 64}
+MEAN = "grey = ReduceMean <axes = [1]> (image)"
+SIGMOID = f"{{{MEAN} saliency = Sigmoid (grey)}}"
+RESHAPE = f"<int64[4] shape = {{1, 1, %d, 32}}> {{{MEAN} x = Reshape (grey, shape) %s}}"
 
 
-def floats(name, values):
-    return numpy_helper.from_array(np.array(values, "float32"), name)
-
-
-def multiplied(*nodes):
-    """A map that is the photo times one number, `factor`, which `nodes` make."""
-    return [MEAN, *nodes, helper.make_node("Mul", ["grey", "factor"], ["saliency"])]
-
-
-def mean_of(source):
-    return helper.make_node("ReduceMean", [source], ["factor"], keepdims=0)
-
-
-def write(path, nodes=(MEAN, SIGMOID), constants=(), **changes):
-    """An exported network of the size 32, with `changes` to what it says about itself."""
-    said = {"input": "image", "type": TensorProto.FLOAT, "shape": ["N", 3, 32, 32], "meta": META}
-    said.update(changes)
-    source = helper.make_tensor_value_info(said["input"], said["type"], said["shape"])
-    target = helper.make_tensor_value_info("saliency", TensorProto.FLOAT, None)
-    graph = helper.make_graph(list(nodes), "net", [source], [target], list(constants))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
-    model.ir_version = 8
-    helper.set_model_props(model, said["meta"])
-    path.write_bytes(model.SerializeToString())
+def write(path, nodes=SIGMOID, source="float[N,3,32,32] image", **said):
+    """An exported network of the size 32."""
+    said = {key: value for key, value in {**SAID, **said}.items() if value is not None}
+    path.write_bytes(onnx_model(nodes, source, **said).SerializeToString())
     return path
+
+
+def times(number):
+    """A map that is the photo times one number."""
+    return f"<float factor = {{{number}}}> {{{MEAN} saliency = Mul (grey, factor)}}"
 
 
 def fault_of(path, photos=2):
@@ -65,73 +47,68 @@ def test_an_exported_network_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault"),
+    ("source", "said", "fault"),
     [
-        ({"type": TensorProto.UINT8,
-          "nodes": [helper.make_node("Cast", ["image"], ["x"], to=1),
-                    helper.make_node("ReduceMean", ["x"], ["saliency"], axes=[1])]},
-         r"input image is a tensor\(uint8\), not float32"),
-        ({"input": "x", "nodes": [helper.make_node("Identity", ["x"], ["saliency"])]},
-         "has no input image"),
-        ({"shape": ["N", 3, 32]}, "has no input image of four dimensions"),
-        ({"shape": None}, "has no input image of four dimensions"),
-        ({"shape": [7, 3, 32, 32]}, "a fixed batch of 7"),
-        ({"shape": ["N", 1, 32, 32]}, r"not \[N, 3, S, S\]"),
-        ({"shape": ["N", 3, 32, 64]}, r"not \[N, 3, S, S\]"),
-        ({"shape": ["N", 3, 64, 64]}, r"says size 32, but takes photos of .*64"),
-        ({"meta": {**META, "size": "abc"}}, "says size abc, but takes photos of .*32"),
-        ({"meta": {**META, "size": "-32"}}, "says size -32"),
-        ({"meta": {**META, "size": "3\x1b[2"}}, r"says size 3\\x1b\[2"),
-        *[({"meta": {**META, "mean": mean}}, "a mean and std that are not three numbers each")
-          for mean in ("[1, 2]", "7", "")],
-        ({"meta": {"size": "32"}}, r"not made by tools/export\.py"),
+        ("uint8[N,3,32,32] image", {}, r"input image is a tensor\(uint8\), not float32"),
+        ("float[N,3,32,32] x", {}, "has no input image"),
+        ("float[N,3,32] image", {}, "has no input image of four dimensions"),
+        ("float[] image", {}, "has no input image of four dimensions"),
+        ("float[7,3,32,32] image", {}, "a fixed batch of 7"),
+        ("float[N,1,32,32] image", {}, r"not \[N, 3, S, S\]"),
+        ("float[N,3,32,64] image", {}, r"not \[N, 3, S, S\]"),
+        ("float[N,3,64,64] image", {}, r"says size 32, but takes photos of .*64"),
+        ("", {"size": "abc"}, "says size abc, but takes photos of .*32"),
+        ("", {"size": "-32"}, "says size -32"),
+        ("", {"size": "3\x1b[2"}, r"says size 3\\x1b\[2"),
+        *[("", {"mean": mean}, "that are not three numbers each") for mean in ("[1, 2]", "7", "")],
+        ("", {"model_type": None}, r"not made by tools/export\.py"),
     ],
-)  # fmt: skip
-def test_files_that_say_something_else_are_refused(tmp_path, changes, fault):
-    assert re.search(fault, fault_of(write(tmp_path / "net.onnx", **changes)))
+)
+def test_files_that_say_something_else_are_refused(tmp_path, source, said, fault):
+    name = source.split()[-1] if source else "image"
+    nodes = f"{{x32 = Cast <to = 1> ({name}) saliency = ReduceMean <axes = [1]> (x32)}}"
+    path = write(tmp_path / "net.onnx", nodes, source or "float[N,3,32,32] image", **said)
+    assert re.search(fault, fault_of(path))
 
 
 @pytest.mark.parametrize(
-    ("nodes", "constants", "fault"),
+    ("nodes", "fault"),
     [
-        ([helper.make_node("Sigmoid", ["image"], ["saliency"])], [], r"is \[2, 3, 32, 32\]"),
-        ([helper.make_node("ReduceMean", ["image"], ["saliency"], axes=[0, 1])], [],
-         r"is \[1, 1, 32, 32\] for 2 photos, not a map each"),
-        ([MEAN, helper.make_node("ArgMax", ["grey"], ["saliency"])], [], "Type Error"),
-        (multiplied(), [floats("factor", np.nan)], "infinite or not a number"),
-        (multiplied(), [floats("factor", np.inf)], "infinite or not a number"),
-        (multiplied(), [floats("factor", 9)], "gives values from 9 to 9, not from 0 to 1"),
-        (multiplied(), [floats("factor", -1)], "gives values from -1 to -1"),
-        ([MEAN, helper.make_node("Reshape", ["grey", "shape"], ["saliency"])],
-         [ints("shape", [1, 1, 7, 32])], "cannot run it .*requested shape"),
-        (multiplied(helper.make_node("Expand", ["grey", "shape"], ["c"]), mean_of("c")),
-         [ints("shape", [10**9, 1, 1, 1])], "not enough memory"),
-        ([helper.make_node("NoSuch", ["image"], ["saliency"])], [], "not an ONNX file, or damaged"),
+        ("{saliency = Sigmoid (image)}", r"is \[2, 3, 32, 32\]"),
+        ("{saliency = ReduceMean <axes = [0, 1]> (image)}", "for 2 photos, not a map each"),
+        (f"{{{MEAN} saliency = ArgMax (grey)}}", "Type Error"),
+        (times("nan"), "infinite or not a number"),
+        (times("inf"), "infinite or not a number"),
+        (times(9), "gives values from 9 to 9, not from 0 to 1"),
+        (times(-1), "gives values from -1 to -1"),
+        (RESHAPE % (7, "saliency = Sigmoid (x)"), "cannot run it .*requested shape"),
+        (
+            f"<int64[4] s = {{1000000000, 1, 1, 1}}> {{{MEAN} saliency = Expand (grey, s)}}",
+            "not enough memory",
+        ),
+        ("{saliency = NoSuch (image)}", "not an ONNX file, or damaged"),
     ],
-)  # fmt: skip
-def test_networks_that_give_no_map_are_refused(tmp_path, nodes, constants, fault):
-    assert re.search(fault, fault_of(write(tmp_path / "net.onnx", nodes, constants)))
+)
+def test_networks_that_give_no_map_are_refused(tmp_path, nodes, fault):
+    assert re.search(fault, fault_of(write(tmp_path / "net.onnx", nodes)))
 
 
 def test_data_in_another_file_is_read(tmp_path):
     """As large networks have it: the numbers lie beside the graph."""
-    factor = floats("factor", 0.25)
-    (tmp_path / "net.data").write_bytes(factor.raw_data)
-    factor.ClearField("raw_data")
-    factor.data_location = TensorProto.EXTERNAL
-    entry = factor.external_data.add()
-    entry.key, entry.value = "location", "net.data"
-    opened = open_onnx(write(tmp_path / "net.onnx", multiplied(), [factor]))
-    assert (opened.run(np.ones((1, 3, 32, 32), "float32")) == 0.25).all()
+    path = write(tmp_path / "net.onnx", times(0.25))
+    model = onnx.load(str(path))
+    raw = onnx.numpy_helper.from_array(np.array(0.25, "float32"), "factor")
+    model.graph.initializer[0].CopyFrom(raw)
+    options = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    onnx.save(model, str(path), **options)
+    assert (open_onnx(path).run(np.ones((1, 3, 32, 32), "float32")) == 0.25).all()
     (tmp_path / "net.data").unlink()
-    assert "not an ONNX file, or damaged" in fault_of(tmp_path / "net.onnx")
+    assert "not an ONNX file, or damaged" in fault_of(path)
 
 
 def test_a_batch_that_fails_runs_photo_by_photo(tmp_path):
     """As in files that say any batch, but reshape to one photo."""
-    nodes = [MEAN, helper.make_node("Reshape", ["grey", "shape"], ["x"]),
-             helper.make_node("Sigmoid", ["x"], ["saliency"])]  # fmt: skip
-    opened = open_onnx(write(tmp_path / "net.onnx", nodes, [ints("shape", [1, 1, 32, 32])]))
+    opened = open_onnx(write(tmp_path / "net.onnx", RESHAPE % (32, "saliency = Sigmoid (x)")))
     assert opened.run(np.zeros((3, 3, 32, 32), "float32")).shape == (3, 32, 32)
 
 
@@ -153,13 +130,13 @@ def test_what_is_no_onnx_file_is_refused_without_waiting(tmp_path):
     assert fault_of(tmp_path / "gone.onnx").endswith("does not exist")
 
 
-@pytest.mark.parametrize("axes", [None, [0, 1, 2, 3], [0, 2, 3, 1]])
-def test_maps_of_any_teacher_come_without_channels(tmp_path, axes):
+@pytest.mark.parametrize(
+    "last", ["ReduceMean <axes = [1], keepdims = 0> (image)", "Identity (grey)",
+             "Transpose <perm = [0, 2, 3, 1]> (grey)"]
+)  # fmt: skip
+def test_maps_of_any_teacher_come_without_channels(tmp_path, last):
     """[N, h, w], [N, 1, h, w] and [N, h, w, 1] alike."""
-    nodes = [helper.make_node("ReduceMean", ["image"], ["saliency"], axes=[1], keepdims=0)]
-    if axes:
-        nodes = [MEAN, helper.make_node("Transpose", ["grey"], ["saliency"], perm=axes)]
-    path = write(tmp_path / "net.onnx", nodes)
+    path = write(tmp_path / "net.onnx", f"{{{MEAN} saliency = {last}}}")
     session = open_session(path, threads=1)
     assert photo_shape(path, session)[1:] == [3, 32, 32]
     maps = run_session(path, session, np.ones((2, 3, 32, 32), "float32"), "saliency")

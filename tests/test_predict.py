@@ -22,19 +22,14 @@ from SCFNet.checkpoint import SHIPPED
 from SCFNet.maps import clean_alpha, resize_map
 from SCFNet.photos.reading import read_image, read_photo
 from SCFNet.prediction import pipeline
-from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import plan_jobs
 from SCFNet.prediction.marks import is_result
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.progress import progress
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
-from SCFNet.predictor import Predictor
-from tests.conftest import ROOT, leave_temporary, run_here, run_tool, tool_command
+from tests.conftest import CHELSEA, COFFEE, bright, leave_temporary, predict, tool_command
 
-DATA = ROOT / "tests" / "data"
-WEIGHTS = DATA / "release_M3_0.5.pdparams"
-
-predict = partial(run_here, run_command)
+KINDS = ("mask", "cutout", "overlay")
 
 
 def pixels(path):
@@ -43,10 +38,11 @@ def pixels(path):
         return np.asarray(picture)
 
 
-@pytest.fixture(scope="module")
-def predictor():
-    pytest.importorskip("paddle")
-    return Predictor(WEIGHTS, device="cpu")
+def pictures_of(predictor, photo, output, options):
+    """What is written of a photo, a file for each kind."""
+    (job,) = plan_jobs([str(photo)], output, [ENDINGS[kind] for kind in options.kinds])
+    assert predict_jobs(predictor, [job], options) == []
+    return job.targets
 
 
 @pytest.fixture
@@ -61,14 +57,11 @@ def photos(tmp_path):
 
 
 def test_results_are_those_of_the_predictor(predictor, tmp_path):
-    cat = DATA / "chelsea.png"
-    kinds = ("mask", "cutout", "overlay")
-    jobs = plan_jobs([str(cat)], tmp_path, [ENDINGS[kind] for kind in kinds])
-    assert predict_jobs(predictor, jobs, RenderOptions(kinds)) == []
+    written = pictures_of(predictor, CHELSEA, tmp_path, RenderOptions(KINDS))
     names = ["chelsea.png", "chelsea-cutout.png", "chelsea-overlay.jpg"]
-    assert {path.name for path in tmp_path.iterdir()} == set(names)
-    mask, cutout, overlay = (pixels(tmp_path / name) for name in names)
-    image = read_image(cat)
+    assert [path.name for path in written] == names and len(list(tmp_path.iterdir())) == 3
+    mask, cutout, overlay = map(pixels, written)
+    image = read_image(CHELSEA)
     alpha = clean_alpha(predictor.maps([image])[0], image.shape[:2], predictor.sharpened)
     np.testing.assert_array_equal(mask, np.rint(predictor(image) * 255))
     np.testing.assert_array_equal(cutout, np.dstack([image, alpha]))
@@ -76,9 +69,8 @@ def test_results_are_those_of_the_predictor(predictor, tmp_path):
 
 
 def test_a_clean_mask_is_the_cutouts_alpha_and_all_are_cropped_alike(tmp_path):
-    photo = DATA / "coffee.jpg"
     for flags in (("--clean",), ("--clean", "--crop"), ("--crop",)):
-        done = predict(photo, "--save", "mask", "cutout", "--output", tmp_path, *flags)
+        done = predict(COFFEE, "--save", "mask", "cutout", "--output", tmp_path, *flags)
         assert done.returncode == 0, done.stderr
         mask, cutout = pixels(tmp_path / "coffee.png"), pixels(tmp_path / "coffee-cutout.png")
         alpha = cutout[..., 3]
@@ -87,29 +79,29 @@ def test_a_clean_mask_is_the_cutouts_alpha_and_all_are_cropped_alike(tmp_path):
         assert (mask != alpha).any() == ("--clean" not in flags)
 
 
-@pytest.mark.parametrize("image_format", ["png", "webp", "jpg"])
-def test_pictures_have_the_format_and_the_resolution_that_are_asked_for(tmp_path, image_format):
-    with Image.open(DATA / "coffee.jpg") as photo:
-        photo.save(tmp_path / "a.jpg", quality=95, dpi=(300, 300))
-    flags = ["--format", image_format, "--background", "white"][: 4 if image_format == "jpg" else 2]
-    kinds = ("mask", "cutout", "overlay")
-    done = predict(tmp_path / "a.jpg", "--save", *kinds, "--output", tmp_path / "out", *flags)
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_pictures_have_the_format_and_the_resolution_that_are_asked_for(tmp_path, suffix):
+    photo = tmp_path / "a.jpg"
+    with Image.open(COFFEE) as image:
+        image.save(photo, quality=95, dpi=(300, 300))
+    flags = "--output", tmp_path / "out", "--format", suffix
+    ground = ("--background", "white") if suffix == "jpg" else ()
+    done = predict(photo, "--save", *KINDS, *flags, *ground)
     assert done.returncode == 0, done.stderr
-    names = {f"a{end}.{image_format}": end for end in ("", "-cutout", "-overlay")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
-    for name in names:
-        assert is_result(tmp_path / "out" / name)
-        assert read_photo(tmp_path / "out" / name).dpi == (300, 300)
-        with Image.open(tmp_path / "out" / name) as picture:
-            assert picture.format == {"jpg": "JPEG"}.get(image_format, image_format.upper())
-    again = predict(tmp_path / "a.jpg", "--format", image_format, "--output", tmp_path / "out")
-    assert again.returncode == 0 and len(list((tmp_path / "out").iterdir())) == 3
+    names = {f"a{kind}.{suffix}" for kind in ("", "-cutout", "-overlay")}
+    for _ in range(2):
+        assert {path.name for path in (tmp_path / "out").iterdir()} == names
+        assert predict(photo, *flags).returncode == 0
+    for path in (tmp_path / "out").iterdir():
+        assert is_result(path) and read_photo(path).dpi == (300, 300)
+        with Image.open(path) as picture:
+            assert picture.format == {"jpg": "JPEG"}.get(suffix, suffix.upper())
 
 
 def test_a_webp_mask_is_the_png_mask_and_a_webp_cutout_is_small(tmp_path):
     for image_format in ("png", "webp"):
         flags = "--save", "mask", "cutout", "--format", image_format, "--output", tmp_path
-        assert predict(DATA / "coffee.jpg", *flags).returncode == 0
+        assert predict(COFFEE, *flags).returncode == 0
     webp_mask = pixels(tmp_path / "coffee.webp")  # WebP knows no grey
     np.testing.assert_array_equal(webp_mask[..., 0], pixels(tmp_path / "coffee.png"))
     sizes = [(tmp_path / f"coffee-cutout.{s}").stat().st_size for s in ("png", "webp")]
@@ -124,7 +116,7 @@ def test_a_webp_mask_is_the_png_mask_and_a_webp_cutout_is_small(tmp_path):
 def test_one_result_goes_to_the_file_that_is_named(tmp_path, name):
     flags = "--save", "cutout", "--background", "white", "--output", tmp_path / name
     for _ in range(2):
-        done = predict(DATA / "coffee.jpg", *flags)
+        done = predict(COFFEE, "--weights", "small", *flags)
         assert done.returncode == 0 and done.stderr.endswith(f"written: {tmp_path / name}\n")
     assert list(tmp_path.rglob("*.*")) == [tmp_path / name]
     with Image.open(tmp_path / name) as picture:
@@ -135,20 +127,11 @@ def test_one_result_goes_to_the_file_that_is_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a.png", "link.png"])
 def test_the_file_that_is_named_is_not_the_input(tmp_path, name):
-    photo = shutil.copy(DATA / "chelsea.png", tmp_path / "a.png")
+    photo = shutil.copy(CHELSEA, tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to(photo)
     done = predict(photo, "--output", tmp_path / name)
     assert done.returncode == 2 and "is an input, which stays as it is" in done.stderr
-    assert photo.read_bytes() == (DATA / "chelsea.png").read_bytes()
-
-
-def test_a_log_gets_a_line_at_each_tenth(tmp_path):
-    for i in range(20):
-        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / f"{i}.png")
-    done = predict(tmp_path, "--output", tmp_path / "out")
-    said = [line for line in done.stderr.splitlines() if "done" in line]
-    assert said[:-1] == [f"{n} of 20 done" for n in range(2, 20, 2)]
-    assert said[-1] == f"20 of 20 done, in {tmp_path}/out"
+    assert photo.read_bytes() == (CHELSEA).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -163,66 +146,67 @@ def test_progress_is_said_at_tenths(capsys, total, size, said):
     assert lines == [f"clip.mp4: {n} of {total} done" for n in said]
 
 
-@pytest.mark.parametrize("step", ["read", "predict", "write"])
+FAILING = {
+    "read": (pipeline, "read_photo", lambda path: path.name == "x.jpg"),
+    "predict": (bright, "maps", lambda images: 24 in [image.shape[1] for image in images]),
+    "write": (pipeline, "encode_image", lambda path: path.name == "x.png"),
+}
+
+
+@pytest.mark.parametrize("step", FAILING)
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_photo_too_large_for_the_memory_does_not_cost_the_rest(
-    predictor, photos, tmp_path, monkeypatch, batch_size, step
+    photos, tmp_path, monkeypatch, batch_size, step
 ):
-    def fails_for(function, is_large):
-        def call(*args):
-            if is_large(args[0]):
-                raise MemoryError
-            return function(*args)
+    owner, name, is_large = FAILING[step]
+    function = getattr(owner, name)
 
-        return call
+    def call(*args):
+        if is_large(args[0]):
+            raise MemoryError
+        return function(*args)
 
-    if step == "read":
-        read = fails_for(pipeline.read_photo, lambda path: path.name == "x.jpg")
-        monkeypatch.setattr(pipeline, "read_photo", read)
-    elif step == "write":
-        encode = fails_for(pipeline.encode_image, lambda path: path.name == "x.png")
-        monkeypatch.setattr(pipeline, "encode_image", encode)
-    else:
-        maps = fails_for(predictor.maps, lambda images: 24 in [i.shape[1] for i in images])
-        monkeypatch.setattr(predictor, "maps", maps)
+    monkeypatch.setattr(owner, name, call)
     jobs = plan_jobs([str(photos)], tmp_path / "out", [".png"])
-    errors = predict_jobs(predictor, jobs, RenderOptions(), batch_size)
+    errors = predict_jobs(bright, jobs, RenderOptions(), batch_size)
     assert errors == [f"{photos}/day/x.jpg: not enough memory"]
     assert len(list((tmp_path / "out").rglob("*.png"))) == len(jobs) - 1
 
 
 def test_align_corners_is_the_releases_way_of_resizing(predictor, tmp_path):
-    jobs = plan_jobs([str(DATA / "chelsea.png")], tmp_path, [".png"])
-    predict_jobs(predictor, jobs, RenderOptions(align_corners=True))
-    saliency = predictor.maps([read_image(DATA / "chelsea.png")])[0]
+    (mask,) = pictures_of(predictor, CHELSEA, tmp_path, RenderOptions(align_corners=True))
+    saliency = predictor.maps([read_image(CHELSEA)])[0]
     expected = np.rint(resize_map(saliency, (300, 451), align_corners=True) * 255)
-    difference = np.abs(read_map(jobs[0].targets[0]) - expected)
+    difference = np.abs(read_map(mask) - expected)
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
-def test_a_folder_is_predicted_but_for_what_is_no_photo(photos, tmp_path):
-    (photos / "broken.jpg").write_text("text")
-    (photos / "notes.txt").write_text("not a photo")
-    done = predict(photos, "--output", tmp_path / "out")
+def test_a_folder_is_predicted_but_for_what_is_no_photo(tmp_path):
+    for i in range(19):
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "broken.jpg").write_text("text")
+    (tmp_path / "notes.txt").write_text("not a photo")
+    done = predict(tmp_path, "--output", tmp_path / "out")
     assert done.returncode == 1 and done.stdout == ""
-    left_out, _, error, done_line = done.stderr.splitlines()
+    left_out, _, *tenths, error, last = done.stderr.splitlines()
     assert left_out == "left out: .txt (1)"
-    assert error.startswith(f"error: {photos}/broken.jpg: is not an image")
-    assert done_line == f"6 of 7 done, in {tmp_path}/out"
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 6
+    assert tenths == [f"{n} of 20 done" for n in range(2, 20, 2)]
+    assert error.startswith(f"error: {tmp_path}/broken.jpg: is not an image")
+    assert last == f"19 of 20 done, in {tmp_path}/out"
+    assert len(list((tmp_path / "out").iterdir())) == 19
 
 
-def test_one_photo_says_what_was_written_and_what_a_killed_run_left_goes(photos, tmp_path):
-    output = tmp_path / "one"
-    output.mkdir()
-    leave_temporary(output)
-    flags = "--save", "mask", "overlay", "--output", "one"
-    done = run_tool("predict", photos / "b.png", *flags, cwd=tmp_path)
+def test_one_photo_says_what_was_written_and_what_a_killed_run_left_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("one").mkdir()
+    leave_temporary(Path("one"))
+    done = predict(CHELSEA, "--save", "mask", "overlay", "--output", "one")
     assert done.returncode == 0, done.stderr
     weights, written = done.stderr.splitlines()
-    assert weights.startswith("weights: ") and written == "written: one/b.png, one/b-overlay.jpg"
-    assert read_mask(output / "b.png").shape == (16, 22)
-    assert sorted(path.name for path in output.iterdir()) == ["b-overlay.jpg", "b.png"]
+    assert weights.startswith("weights: ")
+    assert written == "written: one/chelsea.png, one/chelsea-overlay.jpg"
+    assert read_mask("one/chelsea.png").shape == (300, 451)
+    assert {path.name for path in Path("one").iterdir()} == {"chelsea.png", "chelsea-overlay.jpg"}
 
 
 def test_skip_existing_says_what_it_skipped(photos, tmp_path):
@@ -239,24 +223,28 @@ def test_skip_existing_says_what_it_skipped(photos, tmp_path):
 
 
 def test_results_of_other_weights_or_settings_are_made_again(tmp_path):
-    flags = DATA / "chelsea.png", "--output", tmp_path, "--skip-existing", "--weights"
+    flags = CHELSEA, "--output", tmp_path / "chelsea.png", "--skip-existing", "--weights"
     exported = SHIPPED["small"].with_suffix(".onnx")  # of the same weights
-    for weights, *settings, again in (
+    cutout = "accurate", "--save", "cutout", "--background"
+    for *settings, again in (
         ("small", True),
         ("small", False),
         (exported, False),
         ("accurate", True),
         ("accurate", "--threshold", "0.5", True),
         ("accurate", "--threshold", "0.5", "--batch-size", "2", False),
+        (*cutout, "white", True),
+        (*cutout, "black", True),
+        (*cutout, "#000", False),
     ):
-        done = predict(*flags, weights, *settings)
+        done = predict(*flags, *settings)
         last = f"written: {tmp_path}/chelsea.png" if again else "nothing to do"
         assert done.returncode == 0 and done.stderr.splitlines()[-1] == last
 
 
 def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
     command = tool_command("predict", "-", "--save", "cutout", "--output", "-", "--device", "cpu")
-    photo = (DATA / "chelsea.png").read_bytes()
+    photo = (CHELSEA).read_bytes()
     done = subprocess.run(command, input=photo, capture_output=True)
     assert done.returncode == 0, done.stderr
     with Image.open(io.BytesIO(done.stdout)) as cutout:
@@ -279,7 +267,7 @@ def test_a_photo_may_come_from_standard_input_and_go_to_standard_output():
     ],
 )
 def test_a_closed_stream_is_an_error_where_it_is_needed(tmp_path, arguments, status, said):
-    arguments = arguments.format(photo=DATA / "coffee.jpg")
+    arguments = arguments.format(photo=COFFEE)
     command = f"{shlex.join(tool_command('predict'))} {arguments}"
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, said in done.stderr, done.stdout) == (status, True, ""), done.stderr
@@ -289,20 +277,17 @@ def test_a_closed_stream_is_an_error_where_it_is_needed(tmp_path, arguments, sta
 NO_FOLDER = "error: - cannot be read, or kept in a temporary folder: No"
 
 
-def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
+def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch):
     def none_there(*_):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []")
 
     monkeypatch.setattr(tempfile, "gettempdir", none_there)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", none_there)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no photo")))
-    photo = str(DATA / "coffee.jpg")
-    for arguments, status in (([photo], 0), (["-"], 2), ([photo, "--output", "-"], 2)):
-        monkeypatch.setattr("sys.argv", ["scfnet", "--output", str(tmp_path / "out"), *arguments])
-        with pytest.raises(SystemExit) as end:
-            run_command()
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert (end.value.code, line.startswith(NO_FOLDER)) == (status, status == 2)
+    for arguments, status in (([COFFEE], 0), (["-"], 2), ([COFFEE, "--output", "-"], 2)):
+        done = predict("--output", tmp_path / "out", *arguments)
+        assert done.returncode == status
+        assert done.stderr.splitlines()[-1].startswith(NO_FOLDER) == (status == 2)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["coffee.png"]
 
 
@@ -334,10 +319,13 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch, capsys):
         (["a.png", "--output", "c.jpg", "--save", "cutout"], "give cut-outs a --background"),
         (["a.png", "--output", "-", "--save", "mask", "overlay"], "--save one kind"),
         (["a.png", "b.png", "--output", "-"], "--output: - takes one picture, not those of 2"),
-        (
-            ["a.png", "--save", "cutout", "--background", "nonsense"],
-            "error: --background: nonsense: neither a colour",
-        ),
+        *[
+            (
+                ["a.png", "--save", "cutout", "--background", background],
+                f"error: --background: {background}: neither a colour",
+            )
+            for background in ("nonsense", "x" * 5000)
+        ],
     ],
 )
 def test_wrong_usage_is_exit_status_2(arguments, said):
@@ -381,7 +369,7 @@ def many(tmp_path):
     """A folder of 80 photos that take a while."""
     folder = tmp_path / "many"
     folder.mkdir()
-    photo = Image.open(DATA / "chelsea.png").convert("RGB").resize((900, 600))
+    photo = Image.open(CHELSEA).convert("RGB").resize((900, 600))
     photo.save(folder / "000.jpg")
     for i in range(1, 80):
         shutil.copy(folder / "000.jpg", folder / f"{i:03}.jpg")
@@ -425,21 +413,19 @@ def test_one_ctrl_c_is_enough(many, tmp_path):
 
 def test_what_is_transparent_stays_so(predictor, tmp_path):
     """A cut-out is cut out again: its hole stays one, and its soft rim keeps its own colours."""
-    image = read_image(DATA / "chelsea.png")
+    image = read_image(CHELSEA)
     own = np.full(image.shape[:2], 255, "uint8")
     own[100:150, 150:200] = 0
     own[150:200, 150:200] = 128
     Image.fromarray(np.dstack([image, own])).save(tmp_path / "cut.png")
-    kinds = ("mask", "cutout", "overlay")
-    jobs = plan_jobs([str(tmp_path / "cut.png")], tmp_path / "out", [ENDINGS[k] for k in kinds])
-    assert predict_jobs(predictor, jobs, RenderOptions(kinds)) == []
-    with Image.open(jobs[0].targets[1]) as opened:
-        cutout = np.asarray(opened)
+    mask, cut, overlay = pictures_of(
+        predictor, tmp_path / "cut.png", tmp_path / "out", RenderOptions(KINDS)
+    )
+    cutout = pixels(cut)
     assert (cutout[..., 3] <= own).all() and cutout[..., 3].max() > 100
     np.testing.assert_array_equal(cutout[own > 0, :3], image[own > 0])
-    assert (read_map(jobs[0].targets[0]) <= own).all()
-    shown = read_image(jobs[0].targets[2])[105:145, 155:195]
-    assert shown.min() > 240  # the hole lies over white in the overlay
+    assert (read_map(mask) <= own).all()
+    assert read_image(overlay)[105:145, 155:195].min() > 240  # the hole lies over white
 
 
 def test_a_photo_of_extreme_sides_does_not_cost_the_rest(predictor, photos, tmp_path):

@@ -17,7 +17,7 @@ from SCFNet.prediction.rendering import (
     parse_background,
     render,
 )
-from tests.conftest import ROOT
+from tests.conftest import CHELSEA, COFFEE
 
 IMAGE = np.full((40, 60, 3), 100, "uint8")
 SALIENCY = np.zeros((40, 60), "float32")
@@ -111,25 +111,21 @@ def test_the_grid_of_a_network_does_not_show_in_the_outline_of_a_disc():
     assert roughness(alpha) < 0.5 * roughness(to_bytes(resize_map(logits, shape), 0))
 
 
-@pytest.mark.parametrize("slope", [0, 0.3, 1])
-def test_thin_parts_are_not_smoothed_away(slope):
-    """A weak line of four pixels from an object to the edge of the photo."""
+@pytest.mark.parametrize("slope", [0, 0.3, 1, None])
+def test_neither_thin_parts_nor_small_holes_are_smoothed_away(slope):
+    """A weak line of four pixels from an object to the edge of the photo; or a hole of eight, as
+    between fingers, or in the handle of a cup.
+    """
     rows, columns = np.mgrid[:352, :352]
-    thin = (np.abs(rows - 120 - slope * (columns - 180)) <= 2) & (columns > 230)
     saliency = blobs((180, 120, 60, 0.99)).clip(0.01)
-    saliency[thin] = 0.7
-    alpha = clean_alpha(saliency, (1056, 1056))
-    assert alpha[1::3, 1::3][thin & (columns > 245)].min() >= 128
-
-
-def test_small_holes_stay_open():
-    """As between fingers, or in the handle of a cup: a hole of eight pixels in a disc."""
-    saliency = blobs((180, 120, 60, 0.99)).clip(0.01)
-    rows, columns = np.mgrid[:352, :352]
-    hole = np.hypot(rows - 120, columns - 180) <= 4
-    saliency[hole] = 0.3
-    alpha = clean_alpha(saliency, (1056, 1056))
-    assert alpha[1::3, 1::3][hole].max() < 128
+    if slope is None:
+        part = seen = np.hypot(rows - 120, columns - 180) <= 4
+    else:
+        part = (np.abs(rows - 120 - slope * (columns - 180)) <= 2) & (columns > 230)
+        seen = part & (columns > 245)
+    saliency[part] = 0.3 if slope is None else 0.7
+    alpha = clean_alpha(saliency, (1056, 1056))[1::3, 1::3][seen]
+    assert alpha.max() < 128 if slope is None else alpha.min() >= 128
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -165,9 +161,8 @@ def test_a_background_is_a_colour_or_a_picture_that_covers(tmp_path):
     write_png(tmp_path / "wide.png", picture)
     fitted = cover(parse_background(str(tmp_path / "wide.png")), (20, 20))
     assert fitted.shape == (20, 20, 3) and fitted.min() == 255
-    for wrong in ("no-such-thing", "x" * 5000, ""):
-        with pytest.raises(InputError, match=r"background: .*neither a colour"):
-            parse_background(wrong)
+    with pytest.raises(InputError, match="neither a colour"):
+        parse_background("")
 
 
 @pytest.mark.parametrize(("scale", "softness"), [(1, 0.05), (1, 0.15), (3, 0.1)])
@@ -175,10 +170,10 @@ def test_the_colours_of_a_soft_rim_are_the_objects(scale, softness):
     """A known object is laid over a known background; in the rim, weighted by the share of the
     object, a third of the background's colour and more must go.
     """
-    front = read_image(ROOT / "tests/data/chelsea.png")
+    front = read_image(CHELSEA)
     front = cv2.resize(front, None, fx=scale, fy=scale)
     height, width = front.shape[:2]
-    back = cv2.resize(read_image(ROOT / "tests/data/coffee.jpg"), (width, height))
+    back = cv2.resize(read_image(COFFEE), (width, height))
     y, x = np.mgrid[:height, :width]
     distance = np.hypot((y / height - 0.5) / 0.35, (x / width - 0.5) / 0.3)
     share = np.clip((1 - distance) / softness + 0.5, 0, 1)[..., None]

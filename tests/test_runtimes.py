@@ -16,12 +16,11 @@ from SCFNet.export import export
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.transform import RELEASE
 from SCFNet.variants import Variant, make_variant
-from tests.conftest import ROOT, readme_block
+from tests.conftest import COFFEE, ROOT, readme_block
 from tests.test_backends import needs_converter
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-PHOTO = ROOT / "tests" / "data" / "coffee.jpg"
 NODE_MODULES = os.environ.get("NODE_MODULES")  # with onnxruntime-node, -web, and sharp
 WEB = """
 import { readFile, writeFile } from 'node:fs/promises'
@@ -41,11 +40,11 @@ console.log(found[output].dims.join(' '))
 
 def check_mask(folder, command):
     """Run `command` beside photo.jpg; the mask that it writes is the Predictor's."""
-    shutil.copy(PHOTO, folder / "photo.jpg")
+    shutil.copy(COFFEE, folder / "photo.jpg")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     mask = cv2.imread(str(folder / "mask.png"), cv2.IMREAD_GRAYSCALE)
-    expected = Predictor("accurate")(PHOTO) * 255
+    expected = Predictor("accurate")(COFFEE) * 255
     assert mask.shape == expected.shape and np.abs(mask - expected).mean() < 0.1
 
 
@@ -107,6 +106,6 @@ def test_other_runtimes_give_the_predictors_map_of_a_photo(name, run, tmp_path):
     pytest.importorskip("onnx")
     exported, file = SHIPPED[name].with_suffix(".onnx"), tmp_path / "photo.onnx"
     file.write_bytes(make_variant(exported.read_bytes(), Variant("photo"), RELEASE))
-    image = read_image(PHOTO)
+    image = read_image(COFFEE)
     found = run(file, image, tmp_path)
     np.testing.assert_allclose(found, Predictor(exported)(image), atol=1e-4)

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, encoded, run_tool
+from tests.conftest import CHELSEA, COFFEE, encoded, predict
 from tests.server import running
 
-for module in ("fastapi", "uvicorn", "python_multipart"):
-    pytest.importorskip(module)
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -23,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="apt-get install chromium"),
 ]
 
-DATA = ROOT / "tests" / "data"
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -92,8 +89,8 @@ def download(page, button):
 
 
 def test_photos_become_pictures_and_a_zip(open_page, tmp_path):
-    photos = [DATA / "coffee.jpg", DATA / "chelsea.png"]
-    run_tool("predict", *photos, "--save", "cutout", "mask", "overlay", "--output", tmp_path)
+    photos = [COFFEE, CHELSEA]
+    predict(*photos, "--save", "cutout", "mask", "overlay", "--output", tmp_path)
     page = open_page()
     page.set_input_files("#files", photos)
     page.locator(SHOWN).nth(1).wait_for()
@@ -129,7 +126,7 @@ def test_dropped_and_pasted_photos_and_those_that_fail(open_page, cat):
 
 def test_the_model_the_background_and_the_slider(open_page):
     page = open_page()
-    page.set_input_files("#files", DATA / "coffee.jpg")
+    page.set_input_files("#files", COFFEE)
     page.locator(SHOWN).wait_for()
     button = page.get_by_role("button", name="Download")
     accurate = download(page, button)

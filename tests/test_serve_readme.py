@@ -1,6 +1,5 @@
 """What the READMEs' clients do: Python's and Node's against a real server, Ray's on two workers."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,17 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, readme_block, run_tool
+from tests.conftest import COFFEE, DATA, ROOT, predict, readme_block, run_python
 from tests.server import running
 
 pytestmark = pytest.mark.slow
-DATA = ROOT / "tests" / "data"
 
 
 @pytest.mark.parametrize("language", ["python", "js"])
 def test_clients_write_a_cutout_and_say_a_fault(tmp_path, language):
-    for module in ("fastapi", "uvicorn", "python_multipart"):
-        pytest.importorskip(module)
     node = shutil.which("node")
     if language == "js" and not node:
         pytest.skip("needs Node")
@@ -28,28 +24,23 @@ def test_clients_write_a_cutout_and_say_a_fault(tmp_path, language):
     command = [sys.executable if language == "python" else node, script]
     with running() as server:
         script.write_text(text.replace("http://127.0.0.1:8000", server.address), "utf-8")
-        for photo, said in ((DATA / "coffee.jpg", ""), (DATA / "forward.npz", "is not an image")):
+        for photo, said in ((COFFEE, ""), (DATA / "forward.npz", "is not an image")):
             shutil.copy(photo, tmp_path / "photo.jpg")
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
             assert said in done.stdout + done.stderr
             assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(tmp_path / "cutout.png"), cv2.IMREAD_UNCHANGED)
-    assert picture.shape == (*cv2.imread(str(DATA / "coffee.jpg")).shape[:2], 4)
+    assert picture.shape == (*cv2.imread(str(COFFEE)).shape[:2], 4)
 
 
 def test_ray_writes_the_masks_that_predict_writes(tmp_path):
     pytest.importorskip("ray")
     for name in ("a.jpg", "trip/b.jpg"):
         (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(DATA / "coffee.jpg", tmp_path / "photos" / name)
+        shutil.copy(COFFEE, tmp_path / "photos" / name)
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
-    expected = run_tool("predict", tmp_path / "photos", "--output", tmp_path / "expected")
-    assert expected.returncode == 1
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", readme_block("import ray", "python")]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
+    assert predict(tmp_path / "photos", "--output", tmp_path / "expected").returncode == 1
+    done = run_python(readme_block("import ray", "python"), folder=tmp_path, path=ROOT)
     assert "broken.jpg: is not an image" in done.stdout and "3 photos" in done.stdout, done.stderr
     for name in ("a.png", "trip/b.png"):
         found, right = (cv2.imread(str(tmp_path / f / name), 0) for f in ("masks", "expected"))

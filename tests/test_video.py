@@ -5,23 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from SCFNet.prediction.command import run_command
 from SCFNet.prediction.jobs import has_results, plan_jobs
 from SCFNet.prediction.pipeline import predict_jobs
 from SCFNet.prediction.rendering import ENDINGS, RenderOptions
 from SCFNet.prediction.video import GREEN, predict_video
-from tests.clips import (
-    Bright,
-    av,
-    bright,
-    first_frame,
-    patch,
-    predict_clip,
-    read_clip,
-    seconds,
-    write_clip,
-)
-from tests.conftest import ROOT, run_here
+from tests.clips import av, first_frame, patch, predict_clip, read_clip, seconds, write_clip
+from tests.conftest import CHELSEA, Bright, bright, predict
 
 
 def test_all_kinds_of_pictures_come_from_one_pass(tmp_path):
@@ -155,12 +144,12 @@ def test_colours_are_those_of_the_source(tmp_path, space, range_):
 
 def test_photos_are_not_made_again_for_another_every(tmp_path):
     """How many frames have a map is nothing to the photo beside the video."""
-    inputs = write_clip(tmp_path / "clip.mp4"), ROOT / "tests/data/chelsea.png"
+    inputs = write_clip(tmp_path / "clip.mp4"), CHELSEA
     flags = "--output", tmp_path / "out", "--weights", "small", "--skip-existing", "--every"
     for every, last in (
         (1, f"2 of 2 done, in {tmp_path}/out"),
         (2, f"written: {tmp_path}/out/clip.mp4"),
         (2, "nothing to do"),
     ):
-        done = run_here(run_command, *inputs, *flags, every)
+        done = predict(*inputs, *flags, every)
         assert done.returncode == 0 and done.stderr.splitlines()[-1] == last

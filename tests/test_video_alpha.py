@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from SCFNet.prediction.marks import is_result
-from tests.clips import av, predict_clip, read_alpha, read_clip, seconds, sound_of, write_clip
+from tests.clips import (
+    av,
+    predict_clip,
+    predict_kinds,
+    read_alpha,
+    read_clip,
+    seconds,
+    sound_of,
+    write_clip,
+)
 
 VPX = {"auto-alt-ref": "0"}  # which has no transparency
 CODINGS = [
@@ -26,16 +35,15 @@ BLUE = np.array([0, 0, 255], "uint8").reshape(1, 1, 3)
 def test_what_is_transparent_stays_out(tmp_path, name, codec, pixels, options):
     settings = {"codec": codec, "pixels": pixels, "options": options, "bit_rate": 2_000_000}
     clip = write_clip(tmp_path / name, alpha=RIGHT, **settings)
-    mask = read_clip(predict_clip(clip, tmp_path / "out", "mask"))[0]
+    made = predict_kinds(clip, tmp_path / "out", ["mask", "cutout", "overlay"], background=BLUE)
+    mask, cutout, overlay = (read_clip(path)[0] for path in made)
     assert len(mask) == 12
     assert mask[:, :, :13].max() < 25 and mask[0, 12:28, 18].min() > 200
-    cutout = read_clip(predict_clip(clip, tmp_path / "out", "cutout", background=BLUE))[0]
     np.testing.assert_allclose(cutout[:, :, :13], np.broadcast_to(BLUE, (12, 48, 13, 3)), atol=25)
     np.testing.assert_allclose(cutout[9, 14:26, 18], [(230, 200, 40)] * 12, atol=40)
     if codec == "qtrle":
         alpha = read_alpha(predict_clip(clip, tmp_path / "out", "cutout"))[0][..., 3]
         assert alpha[:, :, :13].max() < 15 and alpha[0, 12:28, 18].min() > 240
-    overlay = read_clip(predict_clip(clip, tmp_path / "out", "overlay"))[0]
     assert overlay[:, :, :12].min() > 225  # white
     clip = write_clip(tmp_path / name, alpha=np.full_like(RIGHT, 255), **settings)
     mask = read_clip(predict_clip(clip, tmp_path / "full", "mask"))[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from SCFNet.prediction.deinterlacing import deinterlaced
-from tests.clips import av, first_frame, predict_clip, read_clip, write_clip
+from tests.clips import av, first_frame, predict_clip, predict_kinds, read_clip, write_clip
 from tests.colours import TO_2020, hlg, light_of, pq, srgb
 
 GOLD, NAVY, WHITE = (230, 200, 40), (20, 60, 120), (255, 255, 255)
@@ -70,12 +70,11 @@ def test_hdr_becomes_bt_709(tmp_path, transfer, name, codec, pixels, primaries):
     spots = (20, 20), (40, 50), (20, 50)
     for spot, color in zip(spots, (GOLD, NAVY, WHITE)):
         np.testing.assert_allclose(image[spot].astype(int), color, atol=20)
-    for kind, spot, color in (("overlay", (40, 50), NAVY), ("cutout", (20, 20), GOLD)):
-        made = predict_clip(clip, tmp_path / "out", kind, "mp4")
-        assert _tags(made) == (1, 1, 1)
-        np.testing.assert_allclose(read_clip(made)[0][0][spot].astype(int), color, atol=40)
-    made = predict_clip(clip, tmp_path / "out", "mask")
-    assert _tags(made) == (1, 1, 1) and read_clip(made)[0][0, 20, 20].min() > 230
+    kinds = {"overlay": ((40, 50), NAVY), "cutout": ((20, 20), GOLD), "mask": ((20, 20), WHITE)}
+    made = predict_kinds(clip, tmp_path / "out", list(kinds), "mp4")
+    for path, (spot, color) in zip(made, kinds.values()):
+        assert _tags(path) == (1, 1, 1)
+        np.testing.assert_allclose(read_clip(path)[0][0][spot].astype(int), color, atol=40)
 
 
 def test_what_is_brighter_than_white_is_white(tmp_path):
