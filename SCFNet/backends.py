@@ -139,8 +139,8 @@ def _choose_file(weights: Path, device: str, engine: str) -> Path:
 
 
 def _is_of(exported: Backend, weights: Path) -> bool:
-    """Return whether an exported file has the weights of a checkpoint, told by the bytes of that
-    or, which takes longer, by its arrays.
+    """Return whether an exported file has the weights of a checkpoint. The digest of the
+    checkpoint's bytes tells it fast; that of its arrays, if the file was written anew.
     """
     if exported.file_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest():
         return True
