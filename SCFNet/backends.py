@@ -102,26 +102,21 @@ def open_backend(
 
 def _check_paddle(weights: Path, device: str, engine: str, size: Optional[int] = None) -> None:
     """Raise InputError, with what asks for Paddle and both ways out, if it is not installed."""
-    if IS_INSTALLED:  # which `open_paddle` says
+    if IS_INSTALLED or importlib.util.find_spec("paddle"):  # the first `open_paddle` says
         return
-    try:
-        importlib.import_module("paddle")
-    except ModuleNotFoundError as error:
-        if error.name != "paddle":
-            raise
-        if engine == "paddle":
-            reason, way_out = "--engine paddle", "leave --engine out"
-        elif device.startswith("gpu"):
-            reason, way_out = f"--device {device}", "take --device cpu"
-        elif size:
-            reason, way_out = f"--size {size}", "leave --size out"
-        else:
-            reason = f"{weights}, which has no .onnx file beside it,"
-            way_out = "make one where Paddle is, by tools/export.py"
-        raise InputError(
-            f"paddle is not installed, and {reason} needs it: "
-            f"pip install -r requirements.txt, or {way_out}"
-        ) from error
+    if engine == "paddle":
+        reason, way_out = "--engine paddle", "leave --engine out"
+    elif device.startswith("gpu"):
+        reason, way_out = f"--device {device}", "take --device cpu"
+    elif size:
+        reason, way_out = f"--size {size}", "leave --size out"
+    else:
+        reason = f"{weights}, which has no .onnx file beside it,"
+        way_out = "make one where Paddle is, by tools/export.py"
+    raise InputError(
+        f"paddle is not installed, and {reason} needs it: "
+        f"pip install -r requirements.txt, or {way_out}"
+    )
 
 
 def _choose_file(weights: Path, device: str, engine: str) -> Path:

@@ -208,18 +208,20 @@ def _metadata(
 
 
 def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
-    """Convert the saved program at `prefix` to an ONNX file."""
-    raw, lean = (str(prefix.with_name(name)) for name in ("raw.onnx", "lean.onnx"))
+    """Convert the saved program at `prefix`, whose input is INPUT, to an ONNX file."""
+    raw, lean = (prefix.with_name(name) for name in ("raw.onnx", "lean.onnx"))
     _convert(prefix, raw)
     import onnx
+    from onnxruntime.tools.onnx_model_utils import optimize_model
 
-    model = onnx.load(raw)
+    model = onnx.load(str(raw))
     _unblock_planes(model)
-    _rename(model, model.graph.input[0], INPUT)
-    _rename(model, model.graph.output[0], OUTPUT)
-    onnx.save(model, raw)
-    _fold(raw, lean)
-    model = onnx.load(lean)
+    output = model.graph.output[0]
+    model.graph.node.append(onnx.helper.make_node("Identity", [output.name], [OUTPUT]))
+    output.name = OUTPUT
+    onnx.save(model, str(raw))
+    optimize_model(raw, lean)  # constants, and batch norms in convolutions, by its portable passes
+    model = onnx.load(str(lean))
     _write_pads(model)
     used = {node.domain for node in model.graph.node}
     for unused in [entry for entry in model.opset_import if entry.domain not in used]:
@@ -229,7 +231,7 @@ def _to_onnx(prefix: Path, meta: Dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def _convert(prefix: Path, target: str) -> None:
+def _convert(prefix: Path, target: Path) -> None:
     """Write the saved program at `prefix` to `target` by paddle2onnx.
 
     Raises InputError if paddle2onnx is not installed, or is not the one for this Paddle.
@@ -248,7 +250,7 @@ def _convert(prefix: Path, target: str) -> None:
     program = next(f for f in prefix.parent.iterdir() if f.suffix in (".pdmodel", ".json"))
     parameters = prefix.with_suffix(".pdiparams")
     options = {} if needed[0] == "1" else {"optimize_tool": "None"}
-    paddle2onnx.export(str(program), str(parameters), target, OPSET, verbose=False, **options)
+    paddle2onnx.export(str(program), str(parameters), str(target), OPSET, verbose=False, **options)
 
 
 def _unblock_planes(model: "onnx.ModelProto") -> None:
@@ -305,24 +307,3 @@ def _write_pads(model: "onnx.ModelProto") -> None:
         kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads")]
         del node.attribute[:]
         node.attribute.extend([*kept, helper.make_attribute("pads", pads)])
-
-
-def _rename(model: "onnx.ModelProto", value: "onnx.ValueInfoProto", name: str) -> None:
-    """Call a graph's input or output `name`."""
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for i, old in enumerate(names):
-                if old == value.name:
-                    names[i] = name
-    value.name = name
-
-
-def _fold(source: str, target: str) -> None:
-    """Fold constants, and batch norms into convolutions, by ONNX Runtime's portable passes."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = target
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -1,19 +1,21 @@
 """Pixels of more than 8 bits: what counts as white in them, how they become 8 bits, and TIFFs."""
 
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Optional, Union
 
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike
 
 WHITES = (1.0, 255.0, 65535.0)
 
-BITS, PHOTOMETRIC, SAMPLES, PLANAR, KIND = 258, 262, 277, 284, 339  # TIFF's tags
-STRIPS, TILES = (273, 279), (324, 325)  # where they begin, and how many bytes they are
-RESOLUTION = (282, 283, 296)
+# Where the parts of a TIFF begin, and how many bytes they are.
+STRIPS = Base.StripOffsets, Base.StripByteCounts
+TILES = Base.TileOffsets, Base.TileByteCounts
+RESOLUTION = Base.XResolution, Base.YResolution, Base.ResolutionUnit
 WHITE_IS_ZERO, IN_PLANES = 0, 2
 KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 
@@ -64,10 +66,11 @@ def read_deep_tiff(path: PathLike, data: bytes, tags: Any) -> Optional[Image.Ima
     `path` names it in errors, `tags` are its first picture's. Floats become RGB or RGBA of 8 bits,
     or grey of mode F. Raises InputError, which names the layout, if OpenCV gets it wrong too.
     """
-    bits, kind = _largest(tags.get(BITS, 1)), KINDS.get(_largest(tags.get(KIND, 1)), "unsigned")
-    samples = tags.get(SAMPLES, 1)
-    planes = samples > 1 and tags.get(PLANAR) == IN_PLANES
-    inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    bits = np.max(tags.get(Base.BitsPerSample, 1))
+    kind = KINDS.get(np.max(tags.get(Base.SampleFormat, 1)), "unsigned")
+    samples = tags.get(Base.SamplesPerPixel, 1)
+    planes = samples > 1 and tags.get(Base.PlanarConfiguration) == IN_PLANES
+    inverted = tags.get(Base.PhotometricInterpretation) == WHITE_IS_ZERO
     if kind == "unsigned" and bits <= 8:
         return None
     plain = not planes and not inverted and samples in (1, 3, 4)
@@ -94,10 +97,6 @@ def _ends_after(data: bytes, tags: Any, offsets: int, counts: int) -> bool:
     """Return whether a part of the picture lies behind the end of the file."""
     places = zip(*(np.atleast_1d(tags.get(tag, ())).tolist() for tag in (offsets, counts)))
     return any(start + count > len(data) for start, count in places)
-
-
-def _largest(value: Union[int, Tuple[int, ...]]) -> int:
-    return max(value) if isinstance(value, tuple) else value
 
 
 def _by_opencv(data: bytes, flags: int) -> Optional[np.ndarray]:

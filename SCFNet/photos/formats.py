@@ -5,6 +5,7 @@ import io
 from typing import Any, List, Set, Tuple
 
 from PIL import features
+from PIL.ExifTags import Base
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
@@ -17,8 +18,7 @@ START_BYTES = 512  # of a file tell its format
 
 RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
 CR2, CR3 = b"CR", b"crx "
-SUB_IFDS, PHOTOMETRIC, DNG_VERSION = 330, 262, 50706  # TIFF's tags
-SENSOR = (32803, 34892)  # a colour filter's mosaic, and linear raw
+SENSOR = (32803, 34892)  # photometric: a colour filter's mosaic, and linear raw
 MOST_PICTURES = 20  # that are looked at
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -64,7 +64,7 @@ def tiff_pictures(data: bytes) -> List[Any]:
             tags = TiffImagePlugin.ImageFileDirectory_v2(header)
             stream.seek(places.pop(0))
             tags.load(stream)
-            inside = tags.get(SUB_IFDS, ())
+            inside = tags.get(Base.SubIFDs, ())
             places += inside if isinstance(inside, tuple) else [inside]
             places += [tags.next] if tags.next else []
             pictures.append(tags)
@@ -77,9 +77,9 @@ def is_raw(data: bytes, pictures: List[Any]) -> bool:
     """
     if data.startswith(RAW_STARTS) or data[8:10] == CR2 or CR3 in _brands(data):
         return True
-    if pictures and DNG_VERSION in pictures[0]:
+    if pictures and Base.DNGVersion in pictures[0]:
         return True
-    return any(picture.get(PHOTOMETRIC) in SENSOR for picture in pictures)
+    return any(picture.get(Base.PhotometricInterpretation) in SENSOR for picture in pictures)
 
 
 def _brands(data: bytes) -> Set[bytes]:

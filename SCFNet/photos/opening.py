@@ -9,8 +9,9 @@ from typing import Iterator, Optional
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
-from SCFNet.errors import InputError, is_memory_short
+from SCFNet.errors import InputError, memory_faults
 from SCFNet.files import PathLike, check_is_file
 from SCFNet.photos import jpeg
 from SCFNet.photos.damage import Damaged, check_end, check_png
@@ -24,7 +25,6 @@ LARGE_PIXELS = 32_000_000  # more are worked on one at a time
 
 JPEGS = ("JPEG", "MPO")
 ANY_BYTES = bytes(range(1, 255)) * 16  # no marker of JPEG
-WIDTH, HEIGHT = 256, 257  # TIFF's tags
 COLOURS = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # simplejpeg's names for Pillow's modes
 
 _large = threading.RLock()
@@ -151,7 +151,8 @@ def _open(path: PathLike, data: bytes) -> Image.Image:
     if is_raw(data, pictures):
         raise InputError(f"{path}: is a camera's raw file: develop it first")
     if pictures:
-        check_pixels(path, pictures[0].get(WIDTH, 0), pictures[0].get(HEIGHT, 0))
+        sides = (pictures[0].get(tag, 0) for tag in (Base.ImageWidth, Base.ImageLength))
+        check_pixels(path, *sides)
         deep = read_deep_tiff(path, data, pictures[0])
         if deep:
             return deep
@@ -168,15 +169,14 @@ def _open(path: PathLike, data: bytes) -> Image.Image:
 def _faults_of(path: PathLike) -> Iterator[None]:
     """Raise every fault of an image file as InputError, which names it in one line."""
     try:
-        yield
+        with memory_faults(path):
+            yield
     except InputError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly every type for a damaged file
         fault = getattr(error, "strerror", None) or " ".join(str(error).split())
-        fault = f"cannot be read as an image: {fault or type(error).__name__}"
-        if is_memory_short(error):
-            fault = "not enough memory"
-        raise InputError(f"{path}: {fault}") from error
+        fault = fault or type(error).__name__
+        raise InputError(f"{path}: cannot be read as an image: {fault}") from error
 
 
 @contextlib.contextmanager

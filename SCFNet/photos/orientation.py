@@ -4,15 +4,15 @@ import contextlib
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
-ORIENTATION = 0x0112  # EXIF's tag
 XMP = ("xmp", "XML:com.adobe.xmp")  # Pillow's names; what it holds would turn the picture
 
 
 def orientation_of(image: Image.Image) -> object:
     """Return EXIF's number for which way up a decoded image is; 1, upright, if EXIF is broken."""
     with contextlib.suppress(Exception):
-        return image.getexif().get(ORIENTATION, 1)
+        return image.getexif().get(Base.Orientation, 1)
     return 1
 
 

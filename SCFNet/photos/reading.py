@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
 from SCFNet.files import PathLike
 from SCFNet.photos.colour import coded_colours, coded_to_srgb, pixels_to_srgb, to_srgb
@@ -13,7 +14,6 @@ from SCFNet.photos.opening import jpeg_pixels, loaded, open_unchecked, read_byte
 from SCFNet.photos.orientation import orientation_of, upright
 
 STRIP_PIXELS = 4_000_000  # a photo is converted in strips of this many pixels
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF's tags
 UNITS = {2: 1.0, 3: 2.54}  # EXIF's inch and centimetre: how many are an inch
 
 Dpi = Tuple[int, int]
@@ -69,7 +69,8 @@ def _dpi_of(image: Image.Image) -> Optional[Dpi]:
     with contextlib.suppress(Exception):
         exif = image.getexif()  # where WebP has it
         found = image.info.get("dpi") or [
-            exif[tag] * UNITS[exif.get(RESOLUTION_UNIT, 2)] for tag in (X_RESOLUTION, Y_RESOLUTION)
+            exif[tag] * UNITS[exif.get(Base.ResolutionUnit, 2)]
+            for tag in (Base.XResolution, Base.YResolution)
         ]
         across, down = (round(float(value)) for value in found)
         if 0 < across < 65536 and 0 < down < 65536:

@@ -1,6 +1,8 @@
 """Many inputs: decoding, the network and writing overlap, and memory stays flat."""
 
-from typing import List, Sequence, Tuple
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List, Sequence, Tuple
 
 from SCFNet.errors import InputError, is_memory_short, memory_faults
 from SCFNet.files import remove_leftovers, write_atomically
@@ -49,26 +51,18 @@ def predict_jobs(
         errors += failed
     for job in jobs:
         if not job.fault and is_video(job.source):
-            try:
-                with memory_faults(job.source):
-                    predict_video(predictor, job, options, every)
-            except InputError as error:
-                errors.append(str(error))
+            with _collecting(errors, job.source):
+                predict_video(predictor, job, options, every)
     return errors
 
 
 def _predict_batch(predictor: Predictor, batch: Sequence[Job], options: RenderOptions) -> List[str]:
     """Read, predict and write one batch, and return its errors, which do not cost the rest."""
-    errors = []
+    errors: List[str] = []
     read: List[Tuple[Job, Photo]] = []
     for job in batch:
-        with large_photo(job.source) as is_large:
-            try:
-                with memory_faults(job.source):
-                    photo = read_photo(job.source)
-            except InputError as error:
-                errors.append(str(error))
-                continue
+        with large_photo(job.source) as is_large, _collecting(errors, job.source):
+            photo = read_photo(job.source)
             if is_large:  # it is done before another one is read
                 errors += _finish(predictor, [(job, photo)], options)
             else:
@@ -82,7 +76,7 @@ def _finish(
     """Predict and write photos that were read, and return the errors."""
     if not read:
         return []
-    errors = []
+    errors: List[str] = []
     try:
         maps = predictor.maps([opaque(photo) for _, photo in read])
     except Exception as error:
@@ -92,13 +86,20 @@ def _finish(
             return [f"{read[0][0].source}: not enough memory"]
         return [fault for one in read for fault in _finish(predictor, [one], options)]
     for (job, photo), saliency in zip(read, maps):
-        try:
-            with memory_faults(job.source):
-                shape = photo.image.shape[:2]
-                alphas = make_alphas(saliency, shape, predictor.sharpened, options)
-                for target, picture in zip(job.targets, draw(photo, alphas, options)):
-                    encoded = encode_image(target, picture, job.mark, photo.dpi)
-                    write_atomically(target, encoded, flush=False)
-        except InputError as error:
-            errors.append(str(error))
+        with _collecting(errors, job.source):
+            shape = photo.image.shape[:2]
+            alphas = make_alphas(saliency, shape, predictor.sharpened, options)
+            for target, picture in zip(job.targets, draw(photo, alphas, options)):
+                encoded = encode_image(target, picture, job.mark, photo.dpi)
+                write_atomically(target, encoded, flush=False)
     return errors
+
+
+@contextmanager
+def _collecting(errors: List[str], source: Path) -> Iterator[None]:
+    """Append to `errors` the line of an input that fails, which does not cost the rest."""
+    try:
+        with memory_faults(source):
+            yield
+    except InputError as error:
+        errors.append(str(error))

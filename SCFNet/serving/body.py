@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import PureWindowsPath
-from typing import Any, Awaitable, Callable, List, MutableMapping, NamedTuple
+from typing import Any, Awaitable, Callable, List, MutableMapping, Tuple
 
 from SCFNet.errors import InputError
 from SCFNet.serving.queue import Busy, ClientLeft
@@ -14,13 +14,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 class TooLarge(Exception):
     """The body has more bytes than it may have; the message says how many those are."""
-
-
-class Upload(NamedTuple):
-    """A photo as it was sent; `name` is its file's in a form, else empty."""
-
-    name: str
-    data: bytes
 
 
 class BodyReader:
@@ -61,13 +54,13 @@ class BodyReader:
         return TooLarge(f"the photo has more than {self.most >> 20} megabytes")
 
 
-def upload_of(body: bytes, content_type: str) -> Upload:
-    """Return the photo in a body: all of it, or what the form's field `file` holds.
+def upload_of(body: bytes, content_type: str) -> Tuple[str, bytes]:
+    """Return the photo in a body: the name '' and all of it, or of a form the file in `file`.
 
     Raises InputError for a broken form, and for one without such a file.
     """
     if not content_type.lower().startswith("multipart/"):
-        return Upload("", body)
+        return "", body
     from python_multipart.multipart import create_form_parser
 
     files: List[Any] = []
@@ -83,5 +76,5 @@ def upload_of(body: bytes, content_type: str) -> Upload:
         if file.field_name == b"file":
             file.file_object.seek(0)
             name = (file.file_name or b"").decode("utf-8", "replace")
-            return Upload(PureWindowsPath(name).name, file.file_object.read())
+            return PureWindowsPath(name).name, file.file_object.read()
     raise InputError("the form has no file by the name file: curl --form file=@photo.jpg")
