@@ -139,8 +139,8 @@ def _choose_file(weights: Path, device: str, engine: str) -> Path:
 
 
 def _is_of(exported: Backend, weights: Path) -> bool:
-    """Return whether an exported file has the weights of a checkpoint, told by the bytes of that
-    or, which takes longer, by its arrays.
+    """Return whether an exported file has the weights of a checkpoint. The digest of the
+    checkpoint's bytes tells it fast; that of its arrays, if the file was written anew.
     """
     if exported.file_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest():
         return True
@@ -313,10 +313,8 @@ def photo_shape(file: Path, session: "onnxruntime.InferenceSession", wanted: str
     if wanted and wanted not in photos:
         raise InputError(f"{file}: has no input {wanted} of four dimensions; it has {shown}")
     if not wanted and len(photos) != 1:
-        fault = f"{file}: {len(photos)} inputs of four dimensions in {shown}; "
-        if not photos:
-            raise InputError(f"{fault}it cannot be a teacher")
-        raise InputError(f"{fault}choose one by --teacher-input-name")
+        way_out = "choose one by --teacher-input-name" if photos else "it cannot be a teacher"
+        raise InputError(f"{file}: {len(photos)} inputs of four dimensions in {shown}; {way_out}")
     name = wanted or photos[0]
     if len(inputs) > 1:
         raise InputError(f"{file}: wants more than photos, its inputs are {shown}")
@@ -345,11 +343,11 @@ def run_session(
     try:
         maps = session.run([output], {name: batch})[0]
     except Exception as error:  # an exception type per fault, as above
-        if len(batch) == 1 and is_memory_short(error):
+        if len(batch) > 1:
+            return np.concatenate([run_session(file, session, one[None], output) for one in batch])
+        if is_memory_short(error):
             raise MemoryError(f"{file}: not enough memory to run this network") from error
-        if len(batch) == 1:
-            raise _fault(file, "ONNX Runtime cannot run it", error) from error
-        return np.concatenate([run_session(file, session, one[None], output) for one in batch])
+        raise _fault(file, "ONNX Runtime cannot run it", error) from error
     shape = list(np.shape(maps))
     if len(shape) == 4 and 1 in (shape[1], shape[3]):
         maps = maps[:, 0] if shape[1] == 1 else maps[..., 0]

@@ -111,8 +111,9 @@ def open_closed_streams() -> None:
 
 
 def lay_over(output: Output, stream: TextIO) -> TextIO:
-    """Return a stream in place of stdout or stderr which escapes characters that it cannot encode,
-    and writes to `output` unless it is a terminal; any other stream (a test's) as it is.
+    """Return what replaces `stream`, stdout or stderr: it escapes characters that it cannot encode.
+    A terminal is kept, else the new stream writes to `output`; any other stream (a test's) is
+    returned as it is.
     """
     if stream not in (sys.__stdout__, sys.__stderr__):
         return stream

@@ -6,7 +6,6 @@ so that a run that goes on from a checkpoint equals the one that was never stopp
 
 import itertools
 import math
-import re
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -18,7 +17,7 @@ from datasets.augment import PAPER, RELEASE, STRONG
 from datasets.loader import Batch, Epoch, batches
 from datasets.sod import Sample, check_files, list_pairs
 from SCFNet.device import on_gpu, to_device
-from SCFNet.errors import ArgumentError, InputError, NotFiniteError
+from SCFNet.errors import ArgumentError, InputError, NotFiniteError, is_memory_short
 from SCFNet.loss import loss_terms, map_losses, weighted_sum
 from SCFNet.photos.transform import normalise
 from SCFNet.training.distributed import (
@@ -107,8 +106,7 @@ def fit(run: Run) -> int:
                     return rehearse(run, log)
                 return train_epochs(run, output, log, stops)
             except (MemoryError, RuntimeError) as error:
-                exhausted = re.search("out of memory|ResourceExhausted", str(error), re.IGNORECASE)
-                if not exhausted and not isinstance(error, MemoryError):
+                if not is_memory_short(error):
                     raise
                 raise InputError(
                     f"memory is short for a step of {recipe.batch_size} images of "

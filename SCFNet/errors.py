@@ -3,10 +3,11 @@
 from contextlib import contextmanager
 from typing import Iterator
 
-# What libraries say of it: libjpeg, OpenCV, C++, ONNX Runtime, Pillow, Linux, Python's threads.
+# What libraries say of it: libjpeg, OpenCV, C++, ONNX Runtime, Paddle, Pillow, Linux, Python's
+# threads.
 NO_MEMORY = (
     *("insufficient memory", "memory allocation", "bad_alloc", "failed to allocate"),
-    *("out of memory", "cannot allocate memory", "can't start new thread"),
+    *("resourceexhausted", "out of memory", "cannot allocate memory", "can't start new thread"),
 )
 
 

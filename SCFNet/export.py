@@ -163,8 +163,8 @@ def export(
 
 
 def _stem(weights: Path, output: PathLike) -> Path:
-    """Return what a format's suffix is put behind: `output` without such a suffix; in a folder the
-    stem of `weights`.
+    """Return the path to write to, to which a format adds its suffix: `output` without one, or, if
+    that is a folder, the stem of `weights` in it.
     """
     names_folder = is_folder(output) or str(output).endswith(("/", os.sep))
     return without_suffix(Path(output, weights.name) if names_folder else Path(output), SUFFIXES)

@@ -12,7 +12,7 @@ from SCFNet.errors import InputError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-LEFTOVER_AGE = 3600.0  # seconds without a write, after which a temporary file is a killed run's
+LEFTOVER_AGE = 3600.0  # seconds without a write, after which a temporary file is stale
 
 
 def first_few(texts: Sequence[str], shown: int = 5, separator: str = ", ") -> str:

@@ -2,7 +2,7 @@
 
 import traceback
 from contextlib import suppress
-from typing import Optional, Tuple
+from typing import Optional
 
 OURS = ("SCFNet", "backbones", "datasets")
 
@@ -40,22 +40,19 @@ def check_beside_numpy(module: str) -> None:
     from importlib import metadata
 
     packages, needed = BESIDE_NUMPY_2[module]
-    found = {}
+    too_old = {}
     for package in packages:
         with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    if found and all(_is_before(version, needed) for version in found.values()):
-        package, version = next(iter(found.items()))
+            version = metadata.version(package)
+            if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= needed:
+                return
+            too_old[package] = version
+    for package, version in too_old.items():
         raise ImportError(
             f"{package} {version} does not run beside numpy {numpy.__version__}: "
             f"pip install --upgrade {package}",
             name=module,
         )
-
-
-def _is_before(version: str, needed: Tuple[int, int]) -> bool:
-    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-    return tuple(numbers) < needed
 
 
 def why_not_imported(error: Exception) -> Optional[str]:

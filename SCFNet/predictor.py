@@ -120,8 +120,9 @@ class Predictor:
         return self._run(network_input(images, self.size, self.normalisation))
 
     def made_by(self, options: RenderOptions, every: int = 1) -> str:
-        """Digest what a result depends on beside its input: the weights, whatever engine runs
-        them, the size, how it is drawn, and each how many frames has a map. 16 hexadecimal digits.
+        """Return a digest, 16 hexadecimal digits, of what a result depends on beside its input: the
+        weights, whatever engine runs them, the size, `options`, and of videos `every`, the number
+        of frames that share a map.
         """
         background = options.background
         under = None if background is None else hashlib.sha256(background.tobytes()).hexdigest()

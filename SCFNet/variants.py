@@ -67,9 +67,8 @@ def make_variant(model: bytes, variant: Variant, normalisation: Normalisation) -
 
 
 def run_variant(model: bytes, variant: Variant, image: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    """Return the map, float32 [H, W], of RGB uint8 [H, W, 3] as the users of a variant get it.
-
-    `batch` is the image as the exported network takes it.
+    """Run a variant on RGB uint8 [H, W, 3], prepared as its users prepare photos, and return the
+    map, float32 [H, W]. `batch` is the image as the exported network takes it.
     """
     import onnxruntime
 

@@ -1,6 +1,7 @@
 """MobileNetV3-Large x0.5 without its head; keys equal PaddleClas's ImageNet file.
 
-Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1.
+Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1; its widths are
+halved here, and rounded to multiples of 8.
 """
 
 from typing import List, NamedTuple
@@ -12,7 +13,7 @@ from paddle.regularizer import L2Decay
 
 
 class Unit(NamedTuple):
-    """One residual unit: kernel size, expanded and output channels at width 1, and its kind."""
+    """One residual unit: kernel size, expanded and output channels, and its kind."""
 
     kernel_size: int
     mid_c: int
@@ -22,30 +23,25 @@ class Unit(NamedTuple):
     stride: int
 
 
-LARGE = [
-    Unit(3, 16, 16, False, "relu", 1),
-    Unit(3, 64, 24, False, "relu", 2),
-    Unit(3, 72, 24, False, "relu", 1),
-    Unit(5, 72, 40, True, "relu", 2),
-    Unit(5, 120, 40, True, "relu", 1),
-    Unit(5, 120, 40, True, "relu", 1),
-    Unit(3, 240, 80, False, "hardswish", 2),
-    Unit(3, 200, 80, False, "hardswish", 1),
-    Unit(3, 184, 80, False, "hardswish", 1),
-    Unit(3, 184, 80, False, "hardswish", 1),
-    Unit(3, 480, 112, True, "hardswish", 1),
-    Unit(3, 672, 112, True, "hardswish", 1),
-    Unit(5, 672, 160, True, "hardswish", 2),
-    Unit(5, 960, 160, True, "hardswish", 1),
-    Unit(5, 960, 160, True, "hardswish", 1),
+STEM_CHANNELS = 8
+UNITS = [
+    Unit(3, 8, 8, False, "relu", 1),
+    Unit(3, 32, 16, False, "relu", 2),
+    Unit(3, 40, 16, False, "relu", 1),
+    Unit(5, 40, 24, True, "relu", 2),
+    Unit(5, 64, 24, True, "relu", 1),
+    Unit(5, 64, 24, True, "relu", 1),
+    Unit(3, 120, 40, False, "hardswish", 2),
+    Unit(3, 104, 40, False, "hardswish", 1),
+    Unit(3, 96, 40, False, "hardswish", 1),
+    Unit(3, 96, 40, False, "hardswish", 1),
+    Unit(3, 240, 56, True, "hardswish", 1),
+    Unit(3, 336, 56, True, "hardswish", 1),
+    Unit(5, 336, 80, True, "hardswish", 2),
+    Unit(5, 480, 80, True, "hardswish", 1),
+    Unit(5, 480, 80, True, "hardswish", 1),
 ]
 TAPS = (2, 5, 11, 14)  # the last blocks at strides 4, 8, 16 and 32
-
-
-def _make_divisible(value: float, divisor: int = 8) -> int:
-    """Round `value` to a multiple of `divisor`, at most 10 % down."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 class ConvBNLayer(nn.Layer):
@@ -113,21 +109,18 @@ class ResidualUnit(nn.Layer):
 
 
 class MobileNetV3(nn.Layer):
-    """The stem and the 15 residual units of MobileNetV3-Large, `scale` times as wide.
+    """The stem and the 15 residual units of MobileNetV3-Large x0.5.
 
     forward maps [N, 3, H, W] to the features at strides 4, 8, 16 and 32.
     """
 
-    def __init__(self, scale: float) -> None:
+    channels = tuple(UNITS[tap].out_c for tap in TAPS)
+
+    def __init__(self) -> None:
         super().__init__()
-        in_c = _make_divisible(16 * scale)
-        self.conv = ConvBNLayer(3, in_c, 3, 2, activation="hardswish")
-        self.blocks = nn.LayerList()
-        for unit in LARGE:
-            mid_c, out_c = (_make_divisible(c * scale) for c in (unit.mid_c, unit.out_c))
-            self.blocks.append(ResidualUnit(in_c, unit._replace(mid_c=mid_c, out_c=out_c)))
-            in_c = out_c
-        self.channels = tuple(_make_divisible(LARGE[tap].out_c * scale) for tap in TAPS)
+        self.conv = ConvBNLayer(3, STEM_CHANNELS, 3, 2, activation="hardswish")
+        widths = [STEM_CHANNELS, *(unit.out_c for unit in UNITS)]
+        self.blocks = nn.LayerList(ResidualUnit(in_c, unit) for in_c, unit in zip(widths, UNITS))
 
     def forward(self, x: paddle.Tensor) -> List[paddle.Tensor]:
         x = self.conv(x)
@@ -141,7 +134,7 @@ class MobileNetV3(nn.Layer):
 
 def mobilenet_v3_large_x0_5() -> MobileNetV3:
     """Build MobileNetV3-Large x0.5: 16, 24, 56 and 80 channels."""
-    return MobileNetV3(0.5)
+    return MobileNetV3()
 
 
 MobileNetV3_0_5 = mobilenet_v3_large_x0_5  # the release's name

@@ -28,8 +28,8 @@ def match_stems(wanted: Collection[str], known: Collection[str]) -> Tuple[Dict[s
 
 
 def _by_cores(names: Dict[str, str], known: Dict[str, str]) -> Tuple[Dict[str, str], str]:
-    """Return the stem in `known` of each in `names` by what is left without the words that all of
-    its side share, and the pattern: 'img_1' has 'mask_1'.
+    """Match names by their cores, without the words that all names of a side share: 'img_1' and
+    'mask_1'. Return the stem in `known` of each stem, and the pattern.
     """
     if min(len(names), len(known)) < 2:
         return {}, ""
@@ -39,7 +39,7 @@ def _by_cores(names: Dict[str, str], known: Dict[str, str]) -> Tuple[Dict[str, s
 
 
 def _cores(names: Dict[str, str]) -> Tuple[Dict[str, str], str]:
-    """Return the stems by what is left of their names without the words that all of them share."""
+    """Return the stems by their cores, without the words that all names share, and the pattern."""
     before = _shared_words([*names])
     after = _shared_words([name[len(before) :][::-1] for name in names])[::-1]
     end = -len(after) or None
@@ -47,20 +47,22 @@ def _cores(names: Dict[str, str]) -> Tuple[Dict[str, str], str]:
 
 
 def _shared_words(names: List[str]) -> str:
-    """Return what all names begin with, up to the last mark in it."""
+    """Return the words that all names begin with, up to the last mark: -, _, . or a space."""
     starts = [names[0][: mark.end()] for mark in re.finditer("[-_ .]", names[0])]
     shared = (start for start in starts[::-1] if all(name.startswith(start) for name in names))
     return next(shared, "")
 
 
 def _names(stems: Collection[str]) -> Dict[str, str]:
-    """Return the stems by their names without folders, if no two are alike; else as they are."""
+    """Return the stems by their names without folders; by themselves if two names are alike."""
     names = {stem.rpartition("/")[2]: stem for stem in stems}
     return names if len(names) == len(stems) else {stem: stem for stem in stems}
 
 
 def _by_affix(short: Dict[str, str], long: Dict[str, str]) -> Tuple[Dict[str, str], str]:
-    """Return the stem in `long` of each in `short`, and the pattern, if one fits most of them."""
+    """Match each name in `short` with the one in `long` that has a prefix and a suffix more, the
+    same for most names. Return the stem of each stem, and the pattern; ({}, "") if none fits.
+    """
     guesses = {guess for name in list(short)[:TRIED] for guess in _affixes(name, long)}
     hits = Counter(
         {guess: sum(f"{guess[0]}{name}{guess[1]}" in long for name in short) for guess in guesses}
@@ -75,7 +77,7 @@ def _by_affix(short: Dict[str, str], long: Dict[str, str]) -> Tuple[Dict[str, st
 
 
 def _affixes(name: str, long: Dict[str, str]) -> Iterator[Tuple[str, str]]:
-    """Yield the texts before and behind `name` in others; not where that would cut a number."""
+    """Yield prefix and suffix of each name in `long` that holds `name`, unless a number is cut."""
     for other in long:
         before, found, after = other.partition(name)
         cuts = [a + b for a, b in ((before[-1:], name[:1]), (name[-1:], after[:1])) if a and b]

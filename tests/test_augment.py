@@ -14,6 +14,7 @@ def variants(image, mask, count, settings=RELEASE):
 
 
 def test_the_same_random_numbers_give_the_same_pixels_and_leave_the_input_alone():
+    """With a mask and without."""
     image, mask = photo(), disc()
     kept = image.copy(), mask.copy()
     for settings_ in (RELEASE, STRONG, ZOOM):
@@ -22,20 +23,20 @@ def test_the_same_random_numbers_give_the_same_pixels_and_leave_the_input_alone(
             assert all(map(np.array_equal, pair, again))
         assert len({pair[0].tobytes() for pair in first}) == 20
     assert all(map(np.array_equal, (image, mask), kept))
+    for (found, no_mask), (expected, _) in zip(
+        variants(image, None, 20), variants(image, mask, 20)
+    ):
+        assert no_mask is None and np.array_equal(found, expected)
 
 
-def test_without_a_mask_the_photo_is_the_same():
-    image = photo()
-    with_mask, without = variants(image, disc(), 20), variants(image, None, 20)
-    for (expected, _), (found, mask) in zip(with_mask, without):
-        assert mask is None
-        np.testing.assert_array_equal(found, expected)
+def grid(height, width):
+    """The row and the column of each pixel, uint8 [H, W] both."""
+    return [np.ascontiguousarray(axis).astype("uint8") for axis in np.mgrid[:height, :width]]
 
 
 def test_flips_happen_as_often_as_in_the_release():
     count = 2000
-    y, x = (np.ascontiguousarray(a).astype("uint8") for a in np.mgrid[:HEIGHT, :WIDTH])
-    image = photo()
+    (y, x), image = grid(HEIGHT, WIDTH), photo()
     mirrored = np.mean([m[0, 0] > m[0, -1] for _, m in variants(image, x, count)])
     upside_down = np.mean([m[0, 0] > m[-1, 0] for _, m in variants(image, y, count)])
     assert mirrored == pytest.approx(0.5, abs=0.045)  # four standard deviations
@@ -52,10 +53,8 @@ def test_the_papers_augmentation_leaves_the_light_alone():
 
 
 def test_crops_cut_up_to_an_eighth_of_each_side_anywhere():
-    image, count = photo(0, 48, 64), 2000
-    y, x = (np.ascontiguousarray(a).astype("uint8") for a in np.mgrid[:48, :64])
-    for places, axis, side in ((y, 0, 48), (x, 1, 64)):
-        masks = [mask for _, mask in variants(image, places, count)]
+    for axis, (places, side) in enumerate(zip(grid(48, 64), (48, 64))):
+        masks = [mask for _, mask in variants(photo(0, 48, 64), places, 2000)]
         assert {mask.shape[axis] for mask in masks} == set(range(side - side // 8 + 1, side + 1))
         assert {mask.min() for mask in masks} == set(range(side // 8 - 1))
 
@@ -111,11 +110,8 @@ def test_a_zoom_makes_the_object_large_and_lets_the_frame_cut_it():
     assert np.mean([moved.mean() for moved in zoomed]) > 2 * (mask > 0).mean()
     cut = [moved[[0, -1]].any() or moved[:, [0, -1]].any() for moved in zoomed]
     assert 0.5 < np.mean(cut) < 1
-
-
-def test_a_zoom_leaves_a_photo_without_an_object_as_it_is():
-    image, empty = photo(0, 200, 200), np.zeros((200, 200), "uint8")
-    assert all(min(moved.shape) > 174 for _, moved in variants(image, empty, 20, ZOOM))
+    empty = variants(photo(0, 200, 200), np.zeros((200, 200), "uint8"), 20, ZOOM)
+    assert all(min(moved.shape) > 174 for _, moved in empty)  # as it is
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 3)])
@@ -143,9 +139,5 @@ def test_a_pasted_object_is_in_photo_and_mask_and_nothing_else_changes():
         sizes.add(new.any(axis=1).sum())
     assert len(sizes) > 10
     np.testing.assert_array_equal(image, 50)
-
-
-def test_an_empty_donor_changes_nothing():
-    image, mask = photo(), disc()
-    found = paste_object(image, mask, photo(1), np.zeros_like(mask), np.random.default_rng(0))
-    assert all(map(np.array_equal, found, (image, mask)))
+    of_nothing = paste_object(image, mask, donor, disc() * 0, np.random.default_rng(0))
+    assert all(map(np.array_equal, of_nothing, (image, mask)))

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from datasets.loader import Batch, Epoch, batches
+from datasets.loader import Epoch, batches
 from datasets.sod import list_pairs
 from SCFNet import engine
 from SCFNet.checkpoint import load_checkpoint
@@ -84,15 +84,10 @@ def test_two_processes_equal_one_but_for_batch_norm(pairs, tmp_path):
 
     distributed.start_devices("cpu")
     run = state.new_run(knobs)
-    halves = [
-        [
-            Batch(batch.images.copy(), batch.masks.copy())
-            for batch in batches(Epoch(list_pairs(pairs), knobs.sizes, 2, rank=rank, world=2))
-        ]
-        for rank in (0, 1)
-    ]
-    for step in (0, 1, 2):
-        parts = [half[step] for half in halves]
+    halves = (
+        batches(Epoch(list_pairs(pairs), knobs.sizes, 2, rank=rank, world=2)) for rank in (0, 1)
+    )
+    for step, parts in enumerate(zip(*halves)):
         whole = sum(len(batch.images) for batch in parts)
         total = np.zeros(4)
         for images, masks, _ in parts:

@@ -56,21 +56,18 @@ def test_features_of_a_photo_are_the_originals():
     ("name", "channels", "parameters"),
     [("EL0", (24, 40, 112, 320), 3_236_708), ("EL2", (24, 48, 120, 352), 4_665_716)],
 )
-def test_channels_and_parameters_are_the_published(name, channels, parameters):
+def test_channels_strides_and_parameters_are_the_published(name, channels, parameters):
     net = SCFNet(backbone=name)
     state = net.state_dict()
     assert (net.bkbone.channels, net.input_size) == (channels, 352)
     assert state["mp.cv1.0.weight"].shape[0] == 32
     assert sum(value.size for value in state.values()) == parameters
     assert detect_network(state) == name
-
-
-def test_features_have_the_strides_4_to_32():
-    bkbone = build_backbone("EL0")
-    bkbone.eval()
+    net.eval()
     for size in ((32, 64), (33, 47), (7, 90)):
-        for feature, stride in zip(bkbone(paddle.rand([1, 3, *size])), (4, 8, 16, 32)):
-            assert list(feature.shape[2:]) == [-(-side // stride) for side in size]
+        features = net.bkbone(paddle.rand([1, 3, *size]))
+        for feature, channel, stride in zip(features, channels, (4, 8, 16, 32)):
+            assert feature.shape == [1, channel, *(-(-side // stride) for side in size)]
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -2,18 +2,25 @@
 
 import csv
 import json
+import runpy
 import shutil
 import sys
-from pathlib import Path
+from unittest import mock
 
 import cv2
 import pytest
 
-from tests.conftest import ROOT, fault_of, run_tool
+from tests.conftest import ROOT, fault_of, run_here, run_tool
 
 DATA = ROOT / "tests" / "data"
 REFERENCE = DATA / "metrics_seed11"
 SCORE = ("--masks", REFERENCE / "gt", "--maps", f"good={REFERENCE / 'maps'}")
+
+
+def run_eval(*arguments):
+    with mock.patch("sys.path", [*sys.path, str(ROOT / "tools")]):
+        path = str(ROOT / "tools" / "eval.py")
+        return run_here(lambda: runpy.run_path(path, run_name="__main__"), *arguments)
 
 
 def cells(line):
@@ -22,8 +29,7 @@ def cells(line):
 
 def test_one_set_gives_a_table_and_all_files(tmp_path):
     (tmp_path / "costs.json").write_text('{"good": {"params": 1e6, "flops": 2e9}}')
-    done = run_tool(
-        "eval",
+    done = run_eval(
         *(*SCORE, f"mask={REFERENCE / 'gt'}", "--costs", tmp_path / "costs.json"),
         *("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv", "--plot", tmp_path / "plots"),
         *("--per-image", tmp_path / "images.csv", "--latex", tmp_path / "table.tex"),
@@ -50,9 +56,8 @@ def test_one_set_gives_a_table_and_all_files(tmp_path):
 
 def test_nothing_is_lost_if_one_file_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    done = run_tool(
-        "eval", *SCORE, "--json", tmp_path / "file" / "s.json", "--csv", tmp_path / "s.csv"
-    )
+    files = "--json", tmp_path / "file" / "s.json", "--csv", tmp_path / "s.csv"
+    done = run_eval(*SCORE, *files)
     assert done.returncode == 2
     assert "good" in done.stdout and (tmp_path / "s.csv").exists()
     assert done.stderr.startswith(f"error: {tmp_path}/file/s.json: cannot be written")
@@ -62,16 +67,11 @@ def test_nothing_is_lost_if_one_file_cannot_be_written(tmp_path):
 def test_names_that_are_no_text_are_escaped(tmp_path):
     for kind in ("gt", "maps"):
         (tmp_path / kind).mkdir()
-        source = REFERENCE / kind / "0000.png"
-        Path(shutil.copy(source, tmp_path / kind)).rename(tmp_path / kind / "caf\udce9.png")
-    method = f"b\udce9st={tmp_path / 'maps'}"
+        shutil.copy(REFERENCE / kind / "0000.png", tmp_path / kind / "caf\udce9.png")
+    named = "--masks", tmp_path / "gt", "--maps", f"b\udce9st={tmp_path / 'maps'}"
     files = [tmp_path / name for name in ("i.csv", "s.json", "s.csv", "t.tex")]
-    flags = ("--per-image", "--json", "--csv", "--latex")
-    done = run_tool(
-        "eval",
-        *("--masks", tmp_path / "gt", "--maps", method),
-        *(argument for pair in zip(flags, files) for argument in pair),
-    )
+    flags = zip(("--per-image", "--json", "--csv", "--latex"), files)
+    done = run_tool("eval", *named, *(argument for pair in flags for argument in pair))
     assert (done.returncode, done.stderr) == (0, "")
     assert "| b?st" in done.stdout
     (row,) = csv.DictReader(files[0].open(encoding="utf-8"))

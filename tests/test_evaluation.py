@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from SCFNet.photos.reading import read_image
 from SCFNet.predictor import Predictor
 from SCFNet.scoring.evaluation import Sources, find_sets, find_tasks, named_path
 from SCFNet.scoring.tasks import score_tasks
+from tests.conftest import write_pairs
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = DATA / "metrics_seed11"
@@ -35,31 +35,26 @@ def test_a_method_is_named_by_its_user_or_after_its_folder(tmp_path, monkeypatch
             named_path(text)
 
 
-def test_a_set_is_named_after_the_folder_that_holds_its_masks():
-    (name,) = find_sets(REFERENCE / "gt", [])
-    assert name == "metrics_seed11"
-
-
 def test_two_of_a_name_are_refused():
     maps = [f"a={REFERENCE / 'maps'}", f"a={REFERENCE / 'gt'}"]
-    with pytest.raises(InputError, match="a: is named twice"):
-        score_methods(Sources(masks=REFERENCE / "gt", maps=maps))
-    with pytest.raises(InputError, match="a: is named twice"):
-        score_methods(Sources(masks=REFERENCE / "gt", maps=maps[:1], weights=["a=a.pdparams"]))
+    for named in ({"maps": maps}, {"maps": maps[:1], "weights": ["a=a.pdparams"]}):
+        with pytest.raises(InputError, match="a: is named twice"):
+            score_methods(Sources(masks=REFERENCE / "gt", **named))
 
 
 def test_sets_of_one_name_are_named_by_what_differs(tmp_path):
-    paths = [tmp_path / "x" / "SOD" / "test", tmp_path / "y" / "SOD" / "test", tmp_path / "ECSSD"]
-    for path in (*paths, tmp_path / "net" / "ECSSD"):
-        shutil.copytree(REFERENCE / "gt", path / "mask" if "net" not in path.parts else path)
-    assert list(find_sets(None, paths)) == ["x/SOD/test", "y/SOD/test", "ECSSD"]
+    names = ["x/SOD/test", "y/SOD/test", "ECSSD"]
+    paths = [tmp_path / name for name in names]
+    for name in names:
+        shutil.copytree(REFERENCE / "gt", tmp_path / name / "mask")
+        shutil.copytree(REFERENCE / "maps", tmp_path / "net" / name)
+    assert list(find_sets(REFERENCE / "gt", [])) == ["metrics_seed11"]
+    assert list(find_sets(None, paths)) == names
     assert list(find_sets(None, paths[1:])) == ["test", "ECSSD"]
     with pytest.raises(InputError, match="is named twice"):
         find_sets(None, [paths[0], paths[0]])
-    shutil.copytree(REFERENCE / "maps", tmp_path / "net" / "x" / "SOD" / "test")
-    shutil.copytree(REFERENCE / "maps", tmp_path / "net" / "y" / "SOD" / "test")
     results, _ = score_methods(Sources(data=paths, maps=[str(tmp_path / "net")]))
-    assert [result.data for result in results] == ["x/SOD/test", "y/SOD/test", "ECSSD"]
+    assert [result.data for result in results] == names
 
 
 def test_many_sets_are_subfolders_of_each_method(tmp_path):
@@ -67,9 +62,8 @@ def test_many_sets_are_subfolders_of_each_method(tmp_path):
         shutil.copytree(REFERENCE / "gt", tmp_path / "data" / name / "mask")
         shutil.copytree(REFERENCE / "maps", tmp_path / "net" / name)
     (tmp_path / "data" / "B" / "test.txt").write_text("0001\n0002\n")
-    sources = Sources(
-        data=[tmp_path / "data" / name for name in "AB"], maps=[str(tmp_path / "net")]
-    )
+    folders = [tmp_path / "data" / name for name in "AB"]
+    sources = Sources(data=folders, maps=[str(tmp_path / "net")])
     with pytest.raises(InputError, match=r"6 maps have no mask \(0000, 0003, 0004, 0005, 0006, "):
         score_methods(sources)
     results, costs = score_methods(sources, allow_missing=True)
@@ -80,28 +74,21 @@ def test_many_sets_are_subfolders_of_each_method(tmp_path):
 
 @pytest.mark.slow
 def test_checkpoints_predict_and_score_in_one_go(tmp_path):
-    for kind in ("image", "mask"):
-        (tmp_path / "S" / kind).mkdir(parents=True)
-    for stem in "ab":
-        image = cv2.resize(cv2.imread(str(DATA / "chelsea.png")), (64, 48))
-        cv2.imwrite(str(tmp_path / f"S/image/{stem}.jpg"), image)
-        mask = cv2.circle(np.zeros((48, 64), np.uint8), (30, 20), 12, 255, -1)
-        cv2.imwrite(str(tmp_path / f"S/mask/{stem}.png"), mask)
-    weights = [f"ours={DATA / 'release_M3_0.5.pdparams'}"]
+    data, file = write_pairs(tmp_path / "S", 2), DATA / "release_M3_0.5.pdparams"
     sources = Sources(
-        data=[tmp_path / "S"], weights=weights, device="cpu", save_maps=tmp_path / "maps"
+        data=[data], weights=[f"ours={file}"], device="cpu", save_maps=tmp_path / "maps"
     )
     (result,), costs = score_methods(sources)
     assert (costs["ours"].params, costs["ours"].model) == (800_154, "M3_0.5")
-    saved = Sources(data=[tmp_path / "S"], maps=[str(tmp_path / "maps" / "ours")])
+    saved = Sources(data=[data], maps=[str(tmp_path / "maps" / "ours")])
     (again,), _ = score_methods(saved)
     assert again.score.result() == result.score.result()
     other = sources._replace(size=64, align_corners=True, save_maps=None)
     (small,), costs = score_methods(other)
     assert small.score.result()["MAE"] != result.score.result()["MAE"]
     assert 20 * costs["ours"].flops < 253_194_747
-    photo = read_image(tmp_path / "S" / "image" / "a.jpg")
-    expected = Predictor(DATA / "release_M3_0.5.pdparams", device="cpu", size=64)(photo, True)
+    photo = read_image(data / "image" / "0.jpg")
+    expected = Predictor(file, device="cpu", size=64)(photo, True)
     with find_tasks(other) as (tasks, _):
         pair = tasks[0].pairs[0]
         np.testing.assert_allclose(read_map(pair.map) / 255, expected, atol=0.51 / 255)

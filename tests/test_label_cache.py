@@ -26,44 +26,33 @@ def constant(weights="x", size=64, runs=None):
     return teacher.Teacher(run, size, {"weights": weights})
 
 
-def test_a_cache_for_another_teacher_size_or_set_is_refused(pairs, tmp_path):
-    samples, maps = list_pairs(pairs, labelled=False), tmp_path / "maps"
-    assert len(label_cache.with_cached_labels(constant(), samples[:3], maps)) == 3
-    for found, wanted, fault in (
-        (constant(), samples, "filled with other photos"),
-        (constant(size=96), samples[:3], "filled with other size"),
-        (constant("y"), samples[:3], "filled with other weights"),
-    ):
-        with pytest.raises(InputError, match=fault):
-            label_cache.with_cached_labels(found, wanted, maps)
+def test_a_cache_for_another_teacher_or_size_is_refused(pairs, tmp_path):
+    samples, maps = list_pairs(pairs, labelled=False)[:3], tmp_path / "maps"
+    assert len(label_cache.with_cached_labels(constant(), samples, maps)) == 3
+    for found, fault in ((constant(size=96), "other size"), (constant("y"), "other weights")):
+        with pytest.raises(InputError, match=f"was filled with {fault}"):
+            label_cache.with_cached_labels(found, samples, maps)
     (maps / label_cache.MANIFEST).unlink()
     with pytest.raises(InputError, match="holds files, but no"):
-        label_cache.with_cached_labels(constant(), samples[:3], maps)
+        label_cache.with_cached_labels(constant(), samples, maps)
 
 
 def test_two_fill_one_cache(pairs, tmp_path):
-    """Both end with all maps, neither makes those that the other has made, and what a killed run
-    left goes.
-    """
-    runs = []
-    samples = list_pairs(pairs, labelled=False)
-    counting = constant(runs=runs)
-    (tmp_path / "maps").mkdir()
-    leave_temporary(tmp_path / "maps")
+    """Both end with all maps, none is made again, and what a killed run left goes."""
+    runs, samples, maps = [], list_pairs(pairs, labelled=False), tmp_path / "maps"
+    maps.mkdir()
+    leave_temporary(maps)
+
+    def fill(samples):
+        return label_cache.with_cached_labels(constant(runs=runs), samples, maps)
+
     with ThreadPoolExecutor(2) as pool:
-        found = [
-            pool.submit(label_cache.with_cached_labels, counting, samples, tmp_path / "maps")
-            for _ in range(2)
-        ]
-    assert all(len(future.result()) == 10 for future in found)
+        assert [len(found) for found in pool.map(fill, [samples] * 2)] == [10, 10]
     assert 10 <= sum(runs) <= 20
-    assert not list((tmp_path / "maps").glob("*.tmp"))
+    assert not list(maps.glob("*.tmp"))
     runs.clear()
-    label_cache.with_cached_labels(counting, samples, tmp_path / "maps")
-    assert not runs
-    repeated = label_cache.with_cached_labels(counting, samples + samples[:3], tmp_path / "maps")
-    assert len(repeated) == 13 and not runs
-    assert (cv2.imread(str(tmp_path / "maps" / "3.png"), -1) == 153).all()
+    assert len(fill(samples + samples[:3])) == 13 and not runs
+    assert (cv2.imread(str(maps / "3.png"), -1) == 153).all()
 
 
 @pytest.mark.parametrize(
@@ -90,31 +79,24 @@ def test_names_that_are_not_utf_8_have_a_digest(tmp_path):
     assert len(found) == 2
 
 
-def put_bmps(folder, *numbers):
-    """Write photos 0.bmp, 1.bmp and so on, of these numbers."""
-    folder.mkdir()
-    for i, number in enumerate(numbers):
-        cv2.imwrite(str(folder / f"{i}.bmp"), photo(number, 64, 64))
-    return folder
-
-
 def test_a_cache_of_other_photos_of_the_same_names_is_refused(tmp_path):
     """Copies of the photos elsewhere, with other times, are the same."""
 
-    def fill(folder):
+    def fill(name, *numbers):
+        folder = tmp_path / name
+        folder.mkdir()
+        for i, number in enumerate(numbers):
+            pixels = photo(int(number), 64, 64)
+            pixels[32, 32, 0] ^= 64 * (number % 1 > 0)
+            cv2.imwrite(str(folder / f"{i}.bmp"), pixels)
+        os.utime(folder / "0.bmp", (1, 1))
         samples = list_pairs(folder, labelled=False)
         return label_cache.with_cached_labels(constant(), samples, tmp_path / "maps")
 
-    assert len(fill(put_bmps(tmp_path / "first", 0, 1, 2))) == 3
-    copy = put_bmps(tmp_path / "copy", 0, 1, 2)
-    os.utime(copy / "0.bmp", (1, 1))
-    assert len(fill(copy)) == 3
-    put_bmps(tmp_path / "another set", 3, 4, 5)
-    put_bmps(tmp_path / "a replaced photo", 0, 9, 2)
-    put_bmps(tmp_path / "a swap", 1, 0, 2)
-    data = bytearray((put_bmps(tmp_path / "a new pixel", 0, 1, 2) / "1.bmp").read_bytes())
-    data[len(data) // 2] ^= 64
-    (tmp_path / "a new pixel" / "1.bmp").write_bytes(data)
-    for other in ("another set", "a replaced photo", "a swap", "a new pixel"):
+    assert len(fill("first", 0, 1, 2)) == len(fill("copy", 0, 1, 2)) == 3
+    for name, *numbers in (
+        *(("one less", 0, 1), ("another set", 3, 4, 5), ("a replaced photo", 0, 9, 2)),
+        *(("a swap", 1, 0, 2), ("a new pixel", 0, 1.5, 2)),
+    ):
         with pytest.raises(InputError, match="maps: was filled with other photos"):
-            fill(tmp_path / other)
+            fill(name, *numbers)

@@ -22,20 +22,18 @@ def ten(tmp_path_factory):
 
 
 def fetch(samples, augmentation=RELEASE, **options):
+    """Batches in memory of their own: the loader uses its memory again."""
     epoch = Epoch(samples, [16, 24, 32], 3, seed=5, number=1, augmentation=augmentation)
-    return [kept(batch) for batch in batches(epoch, **options)]
-
-
-def kept(batch):
-    """A batch in memory of its own: the loader uses its memory again."""
-    return Batch(*(None if array is None else array.copy() for array in batch))
+    return [
+        Batch(*(None if array is None else array.copy() for array in batch))
+        for batch in batches(epoch, **options)
+    ]
 
 
 def assert_same(found, expected):
     assert len(found) == len(expected)
     for batch, other in zip(found, expected):
-        np.testing.assert_array_equal(batch.images, other.images)
-        np.testing.assert_array_equal(batch.masks, other.masks)
+        np.testing.assert_equal(batch, other)
 
 
 @pytest.mark.parametrize("augmentation", [RELEASE, STRONG])
@@ -67,14 +65,11 @@ def test_epochs_and_seeds_differ(ten):
 
 
 def test_every_size_is_drawn_and_alike_on_all_processes(ten):
-    sizes = [
-        [
-            batch.images.shape[2]
-            for number in range(4)
-            for batch in batches(Epoch(ten, [8, 12, 16], 1, 0, number, rank=rank, world=2))
-        ]
-        for rank in (0, 1)
-    ]
+    sizes = [[], []]
+    for rank in (0, 1):
+        for number in range(4):
+            epoch = Epoch(ten, [8, 12, 16], 1, 0, number, rank=rank, world=2)
+            sizes[rank] += [batch.images.shape[2] for batch in batches(epoch)]
     assert sizes[0] == sizes[1]
     assert set(sizes[0]) == {8, 12, 16}
 
@@ -115,20 +110,17 @@ def test_the_releases_epoch_has_83_steps():
 
 def test_samples_without_masks_give_the_same_images(ten):
     unlabelled = [sample._replace(mask=None) for sample in ten]
-    found, expected = fetch(unlabelled), fetch(ten)
-    assert all(batch.masks is None for batch in found)
-    assert_same(found, [batch._replace(masks=None) for batch in expected])
+    assert_same(fetch(unlabelled), [batch._replace(masks=None) for batch in fetch(ten)])
 
 
 def test_a_teacher_of_another_size_sees_the_same_views_of_the_photos(ten):
     epoch = Epoch(ten, [16], 10, teacher_side=32)
     batch = next(batches(epoch))
-    np.testing.assert_array_equal(
-        batch.teacher_images, next(batches(epoch._replace(sizes=[32]))).images
-    )
-    np.testing.assert_array_equal(
-        batch.images, next(batches(epoch._replace(teacher_side=0))).images
-    )
+    for images, other in (
+        (batch.teacher_images, epoch._replace(sizes=[32])),
+        (batch.images, epoch._replace(teacher_side=0)),
+    ):
+        np.testing.assert_array_equal(images, next(batches(other)).images)
 
 
 def test_an_iterator_that_is_closed_early_leaves_no_thread(ten):
@@ -146,15 +138,12 @@ def test_a_file_that_turns_bad_is_left_out_if_asked(tmp_path, workers):
     write_pairs(tmp_path, 4)
     samples = list_pairs(tmp_path)
     (tmp_path / "image" / "2.jpg").unlink()
-    data = (tmp_path / "mask" / "3.png").read_bytes()
-    (tmp_path / "mask" / "3.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "mask" / "3.png").write_bytes(b"no mask")
     faults = []
     found = list(batches(Epoch(samples, [32], 1, leave_out=faults.append), workers=workers))
     assert [batch.images.shape for batch in found] == [(1, 3, 32, 32)] * 4
-    assert {name for name in ("2.jpg", "3.png") if any(name in fault for fault in faults)} == {
-        "2.jpg",
-        "3.png",
-    }
+    for name in ("2.jpg", "3.png"):
+        assert any(name in fault for fault in faults)
     with pytest.raises(InputError, match=r"2\.jpg|3\.png"):
         list(batches(Epoch(samples, [32], 1), workers=workers))
     for path in (tmp_path / "image").iterdir():

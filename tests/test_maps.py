@@ -22,19 +22,17 @@ def write(path, pixels):
     return path
 
 
-def coded(kind, white, suffix):
-    return pytest.param(kind, white, suffix, id=f"{kind} of 0..{white}")
+CODED = [
+    *(("uint8", white, ".png") for white in (1, 255)),
+    *(
+        (kind, white, suffix)
+        for kind, suffix in (("uint16", ".png"), ("int32", ".tif"), ("float32", ".tif"))
+        for white in (1, 255, 1023, 4095, 65535)
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("kind", "white", "suffix"),
-    [
-        *(coded("uint8", white, ".png") for white in (1, 255)),
-        *(coded("uint16", white, ".png") for white in (1, 255, 1023, 4095, 65535)),
-        *(coded("int32", white, ".tif") for white in (1, 255, 1023, 4095, 65535)),
-        *(coded("float32", white, ".tif") for white in (1, 255, 1023, 4095, 65535)),
-    ],
-)
+@pytest.mark.parametrize(("kind", "white", "suffix"), CODED)
 def test_the_brightest_number_of_the_folder_is_the_scale(tmp_path, kind, white, suffix):
     """Also for a map that is dim throughout, and beside others of 8 bits."""
     Image.fromarray(photo(0, 9, 9)).save(tmp_path / "a.jpg")
@@ -67,14 +65,8 @@ def test_maps_keep_what_a_mask_would_not(tmp_path):
 
 GREY = photo(1)[..., 0]
 COLOUR = {
-    name: cv2.applyColorMap(GREY, code)
-    for name, code in {
-        "viridis": cv2.COLORMAP_VIRIDIS,
-        "jet": cv2.COLORMAP_JET,
-        "hot": cv2.COLORMAP_HOT,
-        "bone": cv2.COLORMAP_BONE,
-        "cividis": cv2.COLORMAP_CIVIDIS,
-    }.items()
+    name: cv2.applyColorMap(GREY, getattr(cv2, f"COLORMAP_{name.upper()}"))
+    for name in ("viridis", "jet", "hot", "bone", "cividis")
 }
 FULL = np.full_like(GREY, 255)
 

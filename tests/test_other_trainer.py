@@ -35,14 +35,11 @@ def batches():
             ry, rx = rng.uniform(0.12, 0.35, 2)
             inside = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1
             ground, slope, colour = (
-                rng.uniform(20, 150, 3),
-                rng.uniform(-60, 60, 3),
-                rng.uniform(60, 230, 3),
+                rng.uniform(low, high, 3)[:, None, None]
+                for low, high in ((20, 150), (-60, 60), (60, 230))
             )
-            image = ground[:, None, None] + slope[:, None, None] * (x + y) / 2
-            image = np.where(inside, colour[:, None, None], image) + rng.normal(
-                0, 12, (3, SIDE, SIDE)
-            )
+            image = np.where(inside, colour, ground + slope * (x + y) / 2)
+            image += rng.normal(0, 12, (3, SIDE, SIDE))
             images.append(image.clip(0, 255).astype("uint8"))
             masks.append(inside[None].astype("float32"))
         yield np.stack(images), np.stack(masks)

@@ -15,19 +15,16 @@ from SCFNet.scoring import plots
 from SCFNet.scoring.tasks import Result, pair_maps
 
 
-@pytest.mark.parametrize("file", ["precision_recall.png", "f_threshold.png"])
-def test_curves_have_a_panel_for_each_set(tmp_path, file):
+def test_curves_have_a_panel_for_each_set(tmp_path):
     score = PaperScore()
     score.add(np.array([[0, 255, 90]], np.uint8), np.array([[0, 255, 255]], np.uint8))
-    one, two = (
-        [Result(method, data, score, [], [], []) for data in sets for method in ("m", "方法")]
-        for sets in ("S", "ST")
-    )
-    plots.plot_curves(one, tmp_path / "one")
-    plots.plot_curves(two, tmp_path / "two")
-    narrow, wide = read_image(tmp_path / "one" / file), read_image(tmp_path / "two" / file)
-    assert wide.shape == (narrow.shape[0], 2 * narrow.shape[1], 3)
-    assert narrow.std() > 5 and wide.std() > 5
+    for sets in ("S", "ST"):
+        results = [Result(name, data, score, [], [], []) for data in sets for name in ("m", "方法")]
+        plots.plot_curves(results, tmp_path / sets)
+    for file in ("precision_recall.png", "f_threshold.png"):
+        narrow, wide = read_image(tmp_path / "S" / file), read_image(tmp_path / "ST" / file)
+        assert wide.shape == (narrow.shape[0], 2 * narrow.shape[1], 3)
+        assert narrow.std() > 5 and wide.std() > 5
 
 
 @pytest.mark.parametrize("plot", [plots.plot_figure1, plots.plot_figure3])
@@ -53,9 +50,13 @@ def test_a_grid_has_a_row_for_each_photo_that_all_methods_have(tmp_path):
         for kind, pixels in (("image", photo), ("mask", mask), ("a", mask), ("b", mask)):
             write_image(tmp_path / "S" / kind / f"{number}.png", pixels)
     (tmp_path / "S" / "b" / "0.png").unlink()
-    masks = list_folder(tmp_path / "S" / "mask")
-    tasks = [pair_maps(name, "S", tmp_path / "S" / name, masks, True) for name in "ab"]
-    plots.plot_grid(tasks, [tmp_path / "S"], tmp_path / "grid.png")
+
+    def plot():
+        masks = list_folder(tmp_path / "S" / "mask")
+        tasks = [pair_maps(name, "S", tmp_path / "S" / name, masks, True) for name in "ab"]
+        plots.plot_grid(tasks, [tmp_path / "S"], tmp_path / "grid.png")
+
+    plot()
     grid = read_image(tmp_path / "grid.png").astype(int)
     assert grid.shape[1] / grid.shape[0] == pytest.approx(4 * 160 / (6 * 120 + 36), rel=0.01)
     red = (grid[..., 0] > 200) & (grid[..., 1:].max(-1) < 50)  # the column of photos
@@ -63,16 +64,15 @@ def test_a_grid_has_a_row_for_each_photo_that_all_methods_have(tmp_path):
     assert np.count_nonzero(np.diff(red.any(1).astype(int)) == 1) == 6
     for stem in range(1, 9):
         (tmp_path / "S" / "a" / f"{stem}.png").unlink()
-    tasks = [pair_maps(name, "S", tmp_path / "S" / name, masks, True) for name in "ab"]
     with pytest.raises(InputError, match="no photo has a map of every method"):
-        plots.plot_grid(tasks, [tmp_path / "S"], tmp_path / "grid.png")
+        plot()
 
 
-@pytest.mark.parametrize("font", ["Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei"])
-def test_a_font_with_chinese_characters_is_taken_if_there_is_one(monkeypatch, font):
-    known = [SimpleNamespace(name=name) for name in ("DejaVu Sans", font, "Arial")]
-    monkeypatch.setattr("matplotlib.font_manager.fontManager.ttflist", known)
-    assert plots.fonts() == ["DejaVu Sans", font]
+def test_a_font_with_chinese_characters_is_taken_if_there_is_one(monkeypatch):
+    for font in ("Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei"):
+        known = [SimpleNamespace(name=name) for name in ("DejaVu Sans", font, "Arial")]
+        monkeypatch.setattr("matplotlib.font_manager.fontManager.ttflist", known)
+        assert plots.fonts() == ["DejaVu Sans", font]
 
 
 def test_without_matplotlib_one_line_says_what_to_install(tmp_path, monkeypatch):

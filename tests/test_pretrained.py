@@ -37,5 +37,5 @@ def test_pretrained_files_of_backbone_and_network(tmp_path):
     assert {k for k in whole if k.startswith("bkbone.")} <= same and "linear2.weight" not in same
     net = state.new_run(recipe(pretrained=tmp_path / "whole")).net
     assert all(np.array_equal(v.numpy(), whole[k]) for k, v in net.state_dict().items())
-    with pytest.raises(InputError, match=r"is of M3_0\.5, not of R34"):
-        state.new_run(recipe(model="R34", pretrained=tmp_path / "whole"))
+    with pytest.raises(InputError, match=r"is of M3_0\.5, not of EL0"):
+        state.new_run(recipe(model="EL0", pretrained=tmp_path / "whole"))

@@ -24,10 +24,7 @@ def text_of(readme):
 BLOCKS = re.compile(r"^(?:<!-- not run: .+ -->\n)?```(\w+)\n[\s\S]*?^```$", re.MULTILINE)
 COMMENT = re.compile(r"(?:^|\s+)#.*$", re.MULTILINE)
 PARTS = {
-    "commands": lambda text: [
-        COMMENT.sub("", b[0]) for b in BLOCKS.finditer(text) if b[1] == "bash"
-    ],
-    "code": lambda text: [COMMENT.sub("", b[0]) for b in BLOCKS.finditer(text) if b[1] != "bash"],
+    "blocks": lambda text: [COMMENT.sub("", block[0]) for block in BLOCKS.finditer(text)],
     "headings": lambda text: re.findall(r"^#+(?= )", BLOCKS.sub("", text), re.MULTILINE),
     "tables": lambda text: [
         len(re.split(r"(?<!`)\|", row)) for row in re.findall(r"^\|.*", text, re.M)
@@ -65,7 +62,7 @@ def test_five_packages_come_first_and_then_the_whole():
     assert whole == [f"pip install -r requirements.txt && {five[1]}", "python -m pytest"]
 
 
-@pytest.mark.parametrize("what", ["commands", "code", "headings", "tables", "links"])
+@pytest.mark.parametrize("what", PARTS)
 def test_the_two_pages_say_the_same(what):
     english, chinese = (PARTS[what](text_of(readme)) for readme in READMES[:2])
     assert english
@@ -92,14 +89,10 @@ def test_flags_in_commands_exist(readme, help_of):
 
 @pytest.mark.parametrize("readme", READMES)
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-def test_shell_blocks_parse(readme):
+def test_blocks_parse(readme):
     script = "\n".join(commands_of(readme))
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("readme", READMES)
-def test_python_blocks_compile(readme):
     for block in re.findall(r"```python\n(.*?)```", text_of(readme), re.DOTALL):
         compile(block, readme, "exec")
 

@@ -43,28 +43,22 @@ def test_missing_and_extra_maps_stop_with_count_and_names(maps):
     assert found == (6, ["0002", "0005"], ["other"])
 
 
-def test_other_pictures_of_a_map_are_no_maps(maps):
+def test_other_pictures_of_a_map_are_no_maps_unless_a_mask_is_called_so(maps):
     for name in ("0000-cutout.png", "0001-overlay.jpg"):
         shutil.copy(maps / "0000.png", maps / name)
     result = score_folder(maps)
     assert (result.score.count, result.extra) == (8, [])
+    masks = {"0000-cutout": REFERENCE / "gt" / "0000.png", **list_folder(REFERENCE / "gt")}
+    task = pair_maps("method", "set", maps, masks, allow_missing=False)
+    assert "0000-cutout" in [pair.stem for pair in task.pairs]
     shutil.copy(maps / "0000.png", maps / "dog-cutout.png")  # there is no map called dog
     with pytest.raises(InputError, match=r"1 maps have no mask \(dog-cutout\)"):
         score_folder(maps)
 
 
-def test_a_mask_that_is_called_a_cutout_is_scored(maps):
-    shutil.copy(maps / "0000.png", maps / "0000-cutout.png")
-    masks = {"0000-cutout": REFERENCE / "gt" / "0000.png", **list_folder(REFERENCE / "gt")}
-    task = pair_maps("method", "set", maps, masks, allow_missing=False)
-    assert "0000-cutout" in [pair.stem for pair in task.pairs]
-
-
 FAULTS = {
-    "0002": r"maps/0002\.png: is a colour picture",
     "0003": r"maps/0003\.png: is .* turn it",
     "0004": r"maps/0004\.png: cannot be read",
-    "0005": r"maps/0005\.png: is not an image",
     "0006": r"gt/0006\.png: has a void",
 }
 
@@ -75,44 +69,32 @@ def test_what_cannot_be_scored_stops_with_count_names_and_fault(
 ):
     monkeypatch.setattr("SCFNet.scoring.tasks.CHUNK", 3)
     gt = Path(shutil.copytree(REFERENCE / "gt", tmp_path / "gt"))
-    colours = cv2.applyColorMap(read_grey(maps / "0002.png"), cv2.COLORMAP_JET)
-    cv2.imwrite(str(maps / "0002.png"), colours)
     cv2.imwrite(str(maps / "0003.png"), read_grey(maps / "0003.png").T)
     (maps / "0004.png").write_bytes((maps / "0004.png").read_bytes()[:500])
-    (maps / "0005.png").write_bytes(b"no image")
     void = read_grey(gt / "0006.png") // 255
     void[:2] = 255  # beside label 1
     cv2.imwrite(str(gt / "0006.png"), void)
-    with pytest.raises(
-        InputError, match=r"5 of 8 maps cannot be scored \(0002, 0003, 0004, 0005, "
-    ):
+    with pytest.raises(InputError, match=r"3 of 8 maps cannot be scored \(0003, 0004, 0006\)"):
         score_folder(maps, gt, workers)
     result = score_folder(maps, gt, workers, allow_missing=True)
-    assert (result.score.count, result.unreadable) == (3, [*FAULTS])
+    assert (result.score.count, result.unreadable) == (5, [*FAULTS])
     for stem, fault in FAULTS.items():
         task = pair_maps("m", "s", maps, {stem: gt / f"{stem}.png"}, allow_missing=True)
         with pytest.raises(InputError, match=rf"1 of 1 maps cannot .* \({stem}\): .*{fault}"):
             score_tasks([task], "paper", allow_missing=True)
 
 
-def test_nothing_to_average_stops_even_with_allow_missing(maps, tmp_path):
+def test_nothing_to_average_stops_even_with_allow_missing(maps):
     masks = {"elsewhere": REFERENCE / "gt" / "0000.png"}
     with pytest.raises(InputError, match="1 of 1 maps are missing"):
         pair_maps("m", "s", maps, masks, allow_missing=True)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no image files"):
-        pair_maps("m", "s", tmp_path / "empty", masks, allow_missing=True)
-    with pytest.raises(InputError, match="no such folder"):
-        pair_maps("m", "s", tmp_path / "nowhere", masks, allow_missing=True)
 
 
 @pytest.mark.slow
 def test_workers_and_chunks_change_nothing(monkeypatch):
     monkeypatch.setattr("SCFNet.scoring.tasks.CHUNK", 3)
-    pairs = [
-        Pair(path.stem, REFERENCE / "maps" / path.name, path)
-        for path in sorted((REFERENCE / "gt").iterdir())
-    ]
+    gt = list_folder(REFERENCE / "gt")
+    pairs = [Pair(stem, REFERENCE / "maps" / path.name, path) for stem, path in gt.items()]
     task = Task("m", "s", pairs, [], [])
     seen = []
     alone = score_tasks([task], "paper", per_image=lambda *values: seen.append(values))[0]
@@ -152,9 +134,8 @@ def test_a_dim_map_counts_on_the_scale_of_its_folder(maps):
 @pytest.mark.parametrize(
     ("mask", "map_", "pattern"),
     [
-        *(("{}", name, name.replace("{}", "*")) for name in ("{}_sal", "{}-map", "pred_{}")),
-        ("{}", "net/{}_sal", "*_sal"),
-        ("{}_gt", "{}", "*_gt"),
+        *(("{}", "{}_sal", "*_sal"), ("{}", "{}-map", "*-map"), ("{}", "pred_{}", "pred_*")),
+        *(("{}", "net/{}_sal", "*_sal"), ("{}_gt", "{}", "*_gt")),
     ],
 )
 def test_names_that_one_suffix_tells_apart_are_matched_and_it_is_said(maps, mask, map_, pattern):

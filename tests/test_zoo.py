@@ -23,6 +23,14 @@ from tests.fill_weights import fill_zoo, noise
 
 DATA = Path(__file__).parent / "data"
 SMALL = ("U2Netp", "SAMNet", "CTDNet18")
+COUNTS = {  # parameters, and billions of FLOPs as far as the papers have them
+    "U2Netp": (1_131_181, 24.13),
+    "U2Net": (44_009_869, None),
+    "SAMNet": (1_330_129, 0.600),
+    "GCPANet": (67_056_196, 65.72),
+    "CTDNet18": (11_825_368, None),
+    "CTDNet50": (24_636_120, 12.35),
+}
 EVERY = [pytest.param(name, marks=[] if name in SMALL else pytest.mark.slow) for name in ZOO]
 
 
@@ -35,12 +43,19 @@ def every_map(net, x):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_keys_and_maps_are_the_originals_at_any_size_and_in_a_batch(name):
+def test_keys_counts_and_maps_are_the_originals_at_any_size_and_in_a_batch(name):
     net = build_network(name)
     state = net.state_dict()
     found = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in state.items()]
     assert found == np.load(DATA / "zoo_keys.npz")[name].tolist()
     assert detect_network(state) == name
+
+    counted, (params, giga_flops) = cost(net), COUNTS[name]
+    assert counted["params"] == params
+    if giga_flops:
+        precision = 5e-3 if giga_flops > 1 else 5e-4
+        assert counted["flops"] / 1e9 == pytest.approx(giga_flops, abs=precision)
+    assert 0.9 * counted["flops"] < counted["maccs"] < counted["flops"]
 
     fill_zoo(net)
     net.eval()
@@ -114,26 +129,6 @@ def test_losses_gradients_and_statistics_are_the_originals(name, double):
         values = [v for key, v in net.state_dict().items() if key.endswith(f"_{kind}")]
         part = allowed["running_var_sum" if kind == "variance" else wanted]
         assert sum(float(v.sum()) for v in values) == pytest.approx(reference[wanted], rel=3 * part)
-
-
-@pytest.mark.parametrize(
-    ("name", "params", "giga_flops"),
-    [
-        ("SAMNet", 1_330_129, 0.600),
-        pytest.param("U2Netp", 1_131_181, 24.13, marks=pytest.mark.slow),
-        pytest.param("U2Net", 44_009_869, None, marks=pytest.mark.slow),
-        pytest.param("GCPANet", 67_056_196, 65.72, marks=pytest.mark.slow),
-        pytest.param("CTDNet18", 11_825_368, None, marks=pytest.mark.slow),
-        pytest.param("CTDNet50", 24_636_120, 12.35, marks=pytest.mark.slow),
-    ],
-)
-def test_counts_are_the_papers(name, params, giga_flops):
-    counted = cost(build_network(name))
-    assert counted["params"] == params
-    if giga_flops:
-        precision = 5e-3 if giga_flops > 1 else 5e-4
-        assert counted["flops"] / 1e9 == pytest.approx(giga_flops, abs=precision)
-    assert 0.9 * counted["flops"] < counted["maccs"] < counted["flops"]
 
 
 def test_each_network_has_its_size_and_normalisation():

@@ -9,7 +9,6 @@ million steps.
 import os
 import pickletools
 import re
-from functools import lru_cache
 from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
@@ -281,7 +280,9 @@ OPERATIONS: Dict[str, Callable[[_Machine, Any], Any]] = {
 
 def _dtype(code: str, *_: Any) -> Deferred:
     """Stand in for numpy.dtype(code, align, copy), whose state tells the byte order."""
-    dtype = _number_type(code)
+    if not NUMBERS.fullmatch(code):
+        raise ValueError(f"an array of {code!r}")
+    dtype = np.dtype(code)
 
     def in_order(state: Any) -> np.dtype:
         return dtype.newbyteorder(state[1]) if state[1] in ("<", ">") else dtype
@@ -298,13 +299,6 @@ def _array(*_: Any) -> Deferred:
         return _from_buffer(data, dtype, shape, "F" if fortran else "C")
 
     return Deferred(filled)
-
-
-@lru_cache(maxsize=64)
-def _number_type(code: str) -> np.dtype:
-    if not NUMBERS.fullmatch(code):
-        raise ValueError(f"an array of {code!r}")
-    return np.dtype(code)
 
 
 def _from_buffer(

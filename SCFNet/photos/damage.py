@@ -34,8 +34,9 @@ def check_png(data: bytes) -> None:
 
 
 def check_end(data: bytes, image_format: str) -> None:
-    """Raise Damaged if a WebP, AVIF or HEIC file ends too early, or in very many zeros where
-    its coding gives few."""
+    """Raise Damaged if a WebP, AVIF or HEIC file is shorter than it says, or ends in more zeros
+    than its coding can give.
+    """
     if image_format == "WEBP":
         length = 8 + int.from_bytes(data[4:8], "little")
         if length > len(data):

@@ -29,6 +29,7 @@ PIXELS_PER_BYTE = 512  # at most: each block of 8 x 8 takes a bit
 
 EXTRA = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
 CHANNELS = {"GRAY": 1, "RGB": 3, "CMYK": 4}
+# Complaints about sound files, or about kinds that Pillow reads.
 ODD = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-9])|Invalid SOS parameters|unknown JFIF revision"
     r"|bad ICC marker|Unknown Adobe|Unsupported JPEG (process|data precision)|arithmetic"

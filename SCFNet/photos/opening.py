@@ -64,7 +64,8 @@ def jpeg_pixels(data: bytes, image: Image.Image) -> Optional[np.ndarray]:
 def loaded(data: bytes, image: Image.Image) -> Image.Image:
     """Let Pillow read the pixels of an open image, also of a JPEG file without its end marker.
 
-    Bytes behind the last scan change nothing, unless its end is missing: then Damaged is raised.
+    Raises Damaged for a JPEG whose last scan is cut: a decoder would take bytes that are put behind
+    it for a part of the picture, which a whole scan never lets it do.
     """
     try:
         image.load()
@@ -103,15 +104,15 @@ def check_pixels(path: PathLike, width: int, height: int) -> None:
 
 @contextlib.contextmanager
 def in_turn(pixels: int) -> Iterator[None]:
-    """Keep other threads out of such blocks while one has more than LARGE_PIXELS at hand."""
+    """Hold a lock for an image of more than LARGE_PIXELS: threads work on them one at a time."""
     with _large if pixels > LARGE_PIXELS else contextlib.nullcontext():
         yield
 
 
 @contextlib.contextmanager
 def large_photo(path: PathLike, data: Optional[bytes] = None) -> Iterator[bool]:
-    """Keep other threads out of such blocks, from reading to writing, while a photo is worked on
-    that is large by its header; yield whether it is. `data` is what the file holds, if at hand.
+    """Yield whether a photo is large by its header, and if so hold the lock of `in_turn` for the
+    length of the block, from reading to writing. `data` is what the file holds, if at hand.
     """
     pixels = 0
     with contextlib.suppress(Exception), header_of(path, data) as image:

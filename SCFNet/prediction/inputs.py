@@ -82,8 +82,8 @@ def _find(text: str, output: Path, left_out: CounterType[str]) -> Iterator[Found
 def _match(pattern: str, left_out: CounterType[str]) -> Iterator[Found]:
     """Yield the files that match a pattern, or the pattern with a fault if none does.
 
-    The part of it that exists is taken as it is, whatever brackets it has; brackets behind that are
-    taken as they are if nothing matches otherwise.
+    Brackets in the folders that exist are a part of their names, and so are the others if the
+    pattern matches nothing.
     """
     path = Path(pattern)
     fixed = next(folder for folder in path.parents if exists(folder))

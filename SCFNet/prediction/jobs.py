@@ -94,13 +94,15 @@ def has_results(job: Job) -> bool:
 
 
 def _has_twin(source: Path, claims: Dict[str, List[Path]]) -> bool:
-    """Return whether a file in its folder, of these `claims`, could have a result of its name."""
+    """Return whether another file in its folder claims one of its names; `claims` are those of
+    `_claims_in` for the folder.
+    """
     rivals = (path for claim in _claims(source) for path in claims.get(claim, ()))
     return any(path.name != source.name and not is_result(path) for path in rivals)
 
 
 def _claims_in(folder: Path) -> Dict[str, List[Path]]:
-    """Return the files in a folder by the names that they claim."""
+    """Return the files in a folder, under each of their `_claims`."""
     claims: DefaultDict[str, List[Path]] = defaultdict(list)
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_file():  # without a suffix, or with a strange one, it may be an image
@@ -119,7 +121,9 @@ def _claims(path: Path) -> List[str]:
 
 
 def _names(found: Found, effort: int, endings: Sequence[str]) -> Iterator[str]:
-    """Yield the names of a file's results; the more `effort`, the less likely they are taken."""
+    """Yield the names of a file's results: its stem, with more `effort` its whole name, then its
+    folders too, and at last a digest of its path.
+    """
     path = found.source.absolute()
     parts = path.parts[1:]
     if effort == 0:
@@ -160,8 +164,8 @@ def _clashing(jobs: Sequence[Job], keep: Sequence[Path]) -> Set[int]:
 
 
 def _identities(path: Path, real: Callable[[Path], str]) -> Set[str]:
-    """Return names of a file, of which two paths to one file share one: its place, without case
-    and links in the folders, the place that a link leads to, and the file's number on its disk.
+    """Return what identifies a file; two paths to one file have one of these in common: where it
+    lies, without case and links, where a link leads, and its device and inode.
     """
     place = os.path.join(real(path.parent), path.name)  # noqa: PTH118
     identities = {place.casefold()}

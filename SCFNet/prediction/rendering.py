@@ -67,8 +67,8 @@ def name_video_endings(
 def make_alphas(
     saliency: np.ndarray, shape: Tuple[int, int], sharpened: float, options: RenderOptions
 ) -> Dict[str, np.ndarray]:
-    """Make what each kind of picture takes for the object, uint8 [H, W], of a network's map; under
-    'crop' what the others are cropped by.
+    """Make the alpha of each kind of picture, uint8 [H, W], of a network's map; under 'crop' the
+    alpha whose box all are cropped to.
 
     Args:
         saliency: float32 [h, w] in [0, 1].

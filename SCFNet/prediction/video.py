@@ -2,7 +2,8 @@
 
 import sys
 from contextlib import ExitStack
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from itertools import accumulate
+from typing import Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 
@@ -22,8 +23,7 @@ GREEN = np.array([0, 255, 0], "uint8").reshape(1, 1, 3)
 BYTES_AHEAD = 200_000_000  # of frames and pictures that wait between the steps
 
 Alphas = Dict[str, np.ndarray]  # of `make_alphas`
-Seen = Tuple[Frame, Optional[Alphas]]  # a frame and what was made of its map, if it has one
-Mapped = Tuple[Frame, Alphas]
+Predicted = Tuple[Frame, Alphas]  # {} of a frame for which the network did not run
 Drawn = Tuple[int, List[np.ndarray]]  # the time of a frame and its pictures
 
 
@@ -44,21 +44,21 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
             print(f"{job.source}: its subtitles ({languages}) are left out", file=sys.stderr)
         options = options._replace(background=_background(job, options, reader.shape))
 
-        def predict_frame(numbered: Tuple[int, Frame]) -> Seen:
+        def predict_frame(numbered: Tuple[int, Frame]) -> Predicted:
             number, frame = numbered
             if number % every:
-                return frame, None
+                return frame, {}
             (saliency,) = predictor.maps([opaque(frame.photo)])
             return frame, make_alphas(saliency, reader.shape, predictor.sharpened, options)
 
-        def render_frame(mapped: Mapped) -> Drawn:
-            frame, alphas = mapped
+        def draw_frame(predicted: Predicted) -> Drawn:
+            frame, alphas = predicted
             return frame.time, list(draw(frame.photo, alphas, options))
 
         ahead = BYTES_AHEAD // (3 * reader.shape[0] * reader.shape[1] * (1 + len(options.kinds)))
         ahead = max(1, min(2 * workers(), ahead))
         frames = in_parallel(predict_frame, enumerate(reader), ahead)
-        drawn = in_parallel(render_frame, repeat_last_map(frames), ahead)
+        drawn = in_parallel(draw_frame, accumulate(frames, repeat_alphas), ahead)
         shown = progress(drawn, reader.count, "frame", job.source.name)
         lost_sound = _write(job, reader, shown, options)
         reader.check_complete()
@@ -68,12 +68,9 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
         )
 
 
-def repeat_last_map(frames: Iterable[Seen]) -> Iterator[Mapped]:
-    """Give each frame without a map that of the frame before it."""
-    last: Alphas = {}
-    for frame, alphas in frames:
-        last = last if alphas is None else alphas
-        yield frame, last
+def repeat_alphas(before: Predicted, after: Predicted) -> Predicted:
+    """Give a frame without alphas those of the frame before it."""
+    return after[0], after[1] or before[1]
 
 
 def _background(job: Job, options: RenderOptions, shape: Tuple[int, int]) -> Optional[np.ndarray]:

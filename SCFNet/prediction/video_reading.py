@@ -1,6 +1,6 @@
 """Reading video files by PyAV: upright frames, the times at which they are shown, and damage."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Tuple
@@ -137,22 +137,17 @@ class VideoReader:
     def _decode(self) -> Iterator["av.VideoFrame"]:
         import av
 
-        packets = self._container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError:  # `check_complete` tells how far the file went
-                packet = None
-            if packet is None:
-                return
-            if packet.pts is not None and packet.time_base:
+        with suppress(av.error.FFmpegError):  # `check_complete` tells how far the file went
+            for packet in self._container.demux():
                 duration = packet.duration or 0
-                self._reached = max(self._reached, (packet.pts + duration) * packet.time_base)
-                if packet.stream is self._stream:
-                    self._durations[packet.pts] = duration
-            if packet.stream is self._stream:
-                self.damaged += int(packet.is_corrupt)
-                yield from self._decode_packet(packet)
+                is_ours = packet.stream is self._stream
+                if packet.pts is not None and packet.time_base:
+                    self._reached = max(self._reached, (packet.pts + duration) * packet.time_base)
+                    if is_ours:
+                        self._durations[packet.pts] = duration
+                if is_ours:
+                    self.damaged += int(packet.is_corrupt)
+                    yield from self._decode_packet(packet)
 
     def _decode_packet(self, packet: "av.Packet") -> Iterator["av.VideoFrame"]:
         import av

@@ -245,7 +245,7 @@ class _Track:
 
         self._newest: Optional[int] = None  # the time of the last packet, which the next must pass
         self._resampler: Optional[av.AudioResampler] = None
-        self._samples: Optional[int] = None  # that were encoded, and those that are silent before
+        self._samples: Optional[int] = None  # the time of the next frame, in samples
         if source.codec_context.name in COPIED_SOUND[suffix]:
             if hasattr(target, "add_stream_from_template"):
                 self._stream = target.add_stream_from_template(source)

@@ -125,12 +125,12 @@ def plot_figure1(rows: List[Row], path: PathLike) -> None:
 
 
 def _style(i: int) -> Dict[str, str]:
-    """Return colour and marker of the i-th of many points."""
+    """Return colour and marker of the point of row `i`."""
     return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i // len(COLOURS) % len(MARKERS)]}
 
 
 def _legend(ax: "Axes", names: List[str]) -> None:
-    """Name the points of `_style` 0, 1, ... beside the figure."""
+    """Draw a legend beside the figure, which names the points of the rows."""
     points = [ax.scatter([], [], s=50, **_style(i)) for i in range(len(names))]
     ax.figure.legend(points, names, loc="outside right upper", frameon=False)
 
@@ -234,7 +234,7 @@ def _figure(path: PathLike, panels: int, width: float, height: float) -> "Iterat
 
 
 def fonts() -> List[str]:
-    """Name matplotlib's own font, and behind it the Chinese ones of this machine."""
+    """List matplotlib's own font, then this machine's Chinese ones, which stand in for it."""
     from matplotlib.font_manager import fontManager
 
     names = sorted({font.name for font in fontManager.ttflist})

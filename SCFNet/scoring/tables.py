@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, and the texts of LaTeX's."""
+"""Tables in Markdown, and text that is escaped for LaTeX."""
 
 from typing import Any, Dict, List, Sequence
 

@@ -36,8 +36,9 @@ class Pair(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One cell of the table: a method's maps of a data set, and by stem what has no partner. `note`
-    says by what names they were paired, if these are not the same.
+    """One cell of the table: a method's maps of a data set with their masks; the stems of masks
+    without map (`missing`), and of maps without mask (`extra`). `note` says by which pattern of
+    names they were paired, '' if the names are equal.
     """
 
     method: str
@@ -49,7 +50,7 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The scores of a task over the maps that were there and could be read; by stem, the rest."""
+    """The scores of a task over the maps that could be read, and the stems of those left out."""
 
     method: str
     data: str
@@ -107,7 +108,7 @@ def pair_maps(
 
 
 def _is_rendering(stem: str, maps: Dict[str, Path]) -> bool:
-    """Return whether a file is named as another picture of one of the maps."""
+    """Return whether a file has the name of a cut-out or an overlay of one of the maps."""
     endings = (Path(ending).stem for ending in ENDINGS.values() if ending.startswith("-"))
     return any(stem.endswith(end) and stem[: -len(end)] in maps for end in endings)
 

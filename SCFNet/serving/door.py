@@ -137,8 +137,8 @@ async def wait_for_end(request: Request) -> None:
 
 
 def only_for(hosts: Sequence[str], app: App) -> App:
-    """Refuse requests to `app` by other names of the host, to which other sites' names can lead a
-    browser (DNS rebinding).
+    """Return `app`, but for requests whose header Host is none of `hosts`: the name of another site
+    may lead a browser to this machine (DNS rebinding).
     """
 
     async def guarded(scope: Scope, receive: Any, send: Any) -> None:

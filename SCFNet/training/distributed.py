@@ -21,7 +21,7 @@ def start_devices(device: str, deterministic: bool = False) -> None:
 
 
 def quiet() -> Optional[bool]:
-    """Return tqdm's `disable`: True but in the first process, whose None means a terminal only."""
+    """Return tqdm's `disable`: None, a bar on terminals alone, in the first process; else True."""
     return True if paddle.distributed.get_rank() else None
 
 
@@ -51,7 +51,7 @@ def largest_over_processes(value: int) -> int:
 
 
 def wait_for_processes() -> None:
-    """Wait until all processes have come here; raises as `_reduce` does."""
+    """Wait until all processes have reached this call; raises as `_reduce` does."""
     largest_over_processes(0)
 
 

@@ -43,7 +43,7 @@ class OutputFolder:
         self._lock.release()
 
     def begin(self, run: Run) -> None:
-        """Go on from the state that the recipe names, if it does.
+        """Resume from the state that the recipe names, if it names one.
 
         Raises InputError if it cannot be read, or if a new run would overwrite another's.
         """

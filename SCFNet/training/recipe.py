@@ -372,5 +372,5 @@ def as_texts(value: Any) -> List[str]:
 
 
 def as_tuple(value: Any) -> Tuple:
-    """Return the values of a knob, which may be one or many."""
+    """Return the values of a knob, one or many, as a tuple."""
     return value if isinstance(value, tuple) else (value,)

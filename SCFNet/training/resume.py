@@ -14,7 +14,7 @@ from SCFNet.training.state import STATE, Run, state_digest
 
 
 def restore(run: Run, path: Path) -> None:
-    """Make `run`, a new one, what was saved to `path`, and print what of its recipe has changed.
+    """Load the state in `path` into a new `run`, and print which knobs of its recipe have changed.
 
     Raises CheckpointError for any other file, a damaged one, or one whose network, optimizer or
     data was another.
@@ -51,7 +51,7 @@ def restore(run: Run, path: Path) -> None:
 
 
 def load_state(path: Path) -> Dict[str, Any]:
-    """Read a state file. Raises CheckpointError if it is none, or not as a run has written it."""
+    """Read a state file. Raises CheckpointError if it is none, or its digest is another."""
     state = load_plain(path)
     if not isinstance(state, dict) or "sha256" not in state:
         raise CheckpointError(f"{path}: not a training state, as {STATE} is one")
