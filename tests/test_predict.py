@@ -324,7 +324,7 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch):
                 ["a.png", "--save", "cutout", "--background", background],
                 f"error: --background: {background}: neither a colour",
             )
-            for background in ("nonsense", "x" * 5000)
+            for background in ("nonsense", "x" * 5000, "")
         ],
     ],
 )

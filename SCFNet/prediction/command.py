@@ -100,7 +100,7 @@ def predict(args: argparse.Namespace, output: Path, hidden: str = "") -> int:
         align_corners=args.align_corners,
         threshold=args.threshold,
         crop=args.crop,
-        background=args.background and parse_background(args.background),
+        background=None if args.background is None else parse_background(args.background),
         edge_colors=args.edge_colors,
     )
     found, left_out = find_inputs(args.inputs, output)
