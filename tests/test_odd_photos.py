@@ -8,7 +8,6 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image, PngImagePlugin
 
 from datasets.maps import read_map
@@ -100,6 +99,7 @@ def test_unknown_codes_are_refused_and_srgbs_change_nothing(cat, image_format):
 
 def write_raw(path, kind):
     """A preview of 60 x 40, and the sensor's picture of 120 x 80 in it."""
+    tifffile = pytest.importorskip("tifffile")
     preview = np.full((40, 60, 3), 90, "uint8")
     sensor = np.zeros((80, 120, 3) if kind == "linear" else (80, 120), "uint16")
     version = [(50706, 1, 4, b"\1\4\0\0", True)] if kind == "dng" else []
@@ -128,6 +128,7 @@ def test_a_cameras_raw_file_is_named(tmp_path, cat, kind):
 
 @pytest.mark.parametrize("planes", [False, True])
 def test_a_deep_tiff_that_is_cut_is_refused(tmp_path, cat, planes):
+    tifffile = pytest.importorskip("tifffile")
     pixels = np.asarray(cat)
     deep = pixels.transpose(2, 0, 1).astype("uint16") if planes else pixels / 255.0
     planar = "separate" if planes else "contig"
@@ -140,6 +141,7 @@ def test_a_deep_tiff_that_is_cut_is_refused(tmp_path, cat, planes):
 
 
 def test_a_pyramid_of_a_cameras_tiff_is_read_whole(tmp_path, cat):
+    tifffile = pytest.importorskip("tifffile")
     pixels = np.asarray(cat)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         make = [(271, "s", 0, "Field Camera", True)]
@@ -242,6 +244,7 @@ def test_without_simplejpeg_pillow_reads(cat, monkeypatch):
 
 
 def test_libraries_print_nothing(cat, capfd, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
     data = encoded(cat)
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 20, 30), "float32"), photometric="rgb")
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((20, 30, 3), "uint32"), photometric="rgb")
