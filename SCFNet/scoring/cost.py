@@ -96,4 +96,8 @@ def cost(net: "SaliencyNet", size: Optional[int] = None) -> Dict[str, int]:
     finally:
         for hook in hooks:
             hook.remove()
+        for layer in leaves:  # paddle.flops leaves its counters in those that did not run
+            for counter in ("total_ops", "total_params"):
+                if hasattr(layer, counter):
+                    delattr(layer, counter)
     return {"params": sum(params.values()), "flops": sum(flops), "maccs": sum(maccs)}
