@@ -107,6 +107,7 @@ def test_a_machine_with_an_nvidia_card_needs_no_paddle_either(tmp_path, monkeypa
     [
         ("numpy", "predict", [COFFEE]),
         ("cv2", "eval", ["--data", "tests"]),
+        ("cv2", "distill", ["--teacher", "teacher.pdparams"]),
         ("paddle", "train", []),
         ("paddle", "distill", ["--teacher", "tests/data/release_M3_0.5.pdparams"]),
         pytest.param("filelock", "train", [], marks=pytest.mark.slow),

@@ -60,7 +60,10 @@ def test_an_exported_network_runs(tmp_path):
         ("", {"size": "abc"}, "says size abc, but takes photos of .*32"),
         ("", {"size": "-32"}, "says size -32"),
         ("", {"size": "3\x1b[2"}, r"says size 3\\x1b\[2"),
-        *[("", {"mean": mean}, "that are not three numbers each") for mean in ("[1, 2]", "7", "")],
+        *[
+            ("", {"mean": mean}, "a mean and std that are not three numbers each")
+            for mean in ("[1, 2]", "7", "")
+        ],
         ("", {"model_type": None}, r"not made by tools/export\.py"),
     ],
 )
@@ -75,7 +78,10 @@ def test_files_that_say_something_else_are_refused(tmp_path, source, said, fault
     ("nodes", "fault"),
     [
         ("{saliency = Sigmoid (image)}", r"is \[2, 3, 32, 32\]"),
-        ("{saliency = ReduceMean <axes = [0, 1]> (image)}", "for 2 photos, not a map each"),
+        (
+            "{saliency = ReduceMean <axes = [0, 1]> (image)}",
+            r"is \[1, 1, 32, 32\] for 2 photos, not a map each",
+        ),
         (f"{{{MEAN} saliency = ArgMax (grey)}}", "Type Error"),
         (times("nan"), "infinite or not a number"),
         (times("inf"), "infinite or not a number"),

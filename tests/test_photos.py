@@ -73,11 +73,14 @@ EXACT = [("RGB", "png"), ("RGB", "bmp"), ("RGB", "tiff"), ("L", "png"), ("1", "p
 )
 def test_common_formats_and_modes_become_rgb(tmp_path, photo, mode, suffix):
     converted = Image.fromarray(photo).convert(mode)
-    converted.save(tmp_path / f"a.{suffix}")
+    converted.save(tmp_path / f"a.{suffix}", **({"quality": 95} if mode == "CMYK" else {}))
     image = read_image(tmp_path / f"a.{suffix}")
     assert image.shape == photo.shape and image.dtype == np.uint8 and image.flags.writeable
     difference = np.abs(image.astype(int) - np.asarray(converted.convert("RGB")))
-    assert difference.max() == 0 if (mode, suffix) in EXACT else difference.mean() < 12
+    if (mode, suffix) in EXACT:
+        assert difference.max() == 0
+    else:
+        assert difference.mean() < (6 if mode == "CMYK" else 12)
 
 
 def test_a_photo_keeps_its_colours_beside_its_alpha_and_is_laid_over_white(tmp_path):
