@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import json
 import re
@@ -26,7 +25,7 @@ from SCFNet.device import parse_device, set_device
 from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.files import check_is_file, without_suffix
 from SCFNet.formats.unpickle import printable
-from SCFNet.packages import check_beside_numpy, why_not_imported
+from SCFNet.packages import check_beside_numpy, is_installed, why_not_imported
 from SCFNet.photos.transform import MEAN, STD, Normalisation
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def open_backend(
 
 def _check_paddle(weights: Path, device: str, engine: str, size: Optional[int] = None) -> None:
     """Raise InputError, with what asks for Paddle and both ways out, if it is not installed."""
-    if IS_INSTALLED or importlib.util.find_spec("paddle"):  # the first `open_paddle` says
+    if IS_INSTALLED or is_installed("paddle"):  # the first `open_paddle` says
         return
     if engine == "paddle":
         reason, way_out = "--engine paddle", "leave --engine out"
@@ -152,25 +151,27 @@ def _onnx_is_better(device: str) -> bool:
 
     Paddle, which takes seconds to import, is asked only if there seems to be a GPU.
     """
-    if not importlib.util.find_spec("onnxruntime"):
+    if not is_installed("onnxruntime"):
         return False
-    if not importlib.util.find_spec("paddle"):
+    if not is_installed("paddle") or device == "cpu":
         return True
-    if device.startswith("gpu"):
-        return False
-    if device == "cpu" or not shutil.which("nvidia-smi"):
+    if device == "auto" and not shutil.which("nvidia-smi"):
         return True
     try:
-        return set_device(device) == "cpu"
-    except ImportError:  # no Paddle, or one whose libraries are missing
+        import paddle  # noqa: F401
+    except Exception:  # a package that is broken may raise anything
         return True
+    return device == "auto" and set_device(device) == "cpu"
 
 
 def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
     """Open the checkpoint `weights` in Paddle."""
     if IS_INSTALLED:
         raise InputError(f"{weights}: {NEEDS_REPOSITORY}")
-    import paddle
+    try:
+        import paddle
+    except Exception as error:  # as above
+        raise InputError(f"{weights}: {why_not_imported(error) or error}") from error
 
     set_device(device)
     name, state = load_network(weights)

@@ -51,15 +51,13 @@ def run(main: Callable[[], int]) -> None:
         code = fail(f"{as_flag(error.argument)}: {error.fault}")
     except InputError as error:
         code = fail(str(error))
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        if error.filename is None:
-            raise
-        code = fail(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
     except Exception as error:
         fault = "not enough memory" if is_memory_short(error) else why_not_imported(error)
+        if fault is None and isinstance(error, OSError) and error.filename is not None:
+            fault = f"{error.filename}: {error.strerror}"  # too long a name, a closed folder
         if fault is None:
             raise
         code = fail(fault)

@@ -1,5 +1,8 @@
 """Packages of others: their names for pip, and a line that says why one does not import."""
 
+import importlib.util
+import re
+import sys
 import traceback
 from contextlib import suppress
 from typing import Optional
@@ -26,6 +29,8 @@ BESIDE_NUMPY_2 = {
     "onnxruntime": (("onnxruntime", "onnxruntime-gpu"), (1, 19)),
 }  # fmt: skip
 REASON = 160  # letters
+# What Python says of a package that was imported and lacks something, as an empty folder does.
+LACKS = re.compile(r"(?:module|cannot import name '\w+' from) '([A-Za-z]\w*)'")
 
 
 def check_beside_numpy(module: str) -> None:
@@ -55,22 +60,30 @@ def check_beside_numpy(module: str) -> None:
         )
 
 
+def is_installed(module: str) -> bool:
+    """Return whether `module` is there; an empty folder, which Python imports too, is no module."""
+    spec = importlib.util.find_spec(module)
+    return bool(spec and spec.origin)
+
+
 def why_not_imported(error: Exception) -> Optional[str]:
     """Return in one line which package of others `error` says not to import, why, and the pip
     command; None if it says something else, as of a module of this repository.
 
-    A package that is broken may raise anything: an ImportError for a library that is missing, an
-    AttributeError for a NumPy of another age.
+    A package that is broken may raise anything: an ImportError or an OSError for a library that is
+    missing, an AttributeError for a NumPy of another age.
     """
     reason = " ".join(str(error).split())
     if "pip install" in reason:  # of `check_beside_numpy`
         return reason
     name = getattr(error, "name", None) or ""
     module = str(name).partition(".")[0] if isinstance(error, ImportError) else ""
-    if isinstance(error, ModuleNotFoundError) and module == name != "":
-        if module in OURS:
-            return None
-        return f"{module} is not installed: pip install {PACKAGES.get(module, module)}"
+    is_absent = isinstance(error, ModuleNotFoundError) and module == name
+    absent = module if is_absent else _empty_folder(reason)
+    if absent in OURS:
+        return None
+    if absent:
+        return f"{absent} is not installed: pip install {PACKAGES.get(absent, absent)}"
     broken = _package_being_imported(error) or module
     if not broken or broken in OURS:
         return None
@@ -78,6 +91,13 @@ def why_not_imported(error: Exception) -> Optional[str]:
         reason = f"{reason[:REASON]}..."
     package = PACKAGES.get(broken, broken)
     return f"{broken} does not import ({reason}): pip install --force-reinstall {package}"
+
+
+def _empty_folder(reason: str) -> str:
+    """Return the package that lacks something, says `reason`, as it is an empty folder; else ''."""
+    found = LACKS.match(reason)
+    is_empty = found and found[1] in sys.modules and not is_installed(found[1])
+    return found[1] if found and is_empty else ""
 
 
 def _package_being_imported(error: Exception) -> str:

@@ -143,6 +143,49 @@ def test_what_needs_paddle_is_named_with_both_ways_out(no_paddle, flags, reason,
     assert reason in line and way_out in line and "pip install -r requirements.txt" in line
 
 
+EMPTY_FOLDER = """
+import importlib.machinery, importlib.util, sys
+spec = importlib.machinery.ModuleSpec("paddle", None, is_package=True)
+sys.modules["paddle"] = importlib.util.module_from_spec(spec)
+"""
+BROKEN_PADDLE = {
+    "an empty folder": ("", EMPTY_FOLDER, "paddle is not installed"),
+    "a library that is missing": (
+        "raise OSError('a.so: no such file')",
+        "",
+        r"a\.so: no such file",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_PADDLE)
+def test_a_paddle_that_does_not_import_is_one_line(kind, tmp_path):
+    code, before, line = BROKEN_PADDLE[kind]
+    (tmp_path / "paddle.py").write_text(code)
+    for tool, arguments in (
+        ("predict", [COFFEE, "--weights", RELEASED]),
+        ("train", []),
+        # the networks are measured in a process of its own, where a made-up module is not
+        ("benchmark", ["--models", "M3_0.5"] if code else ["--training"]),
+    ):
+        done = run_python(before + tool_code(tool), *arguments, path=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert re.search(rf"error: .*{line}.*: pip install .*-r requirements\.txt", done.stderr)
+
+
+@pytest.mark.parametrize("kind", BROKEN_PADDLE)
+def test_a_paddle_that_does_not_import_costs_no_prediction(kind, tmp_path):
+    """Nor on a machine with an NVIDIA card, where Paddle is asked first."""
+    code, before, _ = BROKEN_PADDLE[kind]
+    (tmp_path / "paddle.py").write_text(code)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    before += f"import os; os.environ['PATH'] = {path!r}\n"
+    done = run_python(before + tool_code("predict"), COFFEE, "--output", tmp_path, path=tmp_path)
+    assert (done.returncode, (tmp_path / "coffee.png").is_file()) == (0, True), done.stderr
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The folder that pip installs into, with what pyproject.toml lists, and nothing beside it."""

@@ -7,6 +7,9 @@ from typing import Any, Callable, Dict, List, Mapping
 
 import numpy as np
 
+from SCFNet.errors import InputError
+from SCFNet.packages import why_not_imported
+
 Way = Callable[[], object]
 
 
@@ -39,7 +42,17 @@ def seconds_per_call(call: Way, seconds: float) -> np.ndarray:
     return np.array(times)
 
 
+def _call(function: Callable[..., Any], *args: object) -> Any:
+    try:
+        return function(*args)
+    except Exception as error:
+        fault = why_not_imported(error)  # told by what does not pass to another process
+        if fault is None:
+            raise
+        raise InputError(fault) from error
+
+
 def in_own_process(function: Callable[..., Any], *args: object) -> Any:
     """Return `function(*args)`, called in a new process: its peak memory is that of the call."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *args).result()
+        return process.submit(_call, function, *args).result()
