@@ -1,6 +1,7 @@
 """Videos that break off, are damaged or cannot be written: one line each, and no half a file."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from SCFNet.errors import InputError
 from SCFNet.prediction.jobs import plan_jobs
+from SCFNet.prediction.marks import is_result
 from SCFNet.prediction.rendering import RenderOptions
 from SCFNet.prediction.video import predict_video
 from tests.clips import av, predict_clip, read_clip, write_clip
@@ -43,6 +45,26 @@ def test_broken_videos_are_one_line(tmp_path):
     assert 0 < len(read_clip(tmp_path / "out" / "cut.mkv-overlay.mp4")[0]) < 60
     with pytest.raises(InputError, match="crop is for photos"):
         predict_clip(tmp_path / "whole.mkv", tmp_path / "out", crop=True)
+
+
+@pytest.mark.parametrize("format", ["mp4", "mov", "webm"])
+def test_a_partial_result_is_never_done_and_replaces_no_whole_one(tmp_path, format):
+    clip, made = tmp_path / "clip.mkv", tmp_path / "out" / f"clip.{format}"
+    whole = write_clip(clip, 60, codec="h264").read_bytes()
+    flags = "--output", made.parent, "--format", format, "--every", 60, "--skip-existing"
+    clip.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        done = predict(clip, *flags)
+        assert done.returncode == 1 and re.search(r"breaks off after .* s$", done.stderr.strip())
+        assert 0 < len(read_clip(made)[0]) < 60 and is_result(made)
+    clip.write_bytes(whole)
+    assert [predict(clip, *flags).returncode for _ in range(2)] == [0, 0]
+    assert len(read_clip(made)[0]) == 60
+    kept = made.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 2])
+    done = predict(clip, *flags)
+    assert done.returncode == 1 and done.stderr.strip().endswith(f"; {made} stays as it was")
+    assert made.read_bytes() == kept and len(list(made.parent.iterdir())) == 1
 
 
 def test_a_failure_leaves_no_file(tmp_path):

@@ -3,16 +3,17 @@
 It lets a folder that holds results be read as a folder of photos, and `jobs.has_results` tell the
 result of one `a.jpg` from that of another, and from one of other weights or settings. PNG and JPEG
 files have it near their beginning, as a comment, as WebM files have; WebP, MP4 and MOV files near
-their end.
+their end. A partial result, of a video that breaks off, has that of no input.
 """
 
 import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Optional
+from typing import BinaryIO, Optional, Tuple
 
 PATTERN = re.compile(rb"SCFNet result of [0-9a-f]{16}(?: by [0-9a-f]{16})?")
+PARTIAL = "SCFNet result of " + 16 * "0"  # no digest is that
 NEAR = 2048  # bytes from either end of a file
 
 
@@ -36,12 +37,33 @@ def read_mark(path: Path) -> Optional[str]:
         return None
     try:
         with path.open("rb") as stream:
-            head = stream.read(NEAR)
-            stream.seek(-min(NEAR, stream.seek(0, os.SEEK_END)), os.SEEK_END)
-            found = PATTERN.search(head + stream.read())
+            return _find_mark(stream)[1] or None
     except OSError:
         return None
-    return found.group().decode() if found else None
+
+
+def mark_as_partial(stream: BinaryIO) -> None:
+    """Overwrite the mark in a result, open for reading and writing: it is never taken as done."""
+    place, mark = _find_mark(stream)
+    if mark:
+        stream.seek(place)
+        stream.write(PARTIAL.encode())
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file is a partial result."""
+    return (read_mark(path) or "").startswith(PARTIAL)
+
+
+def _find_mark(stream: BinaryIO) -> Tuple[int, str]:
+    """Return the place of the mark in an open file, in bytes, and the mark; (0, '') without one."""
+    size = stream.seek(0, os.SEEK_END)
+    for start in (0, max(0, size - NEAR)):
+        stream.seek(start)
+        found = PATTERN.search(stream.read(NEAR))
+        if found:
+            return start + found.start(), found.group().decode()
+    return 0, ""
 
 
 def is_result(path: Path) -> bool:

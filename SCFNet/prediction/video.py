@@ -8,10 +8,11 @@ from typing import Dict, Iterable, List, Optional, Tuple
 import numpy as np
 
 from SCFNet.errors import InputError
-from SCFNet.files import replacing
+from SCFNet.files import exists, replacing
 from SCFNet.parallel import in_parallel, workers
 from SCFNet.photos.reading import opaque
 from SCFNet.prediction.jobs import Job
+from SCFNet.prediction.marks import is_partial, mark_as_partial
 from SCFNet.prediction.progress import progress
 from SCFNet.prediction.rendering import RenderOptions, cover, draw, make_alphas
 from SCFNet.prediction.video_reading import Frame, VideoReader
@@ -32,8 +33,8 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
 
     The network runs on each `every`-th frame, whose map is repeated until the next. A file appears
     when it is complete. Raises InputError if the source is no video, is damaged or breaks off (what
-    can be read is written), and if a target cannot be written. Subtitles are left out, as is said
-    on stderr.
+    can be read is written, marked as partial, but over no file that is not), and if a target cannot
+    be written. Subtitles are left out, as is said on stderr.
     """
     if options.crop:
         raise InputError(f"{job.source}: crop is for photos, a video keeps its size")
@@ -60,12 +61,9 @@ def predict_video(predictor: Predictor, job: Job, options: RenderOptions, every:
         frames = in_parallel(predict_frame, enumerate(reader), ahead)
         drawn = in_parallel(draw_frame, accumulate(frames, repeat_alphas), ahead)
         shown = progress(drawn, reader.count, "frame", job.source.name)
-        lost_sound = _write(job, reader, shown, options)
-        reader.check_complete()
-    if lost_sound:
-        raise InputError(
-            f"{job.source}: its sound ({', '.join(lost_sound)}) is lost: unknown coding"
-        )
+        fault = _write(job, reader, shown, options)
+    if fault:
+        raise InputError(f"{job.source}: {fault}")
 
 
 def repeat_alphas(before: Predicted, after: Predicted) -> Predicted:
@@ -81,14 +79,13 @@ def _background(job: Job, options: RenderOptions, shape: Tuple[int, int]) -> Opt
     return cover(GREEN, shape) if on_green else None
 
 
-def _write(
-    job: Job, reader: VideoReader, frames: Iterable[Drawn], options: RenderOptions
-) -> List[str]:
-    """Write a video per target of the frames' pictures; return the codings of sound it lacks."""
+def _write(job: Job, reader: VideoReader, frames: Iterable[Drawn], options: RenderOptions) -> str:
+    """Write a video per target of the frames' pictures; return what the source has lost, or ''."""
     with ExitStack() as stack:
-        writers = []
+        streams, writers = [], []
         for kind, target in zip(options.kinds, job.targets):
             stream = stack.enter_context(replacing(target))
+            streams.append(stream)
             transparent = kind == "cutout" and options.background is None
             writers.append(VideoWriter(stream, target.suffix, reader, job.mark, transparent, stack))
         with ffmpeg_errors_as_os_errors():
@@ -97,4 +94,11 @@ def _write(
                     writer.write(time, picture)
             for writer in writers:
                 writer.finish()
-        return writers[0].lost_sound
+        fault = reader.fault()
+        if fault:
+            for target, stream in zip(job.targets, streams):
+                if exists(target) and not is_partial(target):
+                    raise InputError(f"{job.source}: {fault}; {target} stays as it was")
+                mark_as_partial(stream)
+        lost = ", ".join(writers[0].lost_sound)
+        return fault or (lost and f"its sound ({lost}) is lost: unknown coding")

@@ -122,22 +122,19 @@ class VideoReader:
             yield Frame(time, self._photo(frame))
             frame = next(self._decoded, None)
 
-    def check_complete(self) -> None:
-        """Raise InputError if, after the last frame, the file has turned out damaged or cut off."""
+    def fault(self) -> str:
+        """Return how the file, after its last frame, has turned out damaged or cut off; else ''."""
         promised = (self._container.duration or 0) * MICROSECOND
         from_zero = "matroska" in self._container.format.name  # its durations may count from there
         reached = self._reached - (0 if from_zero else self.start)
         if reached < WHOLE * promised:
-            raise InputError(
-                f"{self.path}: breaks off after {float(reached):.1f} of {float(promised):.1f} s"
-            )
-        if self.damaged:
-            raise InputError(f"{self.path}: is damaged in {self.damaged} places")
+            return f"breaks off after {float(reached):.1f} of {float(promised):.1f} s"
+        return f"is damaged in {self.damaged} places" if self.damaged else ""
 
     def _decode(self) -> Iterator["av.VideoFrame"]:
         import av
 
-        with suppress(av.error.FFmpegError):  # `check_complete` tells how far the file went
+        with suppress(av.error.FFmpegError):  # `fault` tells how far the file went
             for packet in self._container.demux():
                 duration = packet.duration or 0
                 is_ours = packet.stream is self._stream
