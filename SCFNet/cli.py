@@ -5,20 +5,33 @@ import errno
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence, TextIO
 
 from SCFNet.errors import ArgumentError, InputError, is_memory_short
 from SCFNet.packages import check_beside_numpy, why_not_imported
 
 
+def filled(text: str) -> str:
+    """Return `text`, the value of a flag. Raises ArgumentTypeError if it is empty, as that of a
+    shell's variable which is not set: as a path it would be the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 class Parser(argparse.ArgumentParser):
     """The command line of a tool: `description` heads its --help as it is, a fault is one line, and
     ~ is the home folder in every path, also behind = (`--output=~/masks`), where shells leave it.
+    No text or path is empty but of an argument whose type is `str`: the tool says what that means.
     """
 
     def __init__(self, description: Optional[str], allow_abbrev: bool = True) -> None:
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=layout, allow_abbrev=allow_abbrev)
+        self.register("type", None, filled)
+        self.register("type", Path, lambda text: Path(filled(text)))
 
     def parse_args(  # type: ignore[override]
         self, args: Optional[Sequence[str]] = None, namespace: None = None

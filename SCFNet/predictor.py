@@ -55,7 +55,7 @@ class Predictor:
     ) -> None:
         if size is not None:
             check_size("size", size)
-        if not isinstance(weights, (str, os.PathLike, type(None))):
+        if not isinstance(weights, (str, os.PathLike, type(None))) or weights == "":
             raise ArgumentError("weights", f"must be a name or a path, not {weights!r:.80}")
         if not isinstance(threads, (int, np.integer)) or threads < 0:
             raise ArgumentError("threads", f"must be a number of threads, or 0, not {threads!r}")

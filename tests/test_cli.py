@@ -12,7 +12,8 @@ import pytest
 
 from SCFNet import errors
 from SCFNet.cli import Parser, run
-from tests.conftest import ROOT, run_here
+from SCFNet.training.recipe import Recipe, parse
+from tests.conftest import ROOT, fault_of, run_here
 
 TOOL = """
 import sys
@@ -114,6 +115,28 @@ def test_a_flag_that_is_not_there_is_one_line(tool, monkeypatch):
     done = run_here(lambda: runpy.run_path(path, run_name="__main__"), "--colour")
     assert done.returncode == 2
     assert re.fullmatch(r"error: .+ \(--help lists the flags\)\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("tool", "flags"),
+    [
+        ("eval", "--masks --data --maps --weights --save-maps --json --costs"),
+        ("export", "--weights --output --int8"),
+        ("benchmark", "--photos --plot --json --scores"),
+        ("train", "--data --pretrained --output --finetune"),
+        ("distill", "--data --pretrained --output"),
+        ("serve", "--weights --host"),
+    ],
+)
+def test_an_empty_name_is_one_line_that_has_the_flag(tool, flags):
+    for flag in flags.split():
+        for given in ([flag, ""], [f"{flag}="]):
+            fault = fault_of(tool, *given)
+            assert re.match(f"argument .*{flag}.*: the name is empty", fault), fault
+
+
+def test_an_empty_name_may_mean_none():
+    assert parse(Recipe, "", ["--val", "", "--resume", "", "--log-dir="]) == Recipe()
 
 
 def test_tools_run_as_modules_too():

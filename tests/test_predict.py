@@ -304,6 +304,8 @@ def test_only_a_stream_needs_a_temporary_folder(tmp_path, monkeypatch):
         (["a.png", "--size", "100"], "error: --size: must be a multiple of 32"),
         (["a.png", "--weights", "none.pdparams"], "error: none.pdparams: cannot be read"),
         (["a.png", "--weights", "tests"], "error: tests: is a folder"),
+        (["a.png", "--weights", ""], "argument --weights: the name is empty"),
+        (["a.png", "--output="], "argument --output: the name is empty"),
         (["a.png", "--shard", "9/8"], "--shard must be K/N, from 1/N to N/N"),
         (["a.png", "--shard", "0/8"], "--shard must be K/N"),
         (["a.png", "--shard", "3"], "--shard must be K/N"),

@@ -148,7 +148,7 @@ def test_a_cut_out_is_what_predict_py_writes(tmp_path):
         *[({"device": device}, "device: .* none of auto") for device in (None, 0, "GPU", "tpu")],
         *[({"size": size}, "size: must be a multiple of 32") for size in ("352", 352.0, -32, 100)],
         *[({"threads": threads}, "threads: must be a number") for threads in (-1, "2", None)],
-        *[({"weights": weights}, "weights: must be a name") for weights in (5, b"small")],
+        *[({"weights": weights}, "weights: must be a name") for weights in (5, b"small", "")],
         *[({"engine": engine}, "unknown engine") for engine in (None, "torch")],
         *[({"backbone": backbone}, "is of M3_0.5, not of") for backbone in (5, "R50")],
         ({"weights": ONNX, "engine": "paddle"}, "engine: paddle takes a .pdparams"),

@@ -171,7 +171,13 @@ def name_file(args: argparse.Namespace, planned: List["Job"], keep: List[Path]) 
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="INPUT", help="image, video, folder, glob pattern, or -")
+    add(
+        "inputs",
+        nargs="*",
+        type=str,
+        metavar="INPUT",
+        help="image, video, folder, glob pattern, or -",
+    )
     add(
         "--output",
         default="output",
@@ -230,7 +236,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--clean", action="store_true", help="clean masks too, as cut-outs are: no haze, no specks")
     add("--crop", action="store_true", help="crop all pictures to the object's box")
-    add("--background", metavar="COLOR|IMAGE", help="lay cut-outs over a colour or a picture")
+    add(
+        "--background",
+        type=str,
+        metavar="COLOR|IMAGE",
+        help="lay cut-outs over a colour or a picture",
+    )
     add("--edge-colors", action="store_true", help="free cut-outs' edges from the old background")
     add(
         "--align-corners", action="store_true", help="resize maps as the release's test script does"

@@ -22,7 +22,7 @@ from typing import (
 )
 
 from SCFNet.checkpoint import find_weights, load_network
-from SCFNet.cli import Parser, as_flag
+from SCFNet.cli import Parser, as_flag, filled
 from SCFNet.device import parse_device
 from SCFNet.errors import ArgumentError
 from SCFNet.photos.transform import check_size
@@ -337,7 +337,7 @@ def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]
         if value_type is bool:
             options["action"] = "store_true"
         else:
-            options["type"] = value_type
+            options["type"] = filled if value_type is str and one.default else value_type
             options.setdefault("metavar", {int: "N", float: "X"}.get(value_type))
             if one.default not in (None, "", ()):
                 options["help"] += f"; default: {' '.join(as_texts(one.default))}"
