@@ -16,7 +16,7 @@ STEEPEST = 1e-6  # a network's certainty ends here, lest its logits be infinite
 ALONG = 8  # standard deviation along an edge
 AROUND = 1.5  # and in all directions
 DIRECTION = 6  # standard deviation over which the direction of an edge is found
-THIN = 17  # what a disc of this diameter does not fit into is thin
+THIN, SIDE = 17, 352  # what a disc of diameter THIN does not fit into is thin, in maps of that side
 
 
 def resize_map(
@@ -134,9 +134,11 @@ def _planes(numbers: np.ndarray) -> np.ndarray:
 
 def _thinness(logits: np.ndarray) -> np.ndarray:
     """Find thin parts of an object, and thin gaps in it, float32 [h, w]: 1 there, 0 far from them.
-    See THIN; what is thinner than three pixels is roughness.
+    See THIN: in a smaller map, where a pixel is more of the photo, the disc is wider. What is
+    thinner than three pixels is roughness.
     """
-    disc, near = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (d, d)) for d in (THIN, 7))
+    width = max(THIN, THIN * SIDE // max(logits.shape)) | 1  # odd, as a disc has a middle
+    disc, near = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (d, d)) for d in (width, 7))
     seen = (logits > 0).astype("uint8")
     parts = seen - cv2.morphologyEx(seen, cv2.MORPH_OPEN, disc)
     gaps = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, disc) - seen

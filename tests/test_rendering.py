@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from SCFNet.errors import InputError
-from SCFNet.maps import EDGE, clean_alpha, resize_map, to_bytes
+from SCFNet.maps import EDGE, clean_alpha, resize_map, smooth_edges, to_bytes
 from SCFNet.photos.reading import read_image
 from SCFNet.photos.writing import write_png
 from SCFNet.prediction.rendering import (
@@ -126,6 +126,14 @@ def test_neither_thin_parts_nor_small_holes_are_smoothed_away(slope):
     saliency[part] = 0.3 if slope is None else 0.7
     alpha = clean_alpha(saliency, (1056, 1056))[1::3, 1::3][seen]
     assert alpha.max() < 128 if slope is None else alpha.min() >= 128
+
+
+@pytest.mark.parametrize(("side", "keeps"), [(160, True), (352, False)])
+def test_what_is_thin_in_a_small_map_keeps_its_corners(side, keeps):
+    """A bar of 24 pixels would be 53 of a large map, where 24 are thick and corners are rounded."""
+    logits = np.full((side, side), -3, "float32")
+    logits[30:110, 50:74] = 3
+    assert (np.abs(smooth_edges(logits) - logits).max() < 1) == keeps
 
 
 @pytest.mark.parametrize("value", [0, 1])
