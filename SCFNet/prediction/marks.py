@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Optional, Tuple
 
-PATTERN = re.compile(rb"SCFNet result of [0-9a-f]{16}(?: by [0-9a-f]{16})?")
-PARTIAL = "SCFNet result of " + 16 * "0"  # no digest is that
+BEGINNING = "SCFNet result of "
+PATTERN = re.compile(BEGINNING.encode() + rb"[0-9a-f]{16}(?: by [0-9a-f]{16})?")
+PARTIAL = BEGINNING + 16 * "0"  # no digest is that
 NEAR = 2048  # bytes from either end of a file
 
 
@@ -27,7 +28,7 @@ def make_mark(name: str, size: int, made_by: str = "") -> str:
     `made_by`, what `Predictor.made_by` returns, if it is known.
     """
     identity = os.fsencode(name) + b" %d" % size
-    mark = f"SCFNet result of {hashlib.sha256(identity).hexdigest()[:16]}"
+    mark = f"{BEGINNING}{hashlib.sha256(identity).hexdigest()[:16]}"
     return f"{mark} by {made_by}" if made_by else mark
 
 
