@@ -159,9 +159,12 @@ def _onnx_is_better(device: str) -> bool:
         return True
     try:
         import paddle  # noqa: F401
-    except Exception:  # a package that is broken may raise anything
+
+        return device == "auto" and set_device(device) == "cpu"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a package that is broken may raise anything, SystemExit too
         return True
-    return device == "auto" and set_device(device) == "cpu"
 
 
 def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
@@ -170,7 +173,9 @@ def open_paddle(weights: Path, device: str, size: Optional[int]) -> Backend:
         raise InputError(f"{weights}: {NEEDS_REPOSITORY}")
     try:
         import paddle
-    except Exception as error:  # as above
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as above
         raise InputError(f"{weights}: {why_not_imported(error) or error}") from error
 
     set_device(device)

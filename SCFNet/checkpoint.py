@@ -82,6 +82,8 @@ def check_weights(
     path: PathLike, hint: str = "; weights/README.md says where published files are"
 ) -> None:
     """Raise CheckpointError, with `hint` at its end, unless `path` is a file."""
+    if path == "":  # which Path takes for the current folder
+        raise CheckpointError(f"the name of the weights is empty{hint}")
     try:
         found = Path(path).stat()
     except (OSError, ValueError) as error:
@@ -121,8 +123,8 @@ def load_checkpoint(path: PathLike) -> StateDict:
     Raises CheckpointError: see `load_plain`; also if there are no weights in it, if one is infinite
     or not a number, or if a key is no name.
     """
-    path = Path(path)
     check_weights(path)
+    path = Path(path)
     found = _read(path, read_weights)
     while isinstance(found, dict) and any(isinstance(found.get(name), dict) for name in WRAPPERS):
         found = next(found[name] for name in WRAPPERS if isinstance(found.get(name), dict))

@@ -67,7 +67,7 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: a broken package may raise it
         fault = "not enough memory" if is_memory_short(error) else why_not_imported(error)
         if fault is None and isinstance(error, OSError) and error.filename is not None:
             fault = f"{error.filename}: {error.strerror}"  # too long a name, a closed folder

@@ -1,6 +1,7 @@
 """Packages of others: their names for pip, and a line that says why one does not import."""
 
 import importlib.util
+import linecache
 import re
 import sys
 import traceback
@@ -31,6 +32,7 @@ BESIDE_NUMPY_2 = {
 REASON = 160  # letters
 # What Python says of a package that was imported and lacks something, as an empty folder does.
 LACKS = re.compile(r"(?:module|cannot import name '\w+' from) '([A-Za-z]\w*)'")
+IMPORT = re.compile(r"\s*(?:import|from) (\w+)")
 
 
 def check_beside_numpy(module: str) -> None:
@@ -66,12 +68,13 @@ def is_installed(module: str) -> bool:
     return bool(spec and spec.origin)
 
 
-def why_not_imported(error: Exception) -> Optional[str]:
+def why_not_imported(error: BaseException) -> Optional[str]:
     """Return in one line which package of others `error` says not to import, why, and the pip
     command; None if it says something else, as of a module of this repository.
 
     A package that is broken may raise anything: an ImportError or an OSError for a library that is
-    missing, an AttributeError for a NumPy of another age.
+    missing, an AttributeError for a NumPy of another age, a SyntaxError for a damaged file; it may
+    even end Python, by a SystemExit.
     """
     reason = " ".join(str(error).split())
     if "pip install" in reason:  # of `check_beside_numpy`
@@ -79,34 +82,41 @@ def why_not_imported(error: Exception) -> Optional[str]:
     name = getattr(error, "name", None) or ""
     module = str(name).partition(".")[0] if isinstance(error, ImportError) else ""
     is_absent = isinstance(error, ModuleNotFoundError) and module == name
-    absent = module if is_absent else _empty_folder(reason)
+    lacking = _lacking(reason)
+    absent = module if is_absent else ""
+    if lacking and not is_installed(lacking):
+        absent = lacking
     if absent in OURS:
         return None
     if absent:
         return f"{absent} is not installed: pip install {PACKAGES.get(absent, absent)}"
-    broken = _package_being_imported(error) or module
+    broken = _package_being_imported(error) or module or (lacking if lacking in PACKAGES else "")
     if not broken or broken in OURS:
         return None
+    if not (reason and isinstance(error, Exception)):  # '' of an assert, 1 of a SystemExit
+        reason = traceback.format_exception_only(type(error), error)[-1].strip()
     if len(reason) > REASON:
         reason = f"{reason[:REASON]}..."
     package = PACKAGES.get(broken, broken)
     return f"{broken} does not import ({reason}): pip install --force-reinstall {package}"
 
 
-def _empty_folder(reason: str) -> str:
-    """Return the package that lacks something, says `reason`, as it is an empty folder; else ''."""
+def _lacking(reason: str) -> str:
+    """Return the package that was imported and lacks something, says `reason`; else ''."""
     found = LACKS.match(reason)
-    is_empty = found and found[1] in sys.modules and not is_installed(found[1])
-    return found[1] if found and is_empty else ""
+    return found[1] if found and found[1] in sys.modules else ""
 
 
-def _package_being_imported(error: Exception) -> str:
+def _package_being_imported(error: BaseException) -> str:
     """Return the package of others whose import, begun by a module of ours, raised `error`; ''."""
-    package = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
+    package = line = ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
         top = frame.f_globals.get("__name__", "").partition(".")[0]
         if top in (*OURS, "__main__"):
-            package = ""
+            package, line = "", linecache.getline(frame.f_code.co_filename, number)
         elif not package and top != "importlib":
             package = top if frame.f_code.co_name == "<module>" else "?"
+    statement = IMPORT.match(line)
+    if not package and statement:  # not a line of it ran, as of a file that is damaged
+        return statement[1]
     return package.strip("?")

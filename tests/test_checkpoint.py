@@ -75,6 +75,12 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
             load(path)
 
 
+def test_an_empty_name_is_not_the_current_folder():
+    for load in (load_checkpoint, load_net, lambda path: load_weights(SCFNet(), path)):
+        with pytest.raises(CheckpointError, match="the name of the weights is empty"):
+            load("")
+
+
 def test_saved_weights_load_everywhere(tmp_path):
     net, other = SCFNet(), SCFNet()
     path = tmp_path / "deep" / "w.pdparams"

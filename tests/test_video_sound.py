@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from SCFNet.prediction.marks import is_result
 from tests.clips import DEFAULT, av, predict_clip, read_clip, seconds, sound_of, write_clip
 
 
@@ -67,6 +68,13 @@ def test_tracks_keep_their_language_title_and_default(tmp_path, name, sound, for
         ]
     codes = {"deu": "ger"} if format == "mov" else {}  # QuickTime's own code
     assert tracks == [(codes.get(track[0], track[0]), *track[1:]) for track in TRACKS]
+
+
+def test_the_titles_of_many_tracks_hide_no_mark(tmp_path):
+    tracks = [("deu", f"{i}. {'a long title ' * 20}", False) for i in range(14)]
+    clip = write_clip(tmp_path / "clip.mkv", 2, sound="libopus", tracks=tracks)
+    for format in ("webm", "mp4", "mov"):
+        assert is_result(predict_clip(clip, tmp_path / "out", "mask", format))
 
 
 def test_subtitles_that_are_left_out_are_said(tmp_path, capfd):

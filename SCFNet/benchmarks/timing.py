@@ -45,7 +45,7 @@ def seconds_per_call(call: Way, seconds: float) -> np.ndarray:
 def _call(function: Callable[..., Any], *args: object) -> Any:
     try:
         return function(*args)
-    except Exception as error:
+    except BaseException as error:
         fault = why_not_imported(error)  # told by what does not pass to another process
         if fault is None:
             raise

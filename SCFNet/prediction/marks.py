@@ -15,7 +15,7 @@ from typing import BinaryIO, Optional, Tuple
 BEGINNING = "SCFNet result of "
 PATTERN = re.compile(BEGINNING.encode() + rb"[0-9a-f]{16}(?: by [0-9a-f]{16})?")
 PARTIAL = BEGINNING + 16 * "0"  # no digest is that
-NEAR = 2048  # bytes from either end of a file
+NEAR = 16384  # bytes from either end of a file; in WebM the titles of the sound come first
 
 
 def mark_of(source: Path, made_by: str = "") -> str:
