@@ -136,6 +136,16 @@ def test_what_is_thin_in_a_small_map_keeps_its_corners(side, keeps):
     assert (np.abs(smooth_edges(logits) - logits).max() < 1) == keeps
 
 
+@pytest.mark.parametrize("side", [224, 288, 352])
+@pytest.mark.parametrize("share", [0.08, 0.15, 0.25])
+def test_what_is_round_does_not_shrink(side, share):
+    """A disc whose diameter is a `share` of the photo's, on a network's grid: its area."""
+    rows, columns = np.mgrid[: side // 4, : side // 4] - side / 8 + 0.5
+    grid = share * side / 8 - np.hypot(rows, columns)
+    logits = cv2.resize((4 * grid).clip(-4, 4).astype("float32"), (side, side))
+    assert (smooth_edges(logits) > 0).sum() == pytest.approx((logits > 0).sum(), rel=0.05)
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_map_of_one_value_stays_one(value):
     alpha = clean_alpha(np.full((32, 32), value, "float32"), (50, 40))
