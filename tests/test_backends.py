@@ -140,7 +140,7 @@ def test_shipped_files_say_what_they_take(name, network):
     meta = session.get_modelmeta().custom_metadata_map
     assert meta["size"] == "352" and meta["model_type"] == network
     assert meta["weights_sha256"] == digest(load_checkpoint(file))
-    assert float(meta["sharpened"]) == sharpened_by(file) == 2
+    assert float(meta["sharpened"]) == sharpened_by(file) == 3
     assert json.loads(meta["mean"]) == [124.55, 118.9, 102.94]
     assert json.loads(meta["std"]) == [56.77, 55.97, 57.5]
     assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == ["image", "saliency"]
