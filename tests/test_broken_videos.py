@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_no_file(tmp_path):
         tool_command("predict", clip, *flags),
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000)),
     )
     assert done.returncode == 1 and not list((tmp_path / "out").iterdir())
     assert done.stderr.splitlines()[-1].endswith(
