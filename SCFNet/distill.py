@@ -33,10 +33,10 @@ def distill(recipe: DistillRecipe) -> int:
 
     if recipe.dry_run:
         compared = []
-    if Path(recipe.teacher).is_dir():
-        photos = check_files(labelled_from(photos, Path(recipe.teacher)), skip, say)
+    if recipe.teacher_maps:
+        photos = check_files(labelled_from(photos, recipe.teacher_maps), skip, say)
         if compared and not recipe.val:
-            compared = labelled_from(compared, Path(recipe.teacher))
+            compared = labelled_from(compared, recipe.teacher_maps)
             scored["teacher-"] = check_files(compared, skip, say)
         return fit(new_run(recipe, photos + labelled, scored))
 

@@ -3,7 +3,7 @@
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Collection, Dict, Tuple
+from typing import Collection, Dict, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from SCFNet.photos.orientation import orientation_of, upright
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # of floats, and of 8, 10, 12 and 16 bits
 SLACK = 0.01  # by which a resized map may pass its white
 LARGEST = {8: 255.0, 16: 65535.0, 32: math.inf}  # number that a file of so many bits can hold
+CLIP = 3.0  # of the logits of joined maps, lest one that is sure outvotes the others
 NOISE = 16  # levels by which the channels of a grey picture may differ, as WebP stores it
 
 
@@ -56,6 +57,21 @@ def read_map(path: PathLike, white: float = 255.0) -> np.ndarray:
     if numbers.dtype.kind in "iu" and white in (255.0, 65535.0):
         return numbers.clip(0, white).astype("uint8" if white == 255.0 else "uint16")
     return numbers / np.float64(white or 1)
+
+
+def join_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Return several networks' maps of a photo as one, float32 [H, W] in 0..255: the sigmoid of the
+    sum of their logits, each clipped to [-CLIP, CLIP].
+
+    `maps` are in 0..255, [h, w], and are resized to the largest of them.
+    """
+    height, width = max((one.shape for one in maps), key=math.prod)
+    least = 1 / (1 + math.exp(CLIP))
+    total = np.zeros((height, width), "float32")
+    for one in maps:
+        pred = cv2.resize(one.astype("float32") / 255, (width, height)).clip(least, 1 - least)
+        total += np.log(pred / (1 - pred))
+    return 255 / (1 + np.exp(-total))
 
 
 def check_not_turned(path: PathLike, shape: Tuple[int, ...], wanted: Tuple[int, ...]) -> None:

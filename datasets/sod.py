@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from datasets.layout import LAYOUT, PHOTOS_LAYOUT, Layout, files_by_stem, find_layout, find_photos
 from datasets.lists import find_list, read_list
-from datasets.maps import check_not_turned, read_map
+from datasets.maps import check_not_turned, join_maps, read_map
 from datasets.masks import PNG_END, decode_mask, read_mask
 from SCFNet.errors import InputError
 from SCFNet.files import PathLike, check_is_folder, first_few
@@ -31,13 +31,15 @@ class Sample(NamedTuple):
     """One photo of a data set: `stem` is its path in the image folder, without the suffix.
 
     `white` is given if the mask is a network's map, which is soft and may be of another size than
-    the photo: the number that stands for 1 in it, see `maps.find_whites`.
+    the photo: the number that stands for 1 in it, see `maps.find_whites`. `others` are the maps of
+    further networks, with their whites, see `maps.join_maps`.
     """
 
     stem: str
     image: Path
     mask: Optional[Path]
     white: Optional[float] = None
+    others: Tuple[Tuple[Path, float], ...] = ()
 
     @property
     def is_map(self) -> bool:
@@ -181,25 +183,32 @@ def check_files(
 def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """Return (RGB uint8 [H, W, 3], mask [H, W] in 0..255 or None).
 
-    A mask is uint8, and its void is background; a network's map is uint8 or float32, and may be of
-    another size. Raises InputError for a file that cannot be read, a mask of another size than its
-    photo, or a map that lies on its side.
+    A mask is uint8, and its void is background; a network's map, or that of several, is uint8 or
+    float32, and may be of another size. Raises InputError for a file that cannot be read, a mask of
+    another size than its photo, or a map that lies on its side.
     """
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
     if sample.white is not None:
-        saliency = read_map(sample.mask, sample.white)
-        check_not_turned(sample.mask, saliency.shape, image.shape[:2])
-        if saliency.dtype == np.uint8:
-            return image, saliency
-        largest = 65535 if saliency.dtype == np.uint16 else 1
-        return image, np.clip(saliency * (255 / largest), 0, 255).astype("float32")
+        files = [(sample.mask, sample.white), *sample.others]
+        maps = [_read_label(path, white, image.shape[:2]) for path, white in files]
+        return image, join_maps(maps) if sample.others else maps[0]
     mask = read_mask(sample.mask, void_is_background=True)
     if mask.shape != image.shape[:2]:
         own, other = (f"{width}x{height}" for height, width in (mask.shape, image.shape[:2]))
         raise InputError(f"{sample.mask}: is {own}, but its image {sample.image} is {other}")
     return image, mask
+
+
+def _read_label(path: Path, white: float, photo_shape: Tuple[int, ...]) -> np.ndarray:
+    """Return a map [H, W], uint8 or float32 in 0..255, of a photo of `photo_shape`."""
+    saliency = read_map(path, white)
+    check_not_turned(path, saliency.shape, photo_shape)
+    if saliency.dtype == np.uint8:
+        return saliency
+    largest = 65535 if saliency.dtype == np.uint16 else 1
+    return np.clip(saliency * (255 / largest), 0, 255).astype("float32")
 
 
 def _repeats(listing: Optional[Path], lines: Lines, once: bool) -> List[str]:
@@ -231,7 +240,8 @@ def _check(sample: Sample, decode: bool) -> Checked:
             return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
         size = None if decode else _mode_and_size(sample.image)[1]
         if sample.mask is None or sample.is_map:
-            if size is None or (sample.mask and not _is_plain_map(sample.mask, size)):
+            maps = [path for path in (sample.mask, *dict(sample.others)) if path]
+            if size is None or not all(_is_plain_map(path, size) for path in maps):
                 read_pair(sample)
             return Checked()
         mask, has_void = decode_mask(sample.mask)

@@ -11,6 +11,7 @@ import paddle
 import pytest
 
 from datasets.loader import Epoch, load_batch
+from datasets.maps import join_maps
 from datasets.sod import Sample, list_pairs
 from SCFNet import distill, engine
 from SCFNet.checkpoint import save_weights
@@ -75,6 +76,58 @@ def test_a_folder_of_maps_teaches(pairs, tmp_path, capsys):
     np.testing.assert_array_equal(losses_in(distilled), losses_in(capsys.readouterr().out))
 
 
+def soft_maps(pairs, folder, seed):
+    """A folder of soft maps of other sizes than the photos, around the masks of `pairs`."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    for path in sorted((pairs / "mask").iterdir()):
+        noise = rng.uniform(-90, 90, (40, 45)).astype("float32")
+        grey = cv2.resize(cv2.imread(str(path), 0), (45, 40)).astype("float32")
+        cv2.imwrite(str(folder / path.name), (0.6 * grey + 50 + noise).clip(0, 255).astype("uint8"))
+    return folder
+
+
+def test_several_folders_of_maps_teach_as_one(pairs, tmp_path, capsys):
+    """The losses are those of one folder, into which their joined maps were written."""
+    folders = [soft_maps(pairs, tmp_path / name, seed) for seed, name in enumerate("abc")]
+    (tmp_path / "joined").mkdir()
+    for path in folders[0].iterdir():
+        maps = [cv2.imread(str(folder / path.name), 0) for folder in folders]
+        cv2.imwrite(str(tmp_path / "joined" / path.name), (join_maps(maps) * 257).astype("uint16"))
+    knobs = {"data": pairs, "epochs": 1, "sizes": 64, "batch_size": 5, "val_fraction": 0.2}
+    losses, scores = [], []
+    for name, teacher in (("1", folders), ("2", tmp_path / "joined"), ("3", folders[0])):
+        run = distill_recipe(**knobs, output=tmp_path / name, teacher=teacher)
+        assert distill.distill(run) == 0
+        losses.append(losses_in(capsys.readouterr().out))
+        scores.append(json.loads((tmp_path / name / state.LOG).read_text())["teacher-MAE"])
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-3)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    assert abs(losses[0] - losses[2]).max() > 0.01 and abs(scores[0] - scores[2]) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda folder: "small", "small: of several teachers each is a folder of maps"),
+        (lambda folder: (folder / "3.png").unlink(), "b: 1 of 10 photos have no map in it: 3"),
+        (lambda folder: (folder / "3.png").write_bytes(b""), "b/3.png"),
+        (
+            lambda folder: cv2.imwrite(str(folder / "3.png"), np.full((45, 40), 9, "uint8")),
+            "b/3.png: is 40x45 for a picture of 72x64: turn it",
+        ),
+    ],
+)
+def test_each_of_several_teachers_is_checked(pairs, tmp_path, spoil, fault):
+    folders = [soft_maps(pairs, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    knobs = {"data": pairs, "output": tmp_path / "out", "teacher": folders}
+    other = spoil(folders[1])
+    if other == "small":
+        knobs["teacher"] = [folders[0], other]
+    assert fault in fault_of("distill", *as_flags(**knobs))
+    assert not (tmp_path / "out").exists()
+
+
 def test_masks_teach_beside_a_teacher(pairs, teacher_file, tmp_path):
     """A batch's target is the teacher's map for photos, and the mask for labelled ones."""
     photos = [sample._replace(mask=None) for sample in list_pairs(pairs)[:5]]
@@ -116,8 +169,8 @@ def test_maps_of_any_depth_and_a_common_suffix_teach_alike(pairs, tmp_path):
         cv2.imwrite(str(named), pixels.astype("uint16") * 4)
     masks = []
     for folder in sorted(tmp_path.iterdir()):
-        labelled = label_cache.labelled_from(samples, folder)
-        assert label_cache.labelled_from(samples[:1], folder) == labelled[:1]
+        labelled = label_cache.labelled_from(samples, [folder])
+        assert label_cache.labelled_from(samples[:1], [folder]) == labelled[:1]
         masks.append(load_batch(Epoch(labelled, [64], 10), range(10), 64).masks)
     np.testing.assert_allclose(masks[0], masks[1], atol=5e-3)
 

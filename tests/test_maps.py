@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.maps import find_whites, read_map
+from datasets.maps import CLIP, find_whites, join_maps, read_map
 from datasets.sod import Sample, read_pair
 from SCFNet.errors import InputError
 from tests.conftest import photo
@@ -139,3 +139,23 @@ def test_a_map_on_its_side_is_refused(tmp_path, sizes):
         fault = rf"m\.png: is {sizes[2]}x{sizes[3]} for a picture of 240x160"
         with pytest.raises(InputError, match=fault):
             read_pair(sample)
+
+
+def test_joined_maps_add_their_logits():
+    """A map that is sure counts as CLIP, so two that doubt it a little more win against it."""
+
+    def joined(*preds):
+        return join_maps([np.full((2, 3), 255 * pred, "float32") for pred in preds])[0, 0] / 255
+
+    assert joined(0.6, 0.5) == pytest.approx(0.6, abs=1e-6)
+    assert joined(0.8, 0.8) == pytest.approx(16 / 17, abs=1e-6)
+    assert joined(1.0, 0.0, 0.6) == pytest.approx(0.6, abs=1e-6)
+    least = 1 / (1 + np.exp(CLIP))
+    assert joined(1.0, 2 * least, 2 * least) < 0.5 < joined(1.0, 0.3, 0.3)
+
+
+def test_joined_maps_have_the_size_of_the_largest():
+    small, large = np.uint8([[0, 255], [0, 255]]), np.full((4, 8), 128, "uint8")
+    found = join_maps([small, large])
+    assert found.shape == (4, 8) and found.dtype == np.float32
+    assert (found[:, 0] < 20).all() and (found[:, -1] > 235).all() and (np.diff(found) >= 0).all()

@@ -4,6 +4,7 @@
     python tools/distill.py --teacher TEACHER.onnx --teacher-mean 123.7 116.3 103.5 \\
         --teacher-std 58.4 57.1 57.4 --teacher-size 320    # a teacher of another design
     python tools/distill.py --teacher MAPS --data PHOTOS   # a folder of maps made elsewhere
+    python tools/distill.py --teacher MAPS OTHERS MORE --data PHOTOS    # those of several teachers
     python tools/distill.py ... --cache-labels output/maps # the teacher runs once, not each epoch
     python tools/distill.py ... --val data/ECSSD           # compare with the teacher each epoch
     python tools/distill.py ... --labelled data/DUTS-TR    # learn from masks, too, in the same run
@@ -17,8 +18,6 @@ Exit codes: 0 done, 1 the loss was not finite, 2 bad input, 129, 130 or 143 stop
 terminal was closed, Ctrl-C, SIGTERM).
 """
 
-from pathlib import Path
-
 import _repository  # noqa: F401
 
 from SCFNet.cli import run
@@ -29,8 +28,8 @@ def main() -> int:
     from SCFNet.training.recipe import DistillRecipe, parse
 
     recipe = parse(DistillRecipe, __doc__)
-    if not Path(recipe.teacher).is_dir():  # which would hold maps
-        check_weights(find_weights(recipe.teacher))
+    if not recipe.teacher_maps:
+        check_weights(find_weights(recipe.teacher[0]))
     from SCFNet.distill import distill  # after --help and a wrong name: it loads Paddle
 
     return distill(recipe)

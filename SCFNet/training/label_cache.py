@@ -122,8 +122,20 @@ def set_digest(samples: Sequence[Sample]) -> str:
     return f"{len(ordered)} {total.hexdigest()}"
 
 
-def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
-    """Return `samples` with the maps of `folder` as their masks, matched by `match_stems`.
+def labelled_from(samples: Sequence[Sample], folders: Sequence[Path]) -> List[Sample]:
+    """Return `samples` with the maps of one or several teachers' `folders` as their masks.
+
+    Raises InputError as `_maps_of` does.
+    """
+    first, *others = (_maps_of(samples, folder) for folder in folders)
+    return [
+        sample._replace(mask=path, white=white, others=tuple(more))
+        for sample, (path, white), *more in zip(samples, first, *others)
+    ]
+
+
+def _maps_of(samples: Sequence[Sample], folder: Path) -> List[Tuple[Path, float]]:
+    """Find the map of each of `samples` in `folder`, matched by `match_stems`, and its white.
 
     Raises InputError, which lists the first ten stems without a map, or if all are black.
     """
@@ -141,4 +153,4 @@ def labelled_from(samples: Sequence[Sample], folder: Path) -> List[Sample]:
     if not any(whites.values()):
         raise InputError(f"{folder}: all of its maps are black")
     paths = [maps[found[sample.stem]] for sample in samples]
-    return [one._replace(mask=path, white=whites[path]) for one, path in zip(samples, paths)]
+    return [(path, whites[path]) for path in paths]

@@ -6,6 +6,7 @@ One dataclass is all three, so that a knob is written once. `tools/train.py` use
 
 import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import (
     Any,
     Callable,
@@ -278,10 +279,12 @@ class DistillRecipe(Recipe):
         "--savepath",
     )
     # the teacher
-    teacher: str = knob(
-        "",
+    teacher: Tuple[str, ...] = knob(
+        (),
         "teacher: small or accurate (the shipped ones), a .pdparams file of this repository's "
-        "networks, an .onnx file, or a folder of maps, one for each photo",
+        "networks, an .onnx file, or a folder of maps, one for each photo; several such folders "
+        "are several teachers, of which the sum of the logits, each within 3 of 0, teaches",
+        nargs="+",
     )
     teacher_size: Optional[int] = knob(
         None,
@@ -316,10 +319,24 @@ class DistillRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.teacher:
+        object.__setattr__(self, "teacher", as_tuple(self.teacher))
+        if not self.teacher or not all(self.teacher):
             raise ArgumentError(
                 "teacher", "name a .pdparams file, an .onnx file or a folder of maps"
             )
+        if len(self.teacher) > 1 and not self.teacher_maps:
+            other = next(one for one in self.teacher if not Path(one).is_dir())
+            raise ArgumentError(
+                "teacher",
+                f"{other}: of several teachers each is a folder of maps, which "
+                "tools/predict.py --output writes",
+            )
+
+    @property
+    def teacher_maps(self) -> List[Path]:
+        """The folders of maps that teach, if the teachers are such."""
+        folders = [Path(one) for one in self.teacher]
+        return folders if all(folder.is_dir() for folder in folders) else []
 
 
 def parse(kind: Type[Kind], description: Optional[str], argv: Optional[List[str]] = None) -> Kind:

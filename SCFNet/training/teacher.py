@@ -40,7 +40,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
     Raises InputError if it cannot be read, or is nothing that maps a photo to one map.
     """
-    path = find_weights(recipe.teacher)
+    path = find_weights(recipe.teacher[0])
     if path.suffix == ".onnx":
         return onnx_teacher(path, recipe)
     return paddle_teacher(path, recipe)
