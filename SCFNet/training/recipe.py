@@ -225,6 +225,8 @@ class Recipe:
     dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, plain(getattr(self, one.name)))
         if not self.sizes:
             object.__setattr__(self, "sizes", default_sizes(self.model))
         for wanted, holds, names in RANGES:
@@ -386,6 +388,15 @@ def changed_flags(recipe: Recipe) -> List[str]:
 def as_texts(value: Any) -> List[str]:
     """Return the values of a knob as they are given on the command line."""
     return [f"{v:g}" if isinstance(v, float) else str(v) for v in as_tuple(value)]
+
+
+def plain(value: Any) -> Any:
+    """Return the value of a knob as its flag gives it, and as a state file can hold it: a list as a
+    tuple, a path as text.
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(map(plain, value))
+    return str(value) if isinstance(value, Path) else value
 
 
 def as_tuple(value: Any) -> Tuple:
