@@ -20,12 +20,14 @@ def distill(recipe: DistillRecipe) -> int:
     prepare(recipe)
     skip = recipe.skip_unreadable
     photos = check_files(list_pairs(recipe.data, labelled=False, say=say), skip, say)
+    if recipe.teacher_maps:  # found for all photos at once, as a common word of names needs many
+        photos = check_files(labelled_from(photos, recipe.teacher_maps), skip, say)
     if recipe.val:
         compared = check_files(list_pairs(recipe.val, "test", labelled=False), skip)
     else:
         photos, compared = hold_back(photos, recipe.val_fraction)
     scored: Dict[str, Sequence[Sample]] = {}
-    if recipe.val and has_masks(recipe.val):
+    if recipe.val and (recipe.teacher_maps or has_masks(recipe.val)):
         scored[""] = check_files(list_pairs(recipe.val, "test", say=say), skip, say)
     labelled = []
     if recipe.labelled:
@@ -34,10 +36,8 @@ def distill(recipe: DistillRecipe) -> int:
     if recipe.dry_run:
         compared = []
     if recipe.teacher_maps:
-        photos = check_files(labelled_from(photos, recipe.teacher_maps), skip, say)
         if compared and not recipe.val:
-            compared = labelled_from(compared, recipe.teacher_maps)
-            scored["teacher-"] = check_files(compared, skip, say)
+            scored["teacher-"] = compared
         return fit(new_run(recipe, photos + labelled, scored))
 
     teacher = open_teacher(recipe)

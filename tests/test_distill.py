@@ -109,7 +109,7 @@ def test_several_folders_of_maps_teach_as_one(pairs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (lambda folder: "small", "small: of several teachers each is a folder of maps"),
+        (lambda folder: "small", "small: is no folder: several teachers are folders of maps"),
         (lambda folder: (folder / "3.png").unlink(), "b: 1 of 10 photos have no map in it: 3"),
         (lambda folder: (folder / "3.png").write_bytes(b""), "b/3.png"),
         (
@@ -173,6 +173,26 @@ def test_maps_of_any_depth_and_a_common_suffix_teach_alike(pairs, tmp_path):
         assert label_cache.labelled_from(samples[:1], [folder]) == labelled[:1]
         masks.append(load_batch(Epoch(labelled, [64], 10), range(10), 64).masks)
     np.testing.assert_allclose(masks[0], masks[1], atol=5e-3)
+
+
+def test_maps_are_matched_before_one_photo_is_held_back(pairs, tmp_path, monkeypatch, capsys):
+    """img_3.jpg and mask_3.png belong together as others are named alike: one has no others."""
+    skim(monkeypatch)
+    for kind, word in (("image", "img"), ("mask", "mask")):
+        (tmp_path / kind).mkdir()
+        for path in (pairs / kind).iterdir():
+            shutil.copy(path, tmp_path / kind / f"{word}_{path.name}")
+    knobs = {"data": tmp_path / "image", "teacher": tmp_path / "mask", "output": tmp_path / "out"}
+    assert distill.distill(distill_recipe(**knobs, epochs=1, val_fraction=0.1)) == 0
+    assert "teacher-MAE" in (tmp_path / "out" / state.LOG).read_text()
+    assert capsys.readouterr().out.count("maps are matched as mask_*") == 1
+
+
+def test_maps_alone_cannot_be_compared_on_other_photos(pairs, tmp_path):
+    knobs = {"data": pairs, "output": tmp_path / "out", "teacher": pairs / "mask"}
+    fault = fault_of("distill", *as_flags(**knobs, val=pairs / "image"))
+    assert "image: has no folder mask/" in fault
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

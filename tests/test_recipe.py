@@ -5,7 +5,7 @@ import pytest
 
 from SCFNet.checkpoint import SHIPPED
 from SCFNet.errors import InputError
-from SCFNet.training.recipe import Recipe, changed_flags, parse
+from SCFNet.training.recipe import DistillRecipe, Recipe, changed_flags, parse
 from SCFNet.training.schedules import sizes_at
 from tests.conftest import distill_recipe, recipe, write_pickle
 
@@ -67,6 +67,14 @@ def test_fine_tuning_is_one_flag_and_others_change_it():
     assert parse(Recipe, "", [*flags, "--output", knobs.output]) == knobs
     assert parse(Recipe, "", ["--finetune", "accurate"]).model == "EL0"
     assert changed_flags(Recipe()) == []
+
+
+def test_python_may_give_paths_and_lists(tmp_path):
+    """They become what flags give: a state file with a Path in it would be refused."""
+    text = str(tmp_path)
+    expected = DistillRecipe(data=text, teacher=(text, text), sizes=(64,))
+    assert DistillRecipe(data=tmp_path, teacher=[tmp_path, text], sizes=[64]) == expected
+    assert DistillRecipe(teacher="small").teacher == ("small",)
 
 
 def test_fine_tuning_from_what_is_no_network_is_one_line(tmp_path):

@@ -18,7 +18,7 @@ from SCFNet.net import SCFNet
 from SCFNet.training import state
 from SCFNet.training.output import OutputFolder
 from SCFNet.training.resume import restore
-from tests.conftest import recipe, reference_batch, write_pairs
+from tests.conftest import distill_recipe, recipe, reference_batch, write_pairs
 from tests.steps import skim
 
 WEIGHT = "linear2.weight"
@@ -83,6 +83,16 @@ def test_a_restored_run_goes_on_alike(tmp_path, optimizer):
     assert kept["recipe"]["optimizer"] == optimizer
     assert set(kept["versions"]) == {"paddle", "numpy"}
     assert load_checkpoint(tmp_path / state.LAST).keys() == run.net.state_dict().keys()
+
+
+def test_a_teacher_that_an_older_state_has_as_a_text_has_not_changed(tmp_path, capsys):
+    run = state.new_run(distill_recipe(output=tmp_path, teacher="small"))
+    content = load_plain(save(run))
+    content["recipe"].update(teacher="small", seed=5)
+    content["sha256"] = state.state_digest(content)
+    write_atomically(tmp_path / state.STATE, dump_plain(content))
+    restore(run, tmp_path / state.STATE)
+    assert capsys.readouterr().out.splitlines()[1:] == ["  seed: 5 -> 0"]
 
 
 def test_a_full_disk_or_weights_that_are_no_numbers_keep_the_last_good_state(tmp_path, monkeypatch):

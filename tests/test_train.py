@@ -72,14 +72,16 @@ def test_a_killed_run_goes_on_as_if_never_stopped(pairs, tmp_path, capsys, more)
 
 
 def test_a_dry_run_reports_what_a_run_takes_and_writes_nothing(pairs, tmp_path, capsys):
-    knobs = recipe(data=pairs, output=tmp_path / "out", epochs=6, val_fraction=0.2, dry_run=True)
-    assert engine.train(knobs) == 0
+    curves = tmp_path / "my curves"
+    knobs = {"data": pairs, "output": tmp_path / "out", "epochs": 6, "val_fraction": 0.2}
+    assert engine.train(recipe(**knobs, log_dir=curves, dry_run=True)) == 0
     printed = capsys.readouterr().out
     assert "M3_0.5: 800,154 parameters" in printed
     assert "8 photos to train on, 2 to score" in printed
     assert re.search(r"a step of 4 images of 96 px on cpu: \d+\.\d\d s, \d+\.\d GB", printed)
     assert re.search(r"6 epochs of 2 steps, sizes 64 96: \d+\.\d hours", printed)
-    assert not (tmp_path / "out").exists()
+    assert f"--log-dir '{curves}'" in printed
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_end_of_a_run_says_what_came_of_it(pairs, tmp_path, capsys):

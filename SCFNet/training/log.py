@@ -1,6 +1,7 @@
 """Reports of a training run: progress bar, printed lines, VisualDL, the lines of a dry run."""
 
 import math
+import shlex
 import sys
 import time
 from collections import deque
@@ -33,7 +34,7 @@ class Log:
         self.recipe = recipe = run.recipe
         self.silent = paddle.distributed.get_rank() > 0
         self.writer = None
-        if recipe.log_dir and not self.silent:
+        if recipe.log_dir and not (self.silent or recipe.dry_run):
             from visualdl import LogWriter
 
             self.writer = LogWriter(recipe.log_dir)
@@ -134,7 +135,7 @@ def rehearsal(run: Run, seconds: float) -> List[str]:
     return [
         f"{recipe.model}: {sum(p.size for p in run.net.parameters()):,} parameters",
         f"{recipe.data}: {len(run.samples):,} photos to train on, {scored:,} to score",
-        f"flags that are not the paper's: {' '.join(changed_flags(recipe)) or 'none'}",
+        f"flags that are not the paper's: {shlex.join(changed_flags(recipe)) or 'none'}",
         f"a step of {recipe.batch_size} images of {sides[-1]} px on {paddle.get_device()}: "
         f"{seconds:.2f} s, {peak_memory_mb() / 1024:.1f} GB of memory at most",
         f"{recipe.epochs} epochs of {steps} steps, sizes {' '.join(map(str, sides))}: "

@@ -225,6 +225,8 @@ class Recipe:
     dry_run: bool = knob(False, "do two steps, report memory and time, write nothing")
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, plain(getattr(self, one.name)))
         if not self.sizes:
             object.__setattr__(self, "sizes", default_sizes(self.model))
         for wanted, holds, names in RANGES:
@@ -265,7 +267,8 @@ class DistillRecipe(Recipe):
     val: str = knob(
         "",
         "folder of photos on which student and teacher are compared each epoch; if it has masks, "
-        "the student is scored by them too; default: none",
+        "the student is scored by them too, and by them alone if folders of maps teach; "
+        "default: none",
     )
     val_fraction: float = knob(
         0.0, "without --val: part of --data to hold back for the comparison with the teacher"
@@ -283,7 +286,7 @@ class DistillRecipe(Recipe):
         (),
         "teacher: small or accurate (the shipped ones), a .pdparams file of this repository's "
         "networks, an .onnx file, or a folder of maps, one for each photo; several such folders "
-        "are several teachers, of which the sum of the logits, each within 3 of 0, teaches",
+        "are several teachers, joined by the sum of their logits, each clipped to [-3, 3]",
         nargs="+",
     )
     teacher_size: Optional[int] = knob(
@@ -328,8 +331,8 @@ class DistillRecipe(Recipe):
             other = next(one for one in self.teacher if not Path(one).is_dir())
             raise ArgumentError(
                 "teacher",
-                f"{other}: of several teachers each is a folder of maps, which "
-                "tools/predict.py --output writes",
+                f"{other}: is no folder: several teachers are folders of maps, as "
+                "tools/predict.py --output writes them",
             )
 
     @property
@@ -386,6 +389,15 @@ def changed_flags(recipe: Recipe) -> List[str]:
 def as_texts(value: Any) -> List[str]:
     """Return the values of a knob as they are given on the command line."""
     return [f"{v:g}" if isinstance(v, float) else str(v) for v in as_tuple(value)]
+
+
+def plain(value: Any) -> Any:
+    """Return the value of a knob as its flag gives it, and as a state file can hold it: a list as a
+    tuple, a path as text.
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(map(plain, value))
+    return str(value) if isinstance(value, Path) else value
 
 
 def as_tuple(value: Any) -> Tuple:

@@ -10,6 +10,7 @@ import paddle
 from SCFNet.checkpoint import assign_weights, load_plain
 from SCFNet.errors import CheckpointError
 from SCFNet.training.distributed import say
+from SCFNet.training.recipe import as_tuple
 from SCFNet.training.state import STATE, Run, state_digest
 
 
@@ -46,7 +47,11 @@ def restore(run: Run, path: Path) -> None:
         )
     if not paddle.distributed.get_rank():
         was, now = state["recipe"], asdict(run.recipe)
-        changed = [f"{k}: {was.get(k)} -> {now[k]}" for k in now if now[k] != was.get(k)]
+        changed = [
+            f"{k}: {was.get(k)} -> {now[k]}"
+            for k in now
+            if as_tuple(now[k]) != as_tuple(was.get(k))  # one teacher was a str once
+        ]
         print(f"going on from {path}, step {run.step}", *changed, sep="\n  ")
 
 
