@@ -46,6 +46,13 @@ class Sample(NamedTuple):
         """Whether the mask is a network's map."""
         return self.white is not None
 
+    @property
+    def maps(self) -> List[Tuple[Path, float]]:
+        """The networks' maps, each with its white; none if there is a mask, or nothing."""
+        if self.mask is None or self.white is None:
+            return []
+        return [(self.mask, self.white), *self.others]
+
 
 def list_pairs(
     root: PathLike, split: str = "train", labelled: bool = True, say: Optional[Say] = None
@@ -190,9 +197,8 @@ def read_pair(sample: Sample) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     image = read_image(sample.image)
     if sample.mask is None:
         return image, None
-    if sample.white is not None:
-        files = [(sample.mask, sample.white), *sample.others]
-        maps = [_read_label(path, white, image.shape[:2]) for path, white in files]
+    if sample.is_map:
+        maps = [_read_label(path, white, image.shape[:2]) for path, white in sample.maps]
         return image, join_maps(maps) if sample.others else maps[0]
     mask = read_mask(sample.mask, void_is_background=True)
     if mask.shape != image.shape[:2]:
@@ -240,8 +246,7 @@ def _check(sample: Sample, decode: bool) -> Checked:
             return Checked(f"{sample.image}: damaged: a part of the picture is zeros")
         size = None if decode else _mode_and_size(sample.image)[1]
         if sample.mask is None or sample.is_map:
-            maps = [path for path in (sample.mask, *dict(sample.others)) if path]
-            if size is None or not all(_is_plain_map(path, size) for path in maps):
+            if size is None or not all(_is_plain_map(path, size) for path, _ in sample.maps):
                 read_pair(sample)
             return Checked()
         mask, has_void = decode_mask(sample.mask)
