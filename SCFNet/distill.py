@@ -36,6 +36,8 @@ def distill(recipe: DistillRecipe) -> int:
     if recipe.dry_run:
         compared = []
     if recipe.teacher_maps:
+        if recipe.cache_labels:
+            say("--cache-labels: not used, the teacher's maps are files already")
         if compared and not recipe.val:
             scored["teacher-"] = compared
         return fit(new_run(recipe, photos + labelled, scored))

@@ -69,9 +69,11 @@ def test_the_log_shows_how_the_student_agrees(pairs, teacher_file, tmp_path, mon
 def test_a_folder_of_maps_teaches(pairs, tmp_path, capsys):
     """Here the true masks are the maps: the losses are those of training with Dice."""
     knobs = {"data": pairs, "epochs": 1, "sizes": 64, "batch_size": 10}
-    towards_maps = distill_recipe(**knobs, output=tmp_path / "a", teacher=pairs / "mask")
+    cache = {"cache_labels": tmp_path / "maps"}
+    towards_maps = distill_recipe(**knobs, **cache, output=tmp_path / "a", teacher=pairs / "mask")
     assert distill.distill(towards_maps) == 0
     distilled = capsys.readouterr().out
+    assert "--cache-labels: not used" in distilled and not (tmp_path / "maps").exists()
     assert engine.train(recipe(**knobs, output=tmp_path / "b", loss="dice")) == 0
     np.testing.assert_array_equal(losses_in(distilled), losses_in(capsys.readouterr().out))
 

@@ -316,8 +316,8 @@ class DistillRecipe(Recipe):
     teacher_output_name: str = knob("", "name of an .onnx teacher's output; default: its first")
     cache_labels: str = knob(
         "",
-        "folder for the teacher's maps, which is then run only once; several processes and "
-        "machines may fill one folder; default: none",
+        "folder for the maps of a teacher that is a network, which is then run only once; several "
+        "processes and machines may fill one folder; default: none",
     )
 
     def __post_init__(self) -> None:
