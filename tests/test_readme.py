@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = ["README.md", "README.zh-CN.md", "weights/README.md"]
+READMES = ["README.md", "README.zh-CN.md", "weights/README.md", "weights/runs/README.md"]
 FIVE = "pip install numpy opencv-python-headless Pillow onnxruntime tqdm"
 PUBLISHED = {"weights/KD-SCFNet.pdparams"}  # the authors': named, not bundled
 blocks_of = runpy.run_path(str(ROOT / ".ci" / "readme.py"))["blocks_of"]
